@@ -1,1 +1,324 @@
-export {};
+/**
+ * Grids: the times that a sampler visits, from noise to data.
+ *
+ * A grid of n steps is n + 1 strictly falling times. It has one of two forms: n + 1 nodes that end at the final
+ * time, or n nodes that end at a `least` time above it, and then the final time, for spacings that cannot reach
+ * sigma = 0. The spacings of discrete schedules are the sub-sequences of the literature, in which index i of
+ * a Python library is our t = i + 1; numbers half way between two whole ones go to the even one, as in numpy, and
+ * they are rounded where the libraries round them: as an index for linspace, as a time for trailing.
+ *
+ * ```text
+ *   trailing     t = round(T − i·T/n)                          i = 0 … n − 1, then 0
+ *   leading      t = 1 + (n − 1 − i)·⌊T/n⌋ + offset            i = 0 … n − 1, then 0
+ *   linspace     t = 1 + round((T − 1)·(n − 1 − i)/(n − 1))    i = 0 … n − 1, then 0
+ *   quadratic    t = 1 + ⌊reach·T·((n − 1 − i)/(n − 1))²⌋      i = 0 … n − 1, then 0; at most T
+ *   karras       (sigma/alpha)^(1/rho) equally spaced
+ *   logLinear    log-SNR equally spaced
+ *   uniform      t equally spaced
+ * ```
+ *
+ * Sources: J. Song, C. Meng, S. Ermon, "Denoising diffusion implicit models" (ICLR 2021), appendix D.2 and released
+ * code (leading, quadratic); S. Lin et al., "Common diffusion noise schedules and sample steps are flawed"
+ * (WACV 2024), table 2 (leading, linspace, trailing); T. Karras et al., "Elucidating the design space of
+ * diffusion-based generative models" (NeurIPS 2022), eq. 5 (karras); C. Lu et al., "DPM-Solver" (NeurIPS 2022),
+ * section 3.3 (logLinear); P. Esser et al., "Scaling rectified flow transformers" (ICML 2024), eq. 23 (shift).
+ *
+ * @module
+ */
+
+import { logSnr, type Schedule } from "./schedule.ts";
+
+/** How the times of a grid are laid out. */
+export type Spacing =
+  | "uniform"
+  | "leading"
+  | "trailing"
+  | "linspace"
+  | "quadratic"
+  | "karras"
+  | "logLinear";
+
+/** Options of {@link times}. */
+export interface GridOptions {
+  /** Number of steps n, at least 1. Default: the schedule's T if it is discrete, otherwise 50. */
+  readonly steps?: number;
+  /** The layout. Default: `"trailing"` for discrete schedules, `"uniform"` for continuous ones. */
+  readonly spacing?: Spacing;
+  /** The grid itself: at least two strictly falling times. All other options are then ignored. Default: none. */
+  readonly times?: readonly number[];
+  /** Greatest time, whole for a sub-sequence, which is then one of 1 … from. Default: the span's greatest. */
+  readonly from?: number;
+  /** Last time. Default: where sigma is 0, if the schedule has such a time; otherwise the span's least. */
+  readonly final?: number;
+  /**
+   * Last node before `final`, for all but the sub-sequences; equal to `final`, the nodes end there. Default: `final`
+   * for uniform and quadratic. For karras and logLinear also, unless sigma is 0 at `final`: then 1 for discrete
+   * schedules, the span's least if that is above `final`, or else `final` plus a thousandth of the span.
+   */
+  readonly least?: number;
+  /** Exponent of karras, above 0. Default: 7. */
+  readonly rho?: number;
+  /** What leading adds to each of its times, a whole number. Default: 0; latent diffusion has 1. */
+  readonly offset?: number;
+  /**
+   * Nodes that leading, linspace and quadratic sub-sequences lay out beyond n and drop at the data's end, a whole
+   * number. Default: 0, as for DDPM and DDIM; 1 for the DPM-Solver family of diffusers.
+   */
+  readonly dropped?: number;
+  /**
+   * Whether times are whole; discrete schedules only. Default: true for sub-sequences, false for uniform, karras and
+   * logLinear. The Euler family of diffusers has linspace without rounding.
+   */
+  readonly round?: boolean;
+  /** Share of T that the quadratic sub-sequence spans, in (0, 1]. Default: 0.8, as in DDIM's code. */
+  readonly reach?: number;
+  /** Shift s of uniform: u becomes s·u/(1 + (s − 1)·u), u the share of the span. Above 0. Default: 1. */
+  readonly shift?: number;
+}
+
+/** Options with every default filled in. */
+type Plan = Required<Omit<GridOptions, "times">> & { readonly schedule: Schedule };
+
+/** Nodes of a plan, falling. */
+type Layout = (plan: Plan) => number[];
+
+const unmade = (parameter: string, wanted: string, got: unknown): RangeError =>
+  new RangeError(`Cannot make a grid: ${parameter} must be ${wanted}, got ${got}`);
+
+/** Rounds to the nearest whole number, halves to the even one. */
+function halfEven(x: number): number {
+  const floor = Math.floor(x), rest = x - floor;
+  return rest < 0.5 || (rest === 0.5 && floor % 2 === 0) ? floor : floor + 1;
+}
+
+/** `count` equally spaced numbers from `first` to `last`, both exact, computed as numpy does. */
+function linspace(first: number, last: number, count: number): number[] {
+  const step = count > 1 ? (last - first) / (count - 1) : 0;
+  return Array.from(
+    { length: count },
+    (_, i) => i > 0 && i === count - 1 ? last : i * step + first,
+  );
+}
+
+// Sub-sequences of 1 … T.
+
+/** Times of rising indices: the first few dropped, the rest numbered from 1 and reversed. */
+const numbered = (indices: readonly number[], dropped: number): number[] =>
+  indices.slice(dropped).map((index) => index + 1).reverse();
+
+const leading: Layout = ({ steps, from, offset, dropped }) => {
+  const count = steps + dropped, stride = Math.floor(from / count);
+  return numbered(Array.from({ length: count }, (_, i) => i * stride + offset), dropped);
+};
+
+const trailing: Layout = ({ steps, from, round }) =>
+  Array.from({ length: steps }, (_, i) => from - i * (from / steps))
+    .map((t) => round ? halfEven(t) : t);
+
+const even: Layout = ({ steps, from, dropped, round }) => {
+  const indices = linspace(0, from - 1, steps + dropped);
+  return numbered(round ? indices.map(halfEven) : indices, dropped);
+};
+
+const squared: Layout = ({ steps, from, dropped, round, reach }) => {
+  const indices = linspace(0, Math.sqrt(from * reach), steps + dropped).map((root) => root * root);
+  const low = (index: number): number => Math.min(round ? Math.floor(index) : index, from - 1);
+  return numbered(indices.map(low), dropped);
+};
+
+const subsequences: { readonly [S in Spacing]?: Layout } = {
+  leading,
+  trailing,
+  linspace: even,
+  quadratic: squared,
+};
+
+// Equal spacing along another coordinate.
+
+/** A coordinate of time, and the way back. */
+type Axis = readonly [to: (t: number) => number, back: (value: number) => number];
+
+const uniform = ({ schedule: { span: [start, end] }, shift }: Plan): Axis => {
+  // Without a shift the nodes are not scaled, so that whole times stay exactly whole.
+  if (shift === 1) return [(t) => t, (t) => t];
+  const bent = (share: number, by: number): number => by * share / (1 + (by - 1) * share);
+  return [
+    (t) => bent((t - start) / (end - start), 1 / shift),
+    (share) => start + (end - start) * bent(share, shift),
+  ];
+};
+
+const karras = ({ schedule: { at, timeOf }, rho }: Plan): Axis => [
+  (t) => Math.exp(-logSnr(at(t)) / (2 * rho)),
+  (root) => timeOf(-2 * rho * Math.log(root)),
+];
+
+const axes: { readonly [S in Spacing]?: (plan: Plan) => Axis } = {
+  uniform,
+  quadratic: () => [Math.sqrt, (root) => root * root],
+  karras,
+  logLinear: ({ schedule: { at, timeOf } }) => [(t) => logSnr(at(t)), timeOf],
+};
+
+/** Nodes from `from` to `least`, both exact, equally spaced along the plan's axis. */
+const along: Layout = (plan) => {
+  const { from, least, final, steps, round } = plan, [to, back] = axes[plan.spacing]!(plan);
+  const first = to(from), last = to(least), count = least === final ? steps + 1 : steps;
+  if (!Number.isFinite(first)) throw unmade("from", "a time at which log-SNR is finite", from);
+  if (!Number.isFinite(last)) throw unmade("least", "a time at which log-SNR is finite", least);
+  const nodes = linspace(first, last, count).map((value, i) => {
+    if (i === 0) return from;
+    return i === count - 1 ? least : back(value);
+  });
+  return round ? nodes.map((t) => halfEven(t - 1) + 1) : nodes;
+};
+
+// Plans and their checks.
+
+/** The time at which sigma is 0, or the span's least where there is none. */
+function dataTime({ span, timeOf }: Schedule): number {
+  try {
+    return timeOf(Infinity);
+  } catch {
+    return span[0];
+  }
+}
+
+function leastOf(
+  { steps, span: [start, end], at }: Schedule,
+  spacing: Spacing,
+  final: number,
+): number {
+  if ((spacing !== "karras" && spacing !== "logLinear") || at(final).sigma > 0) return final;
+  if (steps !== undefined) return 1;
+  return start > final ? start : final + (end - start) / 1000;
+}
+
+/** The options with every default filled in. */
+function planned(schedule: Schedule, options: GridOptions): Plan {
+  const spacing = options.spacing ?? (schedule.steps === undefined ? "uniform" : "trailing");
+  const final = options.final ?? dataTime(schedule);
+  checkFinal(schedule, final);
+  return {
+    steps: schedule.steps ?? 50,
+    from: schedule.span[1],
+    least: leastOf(schedule, spacing, final),
+    rho: 7,
+    offset: 0,
+    dropped: 0,
+    round: schedule.steps !== undefined && Object.hasOwn(subsequences, spacing),
+    reach: 0.8,
+    shift: 1,
+    ...options,
+    spacing,
+    final,
+    schedule,
+  };
+}
+
+function checkFinal(schedule: Schedule, final: number): void {
+  const start = Math.min(dataTime(schedule), schedule.span[0]), end = schedule.span[1];
+  if (!(final >= start && final < end)) throw unmade("final", `in [${start}, ${end})`, final);
+}
+
+const isWhole = (value: number, least: number): boolean =>
+  Number.isSafeInteger(value) && value >= least;
+
+function checkPlan({ schedule, steps, from, final, least, rho, shift, reach, round }: Plan): void {
+  if (!isWhole(steps, 1)) throw unmade("steps", "a whole number of at least 1", steps);
+  const end = schedule.span[1];
+  if (!(from > final && from <= end)) throw unmade("from", `in (${final}, ${end}]`, from);
+  if (!(least >= final && least < from)) throw unmade("least", `in [${final}, ${from})`, least);
+  if (!(rho > 0 && rho < Infinity)) throw unmade("rho", "finite and above 0", rho);
+  if (!(shift > 0 && shift < Infinity)) throw unmade("shift", "finite and above 0", shift);
+  if (!(reach > 0 && reach <= 1)) throw unmade("reach", "in (0, 1]", reach);
+  if (round && schedule.steps === undefined) {
+    throw unmade("round", "false for continuous time", round);
+  }
+}
+
+function checkSubsequence({ steps, from, offset, dropped, spacing }: Plan): void {
+  if (!isWhole(from, 1)) throw unmade("from", `a whole number of at least 1 for ${spacing}`, from);
+  if (!isWhole(offset, 0)) throw unmade("offset", "a whole number of at least 0", offset);
+  if (!isWhole(dropped, 0)) throw unmade("dropped", "a whole number of at least 0", dropped);
+  if ((spacing === "linspace" || spacing === "quadratic") && steps + dropped < 2) {
+    throw unmade("steps", `at least 2 for ${spacing} with both ends kept`, steps);
+  }
+}
+
+/** The function that lays out a plan's nodes. */
+function layoutOf(plan: Plan): Layout {
+  const { spacing, schedule } = plan, discrete = schedule.steps !== undefined;
+  if (discrete && Object.hasOwn(subsequences, spacing)) {
+    checkSubsequence(plan);
+    return subsequences[spacing]!;
+  }
+  if (Object.hasOwn(axes, spacing)) return along;
+  const known = Object.keys({ ...axes, ...(discrete ? subsequences : {}) }).join(", ");
+  throw unmade(
+    "spacing",
+    `one of ${known} for ${discrete ? "discrete" : "continuous"} time`,
+    spacing,
+  );
+}
+
+/** The list itself, if it can be a grid. */
+function checked(list: number[], schedule: Schedule): number[] {
+  const start = Math.min(dataTime(schedule), schedule.span[0]), end = schedule.span[1];
+  if (list.length < 2) throw unmade("times", "at least two", list.length);
+  list.forEach((t, i) => {
+    if (!(t >= start && t <= end)) throw unmade(`times[${i}]`, `in [${start}, ${end}]`, t);
+    const before = list[i - 1] ?? Infinity;
+    if (!(t < before)) throw unmade(`times[${i}]`, `below the time before it, ${before}`, t);
+  });
+  return list;
+}
+
+/**
+ * The grid of a sampler: n + 1 strictly falling times, from noise to data.
+ *
+ * | to have the grid of | options |
+ * |---|---|
+ * | DDPM, DDIM as released | `{ steps, spacing: "leading" }`; DDIM's other one is `"quadratic"` |
+ * | DDIM's tau with both ends | `{ steps, spacing: "linspace" }` |
+ * | DPM-Solver, UniPC, DEIS in diffusers | `{ steps, spacing: "linspace", dropped: 1 }`, and `final: 1` for its sigma_min |
+ * | Euler, Heun, LMS in diffusers | `{ steps, spacing: "linspace", round: false }` |
+ * | score SDE | `{ steps, final: 1e-3 }` on `vp()`, `{ steps, final: 1e-5 }` on `ve()` |
+ * | EDM | `{ steps, spacing: "karras" }` on `edm()` |
+ * | NCSN's geometric levels | `{ steps }` on `ve()` |
+ *
+ * @param schedule The schedule that gives t its meaning.
+ * @param options Number of steps, spacing and its parameters; or the times themselves.
+ * @returns n + 1 times; the first is where the chain starts, the last is `final`.
+ * @throws {RangeError} If an option is out of its range, a spacing does not fit the schedule, or two times would be
+ * the same, as with more steps than a discrete schedule has.
+ *
+ * @example Ten of a thousand, three ways
+ * ```ts
+ * import { linear, times } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * const grid = (spacing: "trailing" | "leading" | "linspace") =>
+ *   times(linear(), { steps: 10, spacing }).slice(0, 3);
+ * assert.deepEqual(grid("trailing"), [1000, 900, 800]);
+ * assert.deepEqual(grid("leading"), [901, 801, 701]);
+ * assert.deepEqual(grid("linspace"), [1000, 889, 778]);
+ * ```
+ *
+ * @example EDM's noise levels
+ * ```ts
+ * import { edm, times } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * const sigmas = times(edm(), { steps: 18, spacing: "karras" });
+ * assert.deepEqual(sigmas.slice(0, 2).map((sigma) => sigma.toFixed(3)), ["80.000", "57.586"]);
+ * assert.deepEqual(sigmas.slice(-2), [0.002, 0]);
+ * ```
+ */
+export function times(schedule: Schedule, options: GridOptions = {}): number[] {
+  if (options.times !== undefined) return checked([...options.times], schedule);
+  const plan = planned(schedule, options), layout = layoutOf(plan);
+  checkPlan(plan);
+  const nodes = layout(plan), closed = layout === along && plan.least === plan.final;
+  return checked(closed ? nodes : [...nodes, plan.final], schedule);
+}

@@ -24,12 +24,31 @@ export type Block = readonly [number, number, number, number];
 /** Which family a derived key belongs to: keeps children apart from the draws of their parent. */
 const domain = { draw: 0, child: 1, name: 2 } as const;
 
-/** High and low 32 bits of the product of two unsigned 32-bit words, by 16-bit halves. */
-function product(a: number, b: number): [number, number] {
-  const aHigh = a >>> 16, aLow = a & 0xffff, bHigh = b >>> 16, bLow = b & 0xffff;
-  const low = aLow * bLow, cross = aHigh * bLow + (low >>> 16), cross2 = aLow * bHigh + (cross & 0xffff);
-  const high = aHigh * bHigh + Math.floor(cross / 65536) + Math.floor(cross2 / 65536);
-  return [high >>> 0, Math.imul(a, b) >>> 0];
+/**
+ * Ten rounds on the counter in `words[at]` to `words[at + 3]`, in place. The 64-bit products 0xd2511f53·c0 and
+ * 0xcd9e8d57·c2 are taken by 16-bit halves; every number that the library draws comes through this loop.
+ */
+function rounds(words: Uint32Array, at: number, under: Key): void {
+  let c0 = words[at]!, c1 = words[at + 1]!, c2 = words[at + 2]!, c3 = words[at + 3]!;
+  let k0 = under.lo, k1 = under.hi;
+  for (let round = 0; round < 10; round++) {
+    const aH = c0 >>> 16, aL = c0 & 0xffff, bH = c2 >>> 16, bL = c2 & 0xffff;
+    const a1 = aH * 0x1f53 + ((aL * 0x1f53) >>> 16), a2 = aL * 0xd251 + (a1 & 0xffff);
+    const b1 = bH * 0x8d57 + ((bL * 0x8d57) >>> 16), b2 = bL * 0xcd9e + (b1 & 0xffff);
+    const high0 = aH * 0xd251 + (a1 >>> 16) + (a2 >>> 16);
+    const high1 = bH * 0xcd9e + (b1 >>> 16) + (b2 >>> 16);
+    const low0 = Math.imul(c0, 0xd2511f53), low1 = Math.imul(c2, 0xcd9e8d57);
+    c0 = (high1 ^ c1 ^ k0) >>> 0;
+    c1 = low1 >>> 0;
+    c2 = (high0 ^ c3 ^ k1) >>> 0;
+    c3 = low0 >>> 0;
+    k0 = (k0 + 0x9e3779b9) >>> 0;
+    k1 = (k1 + 0xbb67ae85) >>> 0;
+  }
+  words[at] = c0;
+  words[at + 1] = c1;
+  words[at + 2] = c2;
+  words[at + 3] = c3;
 }
 
 /**
@@ -48,16 +67,13 @@ function product(a: number, b: number): [number, number] {
  * ```
  */
 export function philox(counter: Block, under: Key): Block {
-  let [c0, c1, c2, c3] = counter;
-  let k0 = under.lo, k1 = under.hi;
-  for (let round = 0; round < 10; round++) {
-    const [high0, low0] = product(0xd2511f53, c0), [high1, low1] = product(0xcd9e8d57, c2);
-    [c0, c1, c2, c3] = [(high1 ^ c1 ^ k0) >>> 0, low1, (high0 ^ c3 ^ k1) >>> 0, low0];
-    k0 = (k0 + 0x9e3779b9) >>> 0;
-    k1 = (k1 + 0xbb67ae85) >>> 0;
-  }
-  return [c0, c1, c2, c3];
+  scratch.set(counter);
+  rounds(scratch, 0, under);
+  return [scratch[0]!, scratch[1]!, scratch[2]!, scratch[3]!];
 }
+
+/** Room for one block: a typed array costs more to make than the ten rounds. */
+const scratch = new Uint32Array(4);
 
 /**
  * A root key from a seed.
@@ -76,7 +92,9 @@ export function philox(counter: Block, under: Key): Block {
  */
 export function key(seed: number): Key {
   if (!Number.isSafeInteger(seed) || seed < 0) {
-    throw new RangeError(`Cannot make a key: seed must be a whole number in [0, 2^53), got ${seed}`);
+    throw new RangeError(
+      `Cannot make a key: seed must be a whole number in [0, 2^53), got ${seed}`,
+    );
   }
   return { hi: Math.floor(seed / 2 ** 32), lo: seed >>> 0 };
 }
@@ -100,14 +118,19 @@ export function key(seed: number): Key {
  * ```
  */
 export function fold(parent: Key, data: number | string): Key {
-  if (typeof data === "string") return [...new TextEncoder().encode(data)].reduce(foldByte, parent);
+  if (typeof data === "string") return foldName(parent, new TextEncoder().encode(data));
   if (!Number.isSafeInteger(data) || data < 0) {
-    throw new RangeError(`Cannot fold a key: data must be a whole number in [0, 2^53) or a name, got ${data}`);
+    throw new RangeError(
+      `Cannot fold a key: data must be a whole number in [0, 2^53) or a name, got ${data}`,
+    );
   }
   return derive(parent, data >>> 0, Math.floor(data / 2 ** 32), domain.child);
 }
 
-const foldByte = (parent: Key, byte: number): Key => derive(parent, byte, 0, domain.name);
+/** Length first, then each byte: so no path of names spells another ("ab" is not "a" and then "b"). */
+function foldName(parent: Key, bytes: Uint8Array): Key {
+  return [bytes.length, ...bytes].reduce((key, word) => derive(key, word, 0, domain.name), parent);
+}
 
 function derive(parent: Key, low: number, high: number, kind: number): Key {
   const [lo, hi] = philox([low, high, 0, kind], parent);
@@ -133,16 +156,15 @@ function derive(parent: Key, low: number, high: number, kind: number): Key {
  */
 export function split(parent: Key, count: number = 2): Key[] {
   if (!Number.isSafeInteger(count) || count < 0) {
-    throw new RangeError(`Cannot split a key: count must be a whole number of at least 0, got ${count}`);
+    throw new RangeError(
+      `Cannot split a key: count must be a whole number of at least 0, got ${count}`,
+    );
   }
   return Array.from({ length: count }, (_, i) => fold(parent, i));
 }
 
 /**
  * Fills an array with the key's own stream of random bits: block i is `philox([i, 0, 0, 0], key)`.
- *
- * The rounds are written out here, without the tuples of {@link philox}, because every number that the library
- * draws comes through this loop; a test holds the two equal.
  *
  * @param under The key.
  * @param words The array to fill, of any length.
@@ -157,27 +179,16 @@ export function split(parent: Key, count: number = 2): Key[] {
  * ```
  */
 export function fillBits(under: Key, words: Uint32Array): Uint32Array {
-  for (let i = 0, block = 0; i < words.length; i += 4, block++) {
-    let c0 = block, c1 = 0, c2 = 0, c3: number = domain.draw, k0 = under.lo, k1 = under.hi;
-    for (let round = 0; round < 10; round++) {
-      // The 64-bit products 0xd2511f53·c0 and 0xcd9e8d57·c2 by 16-bit halves.
-      const aH = c0 >>> 16, aL = c0 & 0xffff, bH = c2 >>> 16, bL = c2 & 0xffff;
-      const a1 = aH * 0x1f53 + ((aL * 0x1f53) >>> 16), a2 = aL * 0xd251 + (a1 & 0xffff);
-      const b1 = bH * 0x8d57 + ((bL * 0x8d57) >>> 16), b2 = bL * 0xcd9e + (b1 & 0xffff);
-      const high0 = aH * 0xd251 + (a1 >>> 16) + (a2 >>> 16);
-      const high1 = bH * 0xcd9e + (b1 >>> 16) + (b2 >>> 16);
-      const low0 = Math.imul(c0, 0xd2511f53), low1 = Math.imul(c2, 0xcd9e8d57);
-      c0 = (high1 ^ c1 ^ k0) >>> 0;
-      c1 = low1 >>> 0;
-      c2 = (high0 ^ c3 ^ k1) >>> 0;
-      c3 = low0 >>> 0;
-      k0 = (k0 + 0x9e3779b9) >>> 0;
-      k1 = (k1 + 0xbb67ae85) >>> 0;
-    }
-    words[i] = c0;
-    words[i + 1] = c1;
-    words[i + 2] = c2;
-    words[i + 3] = c3;
+  const whole = words.length & ~3;
+  for (let at = 0; at < whole; at += 4) {
+    words[at] = at / 4;
+    words[at + 1] = words[at + 2] = 0;
+    words[at + 3] = domain.draw;
+    rounds(words, at, under);
+  }
+  if (whole < words.length) {
+    const block = philox([whole / 4, 0, 0, domain.draw], under);
+    for (let at = whole; at < words.length; at++) words[at] = block[at - whole]!;
   }
   return words;
 }
