@@ -1,11 +1,55 @@
 /**
  * Tweedie: energy-based, score-based and diffusion models as lazy streams.
  *
+ * Tweedie's formula, `E[x0 | x_t] = (x_t + sigma²·score) / alpha`, is where these models meet: one denoiser, one score,
+ * one energy gradient, three readings. Five words carry the library:
+ *
+ * | word | what it is |
+ * | --- | --- |
+ * | {@link Schedule} | pure functions of time: `t -> {alpha, sigma}`, log-SNR, drift, diffusion |
+ * | {@link Model} | what a network, an oracle or an energy says about `(x_t, t)`: a tagged prediction |
+ * | {@link Transition} | a Markov kernel, `env => state => state` |
+ * | {@link Sampler} | a lazy stream of transitions; a refinement maps samplers to samplers |
+ * | trajectory | `run(start, env)(sampler)`: a lazy stream of states, x_T first, then each x_t; a watcher maps it to anything |
+ *
+ * Notation, the same everywhere:
+ *
+ * | symbol | meaning |
+ * | --- | --- |
+ * | `t`, `s` | times: from t to s. Discrete schedules count the papers' steps: 0 is data, T is noise |
+ * | `alpha`, `sigma` | q(x_t given x_0) = N(alpha·x_0, sigma²·I). The papers' bar-alpha_t is alpha² |
+ * | `alphaBar`, `beta` | alpha², and 1 − alphaBar_t/alphaBar_(t−1) of a discrete schedule |
+ * | `logSnr` | 2·ln(alpha/sigma) |
+ * | `x0`, `xt`, `eps` | data, noised data, unit noise: xt = alpha·x0 + sigma·eps |
+ * | `score` | the gradient of ln p_t(x_t); −eps/sigma in expectation |
+ * | `f`, `g` | drift and diffusion: dx = f(t)·x dt + g(t) dw |
+ * | `eta` | share of noise in a DDIM step: 0 none, 1 that of DDPM |
+ *
+ * Images are NHWC float32 tensors in [−1, 1]. Callers own what they pass, the library what it makes; a yielded state
+ * lives until the next pull.
+ *
+ * @example Sample from a mixture of two Gaussians, exactly denoised
+ * ```ts
+ * import { ddim, key, last, linear, mixture, prior, run } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import { pipe } from "fp-ts/lib/function.js";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const schedule = linear();
+ * const model = mixture(schedule, { weights: [0.5, 0.5], means: [[-2], [2]], variances: [[0.01], [0.01]] });
+ * const { x } = await last(pipe(ddim(schedule, { steps: 50 }), run(prior([100, 1]), { model, key: key(0) })));
+ * assert.ok(x.dataSync().every((value) => Math.abs(Math.abs(value) - 2) < 0.5));
+ * ```
+ *
  * @module
  */
+
+/** Operations whose gradients can be differentiated again. */
+export * as smooth from "./src/tensor/autodiff.ts";
 export * from "./src/tensor/key.ts";
 export * from "./src/tensor/random.ts";
-export * from "./src/tensor/autodiff.ts";
+export * from "./src/tensor/brownian.ts";
 export * from "./src/tensor/ndarray.ts";
 export * from "./src/noise/schedule.ts";
 export * from "./src/noise/grid.ts";
@@ -32,9 +76,12 @@ export * from "./src/train/optimizer.ts";
 export * from "./src/train/ema.ts";
 export * from "./src/train/data.ts";
 export * from "./src/train/timestep.ts";
+export * from "./src/train/diffusion.ts";
 export * from "./src/metric/frechet.ts";
+export * from "./src/io/file.ts";
 export * from "./src/io/png.ts";
 export * from "./src/io/video.ts";
+export * from "./src/io/process.ts";
 export * from "./src/io/safetensors.ts";
 export * from "./src/io/checkpoint.ts";
-export * from "./src/io/process.ts";
+export * from "./src/io/weights.ts";

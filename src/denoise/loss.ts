@@ -1,1 +1,314 @@
-export {};
+/**
+ * The training objective of denoising: one regression, whatever the network predicts and however the levels are weighed.
+ *
+ * At a fixed x_t = alpha·x_0 + sigma·eps all predictions differ from their targets along one direction, so the errors
+ * of any two kinds are multiples of each other,
+ *
+ * ```text
+ *   eps error = b·(error of the prediction),   b = coefficients(kind, "eps", level)[1]
+ *   score error = −eps error / sigma,  x_0 error = −(sigma/alpha)·eps error,  ...
+ * ```
+ *
+ * and every published objective is E[ w · ‖target − prediction‖² / d ] with another w: `L_simple` is the unweighted eps
+ * error, denoising score matching the score error weighed by sigma², the variational bound a sum of x_0 errors weighed
+ * by drops in signal-to-noise ratio. Targets come straight from x_0 and eps, never by division, so the ends of a
+ * schedule (alpha = 0, sigma = 0) are as good as its middle.
+ *
+ * The norm is squared, the mean is over the dimensions too, and there is no factor of ½; texts differ in the last two,
+ * and some print the norm without its square or the score's target eps/sigma without its minus sign: those are slips.
+ *
+ * Sources: P. Vincent, "A connection between score matching and denoising autoencoders" (2011), section 4.2; J. Ho,
+ * A. Jain, P. Abbeel, "Denoising diffusion probabilistic models" (NeurIPS 2020), equations 8, 12 and 14; T. Salimans,
+ * J. Ho, "Progressive distillation for fast sampling of diffusion models" (ICLR 2022), section 4.
+ *
+ * @module
+ */
+
+import * as tf from "@tensorflow/tfjs-core";
+import { jumpMany } from "../noise/forward.ts";
+import type { Level, Schedule } from "../noise/schedule.ts";
+import { posterior, stepWeight, variances } from "./posterior.ts";
+import { coefficients, type Kind, plane } from "./prediction.ts";
+
+/**
+ * A network to train: its output at x_t, shape [N, ...sample], and times t, one a sample; shape of x_t. Synchronous and
+ * made of operations with gradients.
+ */
+export type Denoiser = (xt: tf.Tensor, t: readonly number[]) => tf.Tensor;
+
+/** What one evaluation of the objective averages over. */
+export interface DenoisingBatch {
+  /** Data, shape [N, ...sample]. */
+  readonly x0: tf.Tensor;
+  /** Standard normal noise, shape of `x0`. */
+  readonly eps: tf.Tensor;
+  /** Times on the schedule, one for each of the N samples. */
+  readonly t: readonly number[];
+}
+
+/** The squared error of each kind that goes with a squared error of 1 of the prediction; may be infinite. */
+export type Errors = Readonly<Record<Kind, number>>;
+
+/** Where a weight is asked for. */
+export interface WeightingPoint {
+  /** Marginal at t. */
+  readonly level: Level;
+  /** Time on the schedule. */
+  readonly t: number;
+}
+
+/**
+ * The weight of a squared error of 1 of the prediction. Which error is weighed, and by how much, reads off the
+ * function: `({ eps }) => eps` is the plain eps error, `({ x0 }, { level }) => x0 * level.alpha` the x_0 error times
+ * alpha. Two networks of different kinds have the same loss under it where they say the same.
+ */
+export type Weighting = (errors: Errors, point: WeightingPoint) => number;
+
+/** Options of {@link denoisingLoss} and {@link perSample}. */
+export interface DenoisingLossOptions {
+  /** The schedule that gives t its meaning. */
+  readonly schedule: Schedule;
+  /** What the network predicts. */
+  readonly kind: Kind;
+  /**
+   * Weight of each level. Default: `weightings.own`, the unweighted error of the prediction, which for eps is L_simple
+   * (Ho et al. 2020, equation 14). Give `weightings.simple` to train a score.
+   */
+  readonly weighting?: Weighting;
+}
+
+const kinds: readonly Kind[] = ["eps", "x0", "v", "flow", "score"];
+
+/**
+ * The squared error of each kind that goes with a squared error of 1 of one kind.
+ *
+ * @param kind The kind whose error is 1.
+ * @param level Marginal at t.
+ * @returns A number for each kind, infinite where the one does not determine the other.
+ *
+ * @example An x_0 error of 1 is an eps error of the signal-to-noise ratio
+ * ```ts
+ * import { errorsOf } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * assert.ok(Math.abs(errorsOf("x0", { alpha: 0.8, sigma: 0.6 }).eps - (0.8 / 0.6) ** 2) < 1e-12);
+ * ```
+ */
+export function errorsOf(kind: Kind, level: Level): Errors {
+  const error = (wanted: Kind): number => coefficients(kind, wanted, level)[1] ** 2;
+  return Object.fromEntries(kinds.map((wanted) => [wanted, error(wanted)])) as Errors;
+}
+
+/**
+ * The weightings of the literature. SNR is alpha²/sigma².
+ *
+ * | name | weight of the eps error | of the x_0 error | source |
+ * |---|---|---|---|
+ * | `own` | that of the prediction itself | | |
+ * | `simple` | 1 | SNR | Ho et al. 2020, equation 14 |
+ * | `data` | 1 / SNR | 1 | Salimans and Ho 2022, section 4 |
+ * | `truncated` | max(1, 1 / SNR) | max(SNR, 1) | Salimans and Ho 2022, section 4 |
+ * | `velocity` | 1 + 1 / SNR where alpha² + sigma² = 1 | SNR + 1 | Salimans and Ho 2022, section 4 |
+ * | `minSnr(gamma)` | min(1, gamma / SNR) | min(SNR, gamma) | Hang et al., "Min-SNR weighting strategy" (2023), eq. 7 |
+ *
+ * `minSnr` takes gamma above 0. Default: 5.
+ *
+ * @example
+ * ```ts
+ * import { errorsOf, weightings } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * const level = { alpha: 1, sigma: 0.1 }, point = { level, t: 1 };
+ * assert.ok(Math.abs(weightings.simple(errorsOf("x0", level), point) - 100) < 1e-9);
+ * assert.equal(weightings.minSnr()(errorsOf("x0", level), point), 5);
+ * ```
+ */
+export const weightings: {
+  readonly own: Weighting;
+  readonly simple: Weighting;
+  readonly data: Weighting;
+  readonly truncated: Weighting;
+  readonly velocity: Weighting;
+  readonly minSnr: (gamma?: number) => Weighting;
+} = {
+  own: () => 1,
+  simple: ({ eps }) => eps,
+  data: ({ x0 }) => x0,
+  truncated: ({ eps, x0 }) => Math.max(eps, x0),
+  velocity: ({ v }) => v,
+  minSnr: (gamma = 5) => {
+    if (!(gamma > 0)) {
+      throw new RangeError(`Cannot make a weighting: gamma must be above 0, got ${gamma}`);
+    }
+    return ({ eps, x0 }) => Math.min(eps, gamma * x0);
+  },
+};
+
+/**
+ * The weighting under which the loss is the variational bound.
+ *
+ * For a discrete schedule the weight at t is that of KL(q(x_{t−1} | x_t, x_0) ‖ p(x_{t−1} | x_t)) with the large
+ * variance, which is finite at t = 1 as well (Ho et al. 2020, equation 12); T times the mean of the loss over uniform t
+ * in 1 … T is the bound in nats for each dimension, but for constants. For a continuous one it is g(t)²/2 of the score
+ * error, and the bound is the integral over t (Y. Song, C. Durkan, I. Murray, S. Ermon, "Maximum likelihood training of
+ * score-based diffusion models", NeurIPS 2021, equation 7).
+ *
+ * @param schedule The schedule of the loss.
+ * @returns The weighting, in nats.
+ *
+ * @example At the last step of DDPM
+ * ```ts
+ * import { errorsOf, linear, variational } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * const schedule = linear(), level = schedule.at(1000);
+ * const weight = variational(schedule)(errorsOf("eps", level), { level, t: 1000 });
+ * assert.ok(Math.abs(weight - 0.0102045) < 1e-7);
+ * ```
+ */
+export function variational(schedule: Schedule): Weighting {
+  if (schedule.steps === undefined) {
+    return ({ score }, { t }) => score * schedule.diffusion(t) ** 2 / 2;
+  }
+  return ({ x0 }, { level, t }) => {
+    const s = schedule.at(t - 1);
+    return x0 * stepWeight(posterior(level, s), variances.large(level, s));
+  };
+}
+
+/** What {@link target} is made of. */
+export interface TargetParts {
+  /** Data, shape [N, ...sample]. */
+  readonly x0: tf.Tensor;
+  /** Noise, shape of `x0`. */
+  readonly eps: tf.Tensor;
+  /** Marginals, one for each of the N samples. */
+  readonly levels: readonly Level[];
+}
+
+/**
+ * What a perfect network would answer if it saw x_0 and eps: `r·x_0 + q·eps` with (r, q) = `plane(kind, level)`.
+ *
+ * @param kind What the network predicts.
+ * @param parts Data, noise and a level for each sample. The tensors are not disposed of.
+ * @returns Shape of x_0. The caller disposes of it.
+ * @throws {RangeError} If shapes or counts do not agree, or a score is wanted at sigma = 0.
+ *
+ * @example The target of v at two levels
+ * ```ts
+ * import { target } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const levels = [{ alpha: 1, sigma: 0 }, { alpha: 0, sigma: 1 }];
+ * const v = target("v", { x0: tf.tensor([[2], [2]]), eps: tf.tensor([[3], [3]]), levels });
+ * assert.deepEqual([...v.dataSync()], [3, -2]);
+ * ```
+ */
+export function target(kind: Kind, { x0, eps, levels }: TargetParts): tf.Tensor {
+  if (kind === "score" && !levels.every(({ sigma }) => sigma > 0)) {
+    throw new RangeError(
+      `Cannot make the target of a score: sigma must be above 0, got ${
+        levels.map(({ sigma }) => sigma)
+      }`,
+    );
+  }
+  const places = levels.map((level) => plane(kind, level));
+  // A target is a mixture of x_0 and eps as x_t is, with other coefficients.
+  return jumpMany(x0, places.map(([alpha, sigma]) => ({ alpha, sigma })), eps);
+}
+
+/**
+ * The loss of each sample, `w·‖target − prediction‖² / d`, for evaluation and for importance sampling of t.
+ *
+ * @param network The network.
+ * @param batch Data, noise and times. Not disposed of.
+ * @param options Schedule, meaning of the output, weighting.
+ * @returns Shape [N], differentiable in what the network is made of. The caller disposes of it.
+ * @throws {RangeError} If shapes or counts do not agree, a weight is not finite, or a score is trained at sigma = 0.
+ *
+ * @example A network that always says 0 loses the mean of eps²
+ * ```ts
+ * import { linear, perSample } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const batch = { x0: tf.ones([2, 2]), eps: tf.tensor([[1, 3], [0, 2]]), t: [1, 1000] };
+ * const losses = perSample((xt) => tf.zerosLike(xt), batch, { schedule: linear(), kind: "eps" });
+ * assert.deepEqual([...losses.dataSync()], [5, 2]);
+ * ```
+ */
+export function perSample(
+  network: Denoiser,
+  batch: DenoisingBatch,
+  options: DenoisingLossOptions,
+): tf.Tensor1D {
+  const { x0, eps, t } = batch, { schedule, kind } = options;
+  const levels = t.map(schedule.at),
+    weights = levels.map((level, i) => weight(options, level, t[i]!));
+  return tf.tidy(() => {
+    const wanted = target(kind, { x0, eps, levels });
+    const error = tf.sub(answer(network, jumpMany(x0, levels, eps), t), wanted);
+    const squares = tf.square(tf.reshape(error, [t.length, -1]));
+    return tf.mul(tf.mean(squares, 1), tf.tensor1d(weights)) as tf.Tensor1D;
+  });
+}
+
+/** The weight of one sample; refuses one that is not finite. */
+function weight(options: DenoisingLossOptions, level: Level, t: number): number {
+  const { kind, weighting = weightings.own } = options;
+  const value = weighting(errorsOf(kind, level), { level, t });
+  if (Number.isFinite(value)) return value;
+  throw new RangeError(
+    `Cannot weigh the loss: the weight of the ${kind} error must be finite, got ${value} at t = ${t}`,
+  );
+}
+
+/** The network's answer; refuses one that would be broadcast. */
+function answer(network: Denoiser, xt: tf.Tensor, t: readonly number[]): tf.Tensor {
+  const value = network(xt, t);
+  if (tf.util.arraysEqual(value.shape, xt.shape)) return value;
+  throw new RangeError(
+    `Cannot compute the loss: the network's output must be of shape [${xt.shape}], got [${value.shape}]`,
+  );
+}
+
+/**
+ * The training objective: the mean of {@link perSample} over the batch, one Monte Carlo draw of
+ *
+ * ```text
+ *   E_{t, x_0, eps} [ w(t) · ‖eps − eps_theta(x_t, t)‖² / d ],   x_t = alpha·x_0 + sigma·eps
+ * ```
+ *
+ * with eps_theta the network's answer read as noise. A pure function: times and noise are in the batch.
+ *
+ * @param network The network.
+ * @param batch Data, noise and times. Not disposed of.
+ * @param options Schedule, meaning of the output, weighting.
+ * @returns The loss, differentiable in what the network is made of. The caller disposes of it.
+ * @throws {RangeError} If shapes or counts do not agree, a weight is not finite, or a score is trained at sigma = 0.
+ *
+ * @example A network that knows that all data are 0
+ * ```ts
+ * import { denoisingLoss, linear } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const batch = { x0: tf.zeros([2, 3]), eps: tf.ones([2, 3]), t: [10, 900] };
+ * const loss = denoisingLoss((xt) => tf.zerosLike(xt), batch, { schedule: linear(), kind: "x0" });
+ * assert.equal(loss.dataSync()[0], 0);
+ * ```
+ */
+export function denoisingLoss(
+  network: Denoiser,
+  batch: DenoisingBatch,
+  options: DenoisingLossOptions,
+): tf.Scalar {
+  return tf.tidy(() => tf.mean(perSample(network, batch, options)) as tf.Scalar);
+}

@@ -56,21 +56,46 @@ export interface Model {
    * @param t Time on the schedule, the same for the whole batch.
    * @param signal Aborts an evaluation that is under way, where the model can.
    */
-  readonly predict: (x: tf.Tensor, t: number, signal?: AbortSignal) => Prediction | Promise<Prediction>;
+  readonly predict: (
+    x: tf.Tensor,
+    t: number,
+    signal?: AbortSignal,
+  ) => Prediction | Promise<Prediction>;
   /** The same model under a condition for each sample; absent for an unconditional model. */
   readonly given?: (condition: Condition) => Model;
 }
 
-type Plane = readonly [x0: number, eps: number];
+/** A value in the plane: (x0·x_0 + eps·eps) / over. The divisor apart keeps sigma = 0 finite. */
+type Point = readonly [x0: number, eps: number, over: number];
 
-const planes: { readonly [K in Kind | "gradient"]: (level: Level) => Plane } = {
-  eps: () => [0, 1],
-  x0: () => [1, 0],
-  v: ({ alpha, sigma }) => [-sigma, alpha],
-  flow: () => [-1, 1],
-  score: ({ sigma }) => [0, -1 / sigma],
-  gradient: ({ sigma }) => [0, 1 / sigma],
+const points: { readonly [K in Kind | "gradient"]: (level: Level) => Point } = {
+  eps: () => [0, 1, 1],
+  x0: () => [1, 0, 1],
+  v: ({ alpha, sigma }) => [-sigma, alpha, 1],
+  flow: () => [-1, 1, 1],
+  score: ({ sigma }) => [0, -1, sigma],
+  gradient: ({ sigma }) => [0, 1, sigma],
 };
+
+/**
+ * Where a kind of prediction lies in the plane: its value is `x0·x_0 + eps·eps`.
+ *
+ * @param kind The kind; `"gradient"` is ∇ₓE.
+ * @param level Marginal at t.
+ * @returns The coefficients of x_0 and of eps, in float64; those of a score are infinite at sigma = 0.
+ *
+ * @example
+ * ```ts
+ * import { plane } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * assert.deepEqual(plane("v", { alpha: 0.8, sigma: 0.6 }), [-0.6, 0.8]);
+ * ```
+ */
+export function plane(kind: Kind | "gradient", level: Level): [x0: number, eps: number] {
+  const [x0, eps, over] = points[kind](level);
+  return [x0 && x0 / over, eps && eps / over];
+}
 
 /**
  * The coefficients (a, b) such that `wanted = a·x_t + b·value`.
@@ -89,10 +114,20 @@ const planes: { readonly [K in Kind | "gradient"]: (level: Level) => Plane } = {
  * assert.ok(Math.abs(a - 1 / 0.8) < 1e-12 && Math.abs(b - 0.36 / 0.8) < 1e-12);
  * ```
  */
-export function coefficients(from: Kind | "gradient", wanted: Kind, level: Level): [a: number, b: number] {
-  const [r, q] = planes[from](level), [r1, q1] = planes[wanted](level);
+export function coefficients(
+  from: Kind | "gradient",
+  wanted: Kind,
+  level: Level,
+): [a: number, b: number] {
+  if (from === wanted) return [0, 1];
+  const [r, q, over] = points[from](level), [r1, q1, over1] = points[wanted](level);
+  // Values along one line (eps, score, gradient) need no x_t, not even at alpha = 0, where x_t is on that line too.
+  if (r === 0 && r1 === 0) return [0, (q1 / q) * (over === over1 ? 1 : over / over1)];
   const determinant = level.alpha * q - level.sigma * r;
-  return [(r1 * q - q1 * r) / determinant, (level.alpha * q1 - level.sigma * r1) / determinant];
+  return [
+    (r1 * q - q1 * r) / determinant / over1,
+    ((level.alpha * q1 - level.sigma * r1) / determinant) * (over / over1),
+  ];
 }
 
 /**
@@ -117,9 +152,16 @@ export function coefficients(from: Kind | "gradient", wanted: Kind, level: Level
  * assert.ok(Math.abs(x0! - (2 - 0.6) / 0.8) < 1e-6);
  * ```
  */
-export function convert(prediction: Prediction, wanted: Kind, x: tf.Tensor, level: Level): tf.Tensor {
+export function convert(
+  prediction: Prediction,
+  wanted: Kind,
+  x: tf.Tensor,
+  level: Level,
+): tf.Tensor {
   if (prediction.kind === wanted) return tf.clone(prediction.value);
   const energy = prediction.kind === "energy";
   const [a, b] = coefficients(energy ? "gradient" : prediction.kind, wanted, level);
-  return tf.tidy(() => tf.add(tf.mul(x, a), tf.mul(energy ? prediction.gradient : prediction.value, b)));
+  return tf.tidy(() =>
+    tf.add(tf.mul(x, a), tf.mul(energy ? prediction.gradient : prediction.value, b))
+  );
 }

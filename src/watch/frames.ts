@@ -1,1 +1,273 @@
-export {};
+/**
+ * Tensors as host images: a batch tiled as one picture.
+ *
+ * A value v of the range [low, high] becomes the byte ⌊255·(v − low)/(high − low) + ½⌋, after clamping v to the range:
+ * rounding is half up, so that the 256 bytes are the nearest ones to equal parts of the range. Infinities clamp; NaN
+ * is drawn as 0.
+ *
+ * Images are plain bytes on the host. Encoding them is the business of `png`, `apng`, `y4m` and `raw`.
+ *
+ * @module
+ */
+
+import type * as tf from "@tensorflow/tfjs-core";
+import type { State } from "../sample/chain.ts";
+
+/** A picture on the host. */
+export interface Image {
+  /** Width in pixels. */
+  readonly width: number;
+  /** Height in pixels. */
+  readonly height: number;
+  /** 1 for grey, 3 for red, green, blue. */
+  readonly channels: 1 | 3;
+  /** Samples 0 to 255, row by row from the top, channels together: shape [height, width, channels]. */
+  readonly data: Uint8Array;
+}
+
+/** Options of {@link toImage}. */
+export interface ImageOptions {
+  /** Rows and columns of tiles, at least as many as samples. Default: near-square, no fewer columns than rows. */
+  readonly grid?: readonly [rows: number, columns: number];
+  /**
+   * The values drawn as 0 and 255, in units of x. `"auto"`: the least and the greatest finite value of each batch, for
+   * the noise of a variance-exploding schedule; a batch of one value is drawn as 0. Default: [-1, 1].
+   */
+  readonly range?: readonly [low: number, high: number] | "auto";
+  /** Gap between tiles, in pixels before scaling. Default: 0, which keeps sizes even, as video encoders want. */
+  readonly pad?: number;
+  /** Grey level of gaps and empty tiles, 0 to 255. Default: 0. */
+  readonly background?: number;
+  /** Each pixel becomes scale × scale pixels. Default: 1. */
+  readonly scale?: number;
+}
+
+/** Options of {@link frames}. */
+export interface FrameOptions extends ImageOptions {
+  /**
+   * What to draw: `"x"` the state x_t; `"x0"` the x0 prediction that led there, or x_t where there is none, as at the
+   * start. Default: `"x"`.
+   */
+  readonly of?: "x" | "x0";
+}
+
+function refuse(parameter: string, wanted: string, got: unknown, action = "make"): never {
+  throw new RangeError(`Cannot ${action} an image: ${parameter} must be ${wanted}, got ${got}`);
+}
+
+const isWhole = (value: number, least: number): boolean =>
+  Number.isSafeInteger(value) && value >= least;
+
+function checkOptions({ grid, range, pad, background, scale }: ImageOptions): void {
+  if (grid && !(grid.length === 2 && grid.every((n) => isWhole(n, 1)))) {
+    refuse("grid", "two whole numbers of at least 1", `[${grid}]`);
+  }
+  if (Array.isArray(range) && !(range.every(Number.isFinite) && range[0] < range[1])) {
+    refuse("range", 'two finite numbers, the lesser first, or "auto"', `[${range}]`);
+  }
+  if (!isWhole(pad ?? 0, 0)) refuse("pad", "a whole number of at least 0", pad);
+  if (!isWhole(scale ?? 1, 1)) refuse("scale", "a whole number of at least 1", scale);
+  const level = background ?? 0;
+  if (!isWhole(level, 0) || level > 255) refuse("background", "a whole number in [0, 255]", level);
+}
+
+type Shape = readonly [count: number, height: number, width: number, channels: 1 | 3];
+
+function shapeOf(x: tf.Tensor): Shape {
+  const [count, height, width, channels] = x.shape;
+  if (x.shape.length !== 4 || x.size === 0 || (channels !== 1 && channels !== 3)) {
+    refuse("x", "of shape [count, height, width, 1 or 3] and not empty", `[${x.shape}]`);
+  }
+  return [count!, height!, width!, channels];
+}
+
+/** The given grid, or the nearest to a square that holds the count. */
+function gridOf(count: number, grid: ImageOptions["grid"]): readonly [number, number] {
+  const columns = Math.ceil(Math.sqrt(count));
+  const [rows, across] = grid ?? [Math.ceil(count / columns), columns];
+  if (rows * across < count) refuse("grid", `of at least ${count} tiles`, `[${grid}]`);
+  return [rows, across];
+}
+
+function extent(values: ArrayLike<number>): [number, number] {
+  let low = Infinity, high = -Infinity;
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]!;
+    if (!Number.isFinite(value)) continue;
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return [low, high];
+}
+
+/** Values to bytes, as the head of this file says. */
+function quantized(values: ArrayLike<number>, range: ImageOptions["range"]): Uint8Array {
+  const [low, high] = range === "auto" ? extent(values) : range ?? [-1, 1];
+  const bytes = new Uint8Array(values.length);
+  for (let i = 0; i < bytes.length; i++) {
+    const value = Math.min(Math.max(values[i]!, low), high);
+    // An empty range gives NaN here, which a byte array takes for 0, as it does a NaN among the values.
+    bytes[i] = Math.floor((value - low) * 255 / (high - low) + 0.5);
+  }
+  return bytes;
+}
+
+/** Puts the samples of a batch side by side, row by row of the grid. */
+function tiled(
+  bytes: Uint8Array,
+  shape: Shape,
+  grid: readonly [number, number],
+  options: ImageOptions,
+): Image {
+  const [count, h, w, channels] = shape,
+    { pad = 0, background = 0 } = options,
+    [rows, columns] = grid;
+  const height = rows * (h + pad) - pad, width = columns * (w + pad) - pad;
+  const data = new Uint8Array(height * width * channels).fill(background), line = w * channels;
+  for (let i = 0; i < count * h; i++) {
+    const sample = Math.floor(i / h), tileRow = Math.floor(sample / columns);
+    const y = tileRow * (h + pad) + i % h, left = (sample % columns) * (w + pad);
+    data.set(bytes.subarray(i * line, (i + 1) * line), (y * width + left) * channels);
+  }
+  return { width, height, channels, data };
+}
+
+/** Nearest-neighbour enlargement by a whole factor. */
+function enlarged(image: Image, scale: number): Image {
+  if (scale === 1) return image;
+  const width = image.width * scale, height = image.height * scale, { channels } = image;
+  const data = new Uint8Array(width * height * channels), line = width * channels;
+  for (let i = 0; i < data.length; i++) {
+    const y = Math.floor(i / line / scale), x = Math.floor((i % line) / channels / scale);
+    data[i] = image.data[(y * image.width + x) * channels + i % channels]!;
+  }
+  return { width, height, channels, data };
+}
+
+/**
+ * A batch as one picture: its samples side by side in a grid, row by row.
+ *
+ * @param x Shape [count, height, width, 1 or 3]. Not disposed of; it must live until the promise settles.
+ * @param options Grid, range of values, gaps, scale.
+ * @returns The picture, (rows·(height + pad) − pad)·scale pixels high and as wide in its turn.
+ * @throws {RangeError} If x is not such a batch, or an option is out of its range, or the grid is too small.
+ *
+ * @example Two grey samples of one pixel: −1 is black, 1 is white
+ * ```ts
+ * import { toImage } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const image = await toImage(tf.tensor([-1, 1], [2, 1, 1, 1]));
+ * assert.deepEqual(image, { width: 2, height: 1, channels: 1, data: new Uint8Array([0, 255]) });
+ * ```
+ */
+export async function toImage(x: tf.Tensor, options: ImageOptions = {}): Promise<Image> {
+  checkOptions(options);
+  const shape = shapeOf(x), grid = gridOf(shape[0], options.grid);
+  const bytes = quantized(await x.data(), options.range);
+  return enlarged(tiled(bytes, shape, grid, options), options.scale ?? 1);
+}
+
+/**
+ * Pictures of the states of a trajectory, one for each.
+ *
+ * @param options What to draw and how.
+ * @returns The watcher: pictures as they are pulled.
+ * @throws {RangeError} If an option is out of its range; while iterated, if a state is not a batch of images.
+ *
+ * @example The x0 preview, enlarged
+ * ```ts
+ * import { frames } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const state = { x: tf.zeros([4, 2, 2, 3]), x0: tf.ones([4, 2, 2, 3]) };
+ * const [image] = await Array.fromAsync(frames({ of: "x0", scale: 5 })(ReadableStream.from([state])));
+ * assert.deepEqual([image!.width, image!.height, image!.data[0]], [20, 20, 255]);
+ * ```
+ */
+export function frames(
+  options: FrameOptions = {},
+): (source: AsyncIterable<Pick<State, "x" | "x0">>) => AsyncIterable<Image> {
+  checkOptions(options);
+  return (source) => ({ [Symbol.asyncIterator]: () => drawn(source, options) });
+}
+
+async function* drawn(
+  source: AsyncIterable<Pick<State, "x" | "x0">>,
+  options: FrameOptions,
+): AsyncGenerator<Image, void, undefined> {
+  for await (const { x, x0 } of source) {
+    yield await toImage(options.of === "x0" ? x0 ?? x : x, options);
+  }
+}
+
+const sizeOf = ({ width, height, channels }: Image): string => `${width}x${height}x${channels}`;
+
+/**
+ * Throws unless a picture has pixels and as many bytes as they need.
+ *
+ * @param image The picture.
+ * @param name What to call it in the message. Default: `"image"`.
+ * @throws {RangeError} If width or height is not a whole number of at least 1, channels are neither 1 nor 3, or the data
+ * are not width·height·channels bytes.
+ *
+ * @example
+ * ```ts
+ * import { checkImage } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * const short = { width: 2, height: 2, channels: 1, data: new Uint8Array(3) } as const;
+ * assert.throws(() => checkImage(short), /image must be of 4 bytes, got 3/);
+ * ```
+ */
+export function checkImage(image: Image, name: string = "image"): void {
+  const { width, height, channels, data } = image;
+  if (!isWhole(width, 1) || !isWhole(height, 1) || (channels !== 1 && channels !== 3)) {
+    refuse(name, "at least 1x1 with 1 or 3 channels", sizeOf(image), "encode");
+  }
+  const wanted = width * height * channels;
+  if (data.length !== wanted) refuse(name, `of ${wanted} bytes`, data.length, "encode");
+}
+
+/**
+ * Passes pictures on if each is whole and all are of one size, as films must be.
+ *
+ * @param source Pictures.
+ * @returns The same pictures.
+ * @throws {RangeError} While iterated, at the first picture, counted from 0, that has no pixels, whose bytes do not fit
+ * its size, or that is of another size than the first.
+ *
+ * @example
+ * ```ts
+ * import { type Image, sameSize } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * const image = (width: number): Image => ({ width, height: 1, channels: 1, data: new Uint8Array(width) });
+ * await assert.rejects(
+ *   Array.fromAsync(sameSize([image(2), image(3)])),
+ *   /picture 1 must be 2x1x1 like the first, got 3x1x1/,
+ * );
+ * ```
+ */
+export function sameSize(source: AsyncIterable<Image> | Iterable<Image>): AsyncIterable<Image> {
+  return { [Symbol.asyncIterator]: () => checked(source) };
+}
+
+async function* checked(
+  source: AsyncIterable<Image> | Iterable<Image>,
+): AsyncGenerator<Image, void, undefined> {
+  let index = 0, first: string | undefined;
+  for await (const image of source) {
+    const name = `picture ${index++}`, size = sizeOf(image);
+    checkImage(image, name);
+    first ??= size;
+    if (size !== first) refuse(name, `${first} like the first`, size, "encode");
+    yield image;
+  }
+}

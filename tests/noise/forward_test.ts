@@ -54,7 +54,7 @@ describe("jump()", () => {
 
   it("jump() refuses noise of another shape, even one that would broadcast", () => {
     const x0 = tf.zeros([2, 3]);
-    [[3], [2, 1], [3, 2], [1, 2, 3]].forEach((shape) =>
+    [[3], [2, 1], [3, 2], [1, 2, 3], [2, 3, 1]].forEach((shape) =>
       assert.throws(
         () => jump(x0, { alpha: 1, sigma: 1 }, tf.zeros(shape)),
         (error) =>
