@@ -8,7 +8,8 @@
  *
  * The second follows from the first for every schedule: the jump from 0 to t is the jump to s and then to t
  * (a semigroup), and for whole steps of a discrete schedule it is N(√(1 − beta_t)·x_{t−1}, beta_t·I). A common slip
- * puts the square root over one factor only in the two-step noise; its variance is 1 − alpha_t²/alpha_s² as a whole.
+ * puts the square root over one factor only in the two-step noise; its variance, where
+ * the schedule preserves it, is 1 − alpha_t²/alpha_s² as a whole.
  *
  * Sources: J. Ho, A. Jain, P. Abbeel, "Denoising diffusion probabilistic models" (NeurIPS 2020), eqs. 2 and 4;
  * D. Kingma et al., "Variational diffusion models" (NeurIPS 2021), appendix A.1.

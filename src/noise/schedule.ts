@@ -451,7 +451,7 @@ export function cosine(
  * beta_t = betaStart + (betaEnd − betaStart)·logistic(u), u equally spaced from −6 to 6: the sigmoid betas of
  * diffusers (GeoDiff's). Not called `sigmoid`, which is the activation.
  *
- * Source: M. Xu et al., "GeoDiff" (ICLR 2022), released configuration.
+ * Source: M. Xu et al., "GeoDiff" (ICLR 2022), to which diffusers credits it.
  *
  * @param options Steps and the betas at both ends of the curve; beta_1 is `betaStart` plus 0.25% of the difference.
  * @returns The schedule.
@@ -759,8 +759,8 @@ export function rectified(): Schedule {
 /**
  * The cosine schedule in continuous time: alphaBar(t) = cos²θ(t)/cos²θ(0), θ(t) = (t + s)/(1 + s)·π/2.
  *
- * alpha is 0 at t = 1, where f and g are infinite; the span ends before it, at the 0.9946 of C. Lu et al.,
- * "DPM-Solver" (NeurIPS 2022), appendix D.
+ * alpha is 0 at t = 1, where f and g are infinite; the span ends before it, at the 0.9946 of DPM-Solver's released
+ * code (C. Lu et al., NeurIPS 2022).
  *
  * Source: A. Nichol, P. Dhariwal, "Improved denoising diffusion probabilistic models" (ICML 2021), eq. 17.
  *

@@ -1,0 +1,122 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+
+const root = new URL("../../", import.meta.url);
+
+/** An example: the arguments it gets, and what must hold of the numbers that it prints. */
+interface Example {
+  readonly args?: (folder: string) => string[];
+  readonly needs?: "data" | "ffmpeg";
+  readonly check: (output: string, folder: string) => void | Promise<void>;
+}
+
+const numbersOf = (text: string): number[] => (text.match(/\d+\.\d+|\d+/g) ?? []).map(Number);
+
+const within = (value: number | undefined, low: number, high: number): void =>
+  assert.ok(
+    value !== undefined && value >= low && value <= high,
+    `${value} is not in [${low}, ${high}]`,
+  );
+
+async function startsWith(path: string, bytes: readonly number[]): Promise<void> {
+  const found = (await Deno.readFile(path)).subarray(0, bytes.length);
+  assert.deepEqual([...found], bytes);
+}
+
+const examples: Record<string, Example> = {
+  "01_gaussian_oracle.ts": {
+    check: (output) => {
+      const rows = output.split("\n").slice(0, 3).map((line) =>
+        /mean (\S+) +standard deviation (\S+)/.exec(line)!
+      );
+      for (const [, mean, deviation] of rows) {
+        within(Number(mean), 2.95, 3.05);
+        within(Number(deviation), 0.41, 0.52);
+      }
+      assert.equal(rows.length, 3);
+    },
+  },
+  "02_swiss_roll.ts": { check: (output) => within(numbersOf(output)[0], 801, 1000) },
+  "03_sample_fashion.ts": {
+    args: (folder) => [`${folder}/fashion.png`],
+    check: (_, folder) => startsWith(`${folder}/fashion.png`, [0x89, 0x50, 0x4e, 0x47]),
+  },
+  "04_frames_to_ffmpeg.ts": {
+    args: (folder) => [`${folder}/fashion.mp4`],
+    needs: "ffmpeg",
+    check: async (_, folder) => within((await Deno.stat(`${folder}/fashion.mp4`)).size, 1000, 1e6),
+  },
+  "05_train_from_scratch.ts": {
+    args: () => ["40"],
+    needs: "data",
+    check: (output) => within(numbersOf(/loss (\S+) after/.exec(output)![1]!)[0], 0, 0.95),
+  },
+  "06_your_own_sampler.ts": { check: (output) => within(numbersOf(output)[0], 0.66, 0.74) },
+};
+
+const present = {
+  data: () => Deno.stat("/usr/share/datasets/fashion-mnist").then(() => true, () => false),
+  ffmpeg: () =>
+    new Deno.Command("ffmpeg", { args: ["-version"] }).output().then(() => true, () => false),
+};
+
+/** The permissions that the example's own first lines name, with files allowed in its folder instead. */
+function permissions(source: string, folder: string): string[] {
+  const line = /^\/\/ Run: deno run (.*)$/m.exec(source)![1]!;
+  return line.split(" ").filter((word) => word.startsWith("--")).map((flag) =>
+    flag === "--allow-write=." ? `--allow-write=${folder}` : flag
+  );
+}
+
+async function runExample(name: string, { args, check }: Example): Promise<void> {
+  const folder = await Deno.makeTempDir(), path = new URL(`examples/${name}`, root);
+  try {
+    const flags = permissions(await Deno.readTextFile(path), folder);
+    const command = [
+      "run",
+      "--no-prompt",
+      "--no-lock",
+      ...flags,
+      path.pathname,
+      ...(args?.(folder) ?? []),
+    ];
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: command,
+      cwd: root,
+      env: { NO_COLOR: "1" },
+    }).output();
+    assert.equal(code, 0, new TextDecoder().decode(stderr));
+    await check(new TextDecoder().decode(stdout), folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+describe("examples", () => {
+  it("are all tested, and short", async () => {
+    const names = (await Array.fromAsync(Deno.readDir(new URL("examples/", root)))).map((
+      { name },
+    ) => name).filter((name) => name.endsWith(".ts"));
+    assert.deepEqual(names.sort(), Object.keys(examples));
+    for (const name of names) {
+      const lines =
+        (await Deno.readTextFile(new URL(`examples/${name}`, root))).trimEnd().split("\n").length;
+      assert.ok(lines <= 50, `${name} has ${lines} lines`);
+    }
+  });
+
+  for (const [name, example] of Object.entries(examples)) {
+    it(`${name} runs with the permissions it names and prints what it says`, async () => {
+      if (example.needs !== undefined && !await present[example.needs]()) {
+        assert.equal(
+          Deno.env.get(`TWEEDIE_REQUIRE_${example.needs.toUpperCase()}`),
+          undefined,
+          `${example.needs} is required but absent`,
+        );
+        console.log(`SKIPPED ${name}: no ${example.needs} here`);
+        return;
+      }
+      await runExample(name, example);
+    });
+  }
+});
