@@ -1,1 +1,131 @@
-export {};
+/**
+ * Thresholding: keeps the x0 prediction in the range of the data, inside each step.
+ *
+ * The model is made to predict the clipped x0, so that eps, v and score of the same step agree with it: they are other
+ * readings of one prediction. With a sharp guidance, x0 leaves the range at most pixels; the dynamic form then scales each
+ * sample by its own quantile instead of clipping it flat.
+ *
+ * Source: C. Saharia et al., "Photorealistic text-to-image diffusion models with deep language understanding"
+ * (NeurIPS 2022), section 2.3 and appendix E.
+ *
+ * @module
+ */
+
+import * as tf from "@tensorflow/tfjs-core";
+import { convert, type Model } from "../denoise/prediction.ts";
+import type { Refinement } from "../sample/chain.ts";
+import { onModel } from "./guide.ts";
+
+/** Clipping to a fixed range. */
+export interface ClipOptions {
+  /** Tag. */
+  readonly kind: "clip";
+  /** x0 is clipped to [−range, range]; above 0, in the unit of the data. Default: 1. */
+  readonly range?: number;
+}
+
+/** Clipping each sample to its own quantile s of |x0|, then division by s. */
+export interface DynamicOptions {
+  /** Tag. */
+  readonly kind: "dynamic";
+  /** Which quantile of |x0| over all elements of a sample, in [0, 1]. Default: 0.995. */
+  readonly ratio?: number;
+  /** Greatest s, at least 1, in the unit of the data; s is never below 1. Default: 1. */
+  readonly max?: number;
+}
+
+/** Options of {@link thresholded}. */
+export type ThresholdOptions = ClipOptions | DynamicOptions;
+
+/**
+ * Thresholding of the x0 prediction in each step of a sampler (Saharia et al. 2022, section 2.3):
+ *
+ * ```text
+ *   clip:     x0 ← min(max(x0, −range), range)
+ *   dynamic:  s = min(max(quantile(|x0|, ratio), 1), max)      one for each sample, interpolated linearly
+ *             x0 ← min(max(x0, −s), s) / s
+ * ```
+ *
+ * Pipe it before `guided`, so that it acts on what guidance gave.
+ *
+ * @param options Which form, and its numbers. Default: clipping to [−1, 1].
+ * @returns The refinement.
+ * @throws {RangeError} If a number is outside its domain.
+ *
+ * @example Samples stay in the range
+ * ```ts
+ * import { ddim, gaussian, key, linear, prior, run, thresholded } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const schedule = linear(), model = gaussian(schedule, { mean: 3, variance: 1 });
+ * const sampler = thresholded({ kind: "clip", range: 2 })(ddim(schedule, { steps: 10 }));
+ * let x: number[] = [];
+ * for await (const state of run(prior([4, 1]), { model, key: key(0) })(sampler)) x = [...state.x.dataSync()];
+ * assert.ok(x.every((value) => Math.abs(value) <= 2));
+ * ```
+ */
+export function thresholded(options: ThresholdOptions = { kind: "clip" }): Refinement {
+  const clip = clipper(options);
+  return onModel((model) => clipped(model, clip));
+}
+
+/** A function from x0 to the clipped x0. */
+type Clip = (x0: tf.Tensor) => tf.Tensor;
+
+/** The model that predicts the clipped x0, also under a condition. */
+function clipped(model: Model, clip: Clip): Model {
+  const { schedule, given } = model;
+  return {
+    schedule,
+    predict: async (x, t, signal) => {
+      const prediction = await model.predict(x, t, signal);
+      try {
+        const value = tf.tidy(() => clip(convert(prediction, "x0", x, schedule.at(t))));
+        return { kind: "x0", value };
+      } finally {
+        tf.dispose({ ...prediction });
+      }
+    },
+    ...(given && { given: (condition) => clipped(given(condition), clip) }),
+  };
+}
+
+function clipper(options: ThresholdOptions): Clip {
+  if (options.kind === "clip") return fixed(options.range ?? 1);
+  if (options.kind === "dynamic") return dynamic(options.ratio ?? 0.995, options.max ?? 1);
+  const { kind } = options as { readonly kind: unknown };
+  throw refusal('kind must be "clip" or "dynamic"', JSON.stringify(kind));
+}
+
+function fixed(range: number): Clip {
+  if (!(range > 0 && range < Infinity)) throw refusal("range must be a number above 0", range);
+  return (x0) => tf.clipByValue(x0, -range, range);
+}
+
+function dynamic(ratio: number, max: number): Clip {
+  if (!(ratio >= 0 && ratio <= 1)) throw refusal("ratio must be in [0, 1]", ratio);
+  if (!(max >= 1 && max < Infinity)) throw refusal("max must be a number of at least 1", max);
+  return (x0) => {
+    const s = tf.clipByValue(quantile(tf.abs(x0), ratio), 1, max);
+    return tf.div(tf.minimum(tf.maximum(x0, tf.neg(s)), s), s);
+  };
+}
+
+/**
+ * Quantile of each sample, with linear interpolation between order statistics, shape [N, 1, …] to broadcast. Only the
+ * part of the sorted values from the quantile up is computed.
+ */
+function quantile(x: tf.Tensor, ratio: number): tf.Tensor {
+  const count = x.shape[0]!, size = x.size / count;
+  const position = ratio * (size - 1), low = Math.floor(position);
+  const { values } = tf.topk(tf.reshape(x, [count, size]), size - low);
+  const at = (index: number): tf.Tensor => tf.slice(values, [0, size - 1 - index], [count, 1]);
+  const lower = at(low), upper = at(Math.min(low + 1, size - 1));
+  const value = tf.add(lower, tf.mul(tf.sub(upper, lower), position - low));
+  return tf.reshape(value, [count, ...x.shape.slice(1).map(() => 1)]);
+}
+
+const refusal = (wanted: string, got: unknown): RangeError =>
+  new RangeError(`Cannot threshold: ${wanted}, got ${got}`);

@@ -1,1 +1,282 @@
-export {};
+/**
+ * Ancestral samplers: DDPM, the DDIM family between it and its deterministic limit, and DDIM run backwards.
+ *
+ * All take the law that x_s would have if the data were known, and put the model's prediction in their place:
+ *
+ * ```text
+ *   q_v(x_s | x_t, x_0) = N(alpha_s·x_0 + √(sigma_s² − v)·eps, v·I)      eps = (x_t − alpha_t·x_0) / sigma_t
+ *   x_s = alpha_s·x0hat + √(sigma_s² − v)·epshat + √w·z                   z ~ N(0, I)
+ * ```
+ *
+ * | sampler | v | w |
+ * |---|---|---|
+ * | DDPM, small variance; DDIM with eta 1 | beta-tilde = sigma_s²·beta / sigma_t² | v |
+ * | DDPM, large variance; DDIM with noise `"hat"` | beta-tilde | beta = sigma_t² − (alpha_t/alpha_s)²·sigma_s² |
+ * | DDIM | eta²·beta-tilde | v |
+ *
+ * The form holds for any two levels, so for any sub-sequence of times and any schedule, variance preserving or not.
+ *
+ * Sources: J. Ho, A. Jain, P. Abbeel, "Denoising diffusion probabilistic models" (NeurIPS 2020), equations 6, 7, 11 and
+ * algorithm 2; J. Song, C. Meng, S. Ermon, "Denoising diffusion implicit models" (ICLR 2021), equations 7, 12 and 16.
+ *
+ * @module
+ */
+
+import * as tf from "@tensorflow/tfjs-core";
+import { convert } from "../denoise/prediction.ts";
+import { posterior, posteriorMean, variances } from "../denoise/posterior.ts";
+import { type GridOptions, times } from "../noise/grid.ts";
+import type { Schedule } from "../noise/schedule.ts";
+import {
+  along,
+  denoising,
+  type Env,
+  type Leg,
+  legs,
+  noise,
+  type Sampler,
+  type State,
+  type Transition,
+} from "./chain.ts";
+
+/** What the noise of these samplers is drawn for; one name, so that DDIM with eta 1 is DDPM draw by draw. */
+const purpose = "ancestral";
+
+/** Options of both samplers on the last step. */
+export interface LastNoise {
+  /**
+   * Whether the last step draws noise too, where its variance is not 0: the rest of a grid that is run in parts, or
+   * DDIM's sigma-hat as printed. Default: false, as in algorithm 2 of Ho et al. (2020).
+   */
+  readonly lastNoise?: boolean;
+}
+
+/** Options of {@link ddpm}. */
+export interface DdpmOptions extends GridOptions, LastNoise {
+  /**
+   * Variance of the noise: `"small"` is that of the posterior q(x_s | x_t, x_0), beta-tilde; `"large"` that of the
+   * kernel q(x_t | x_s), beta. Default: `"small"`.
+   */
+  readonly variance?: "small" | "large";
+}
+
+/** Options of {@link ddim}. */
+export interface DdimOptions extends GridOptions, LastNoise {
+  /**
+   * Noise, in units of DDPM's standard deviation: 0 is deterministic, 1 is DDPM with the small variance. At least 0;
+   * above 1 as far as eta²·beta-tilde ≤ sigma_s² at each step. Default: 0, or 1 under noise `"hat"`.
+   */
+  readonly eta?: number;
+  /**
+   * `"eta"`: the noise has the variance that the mean makes room for. `"hat"`: the mean of eta 1 with the larger
+   * standard deviation sigma-hat = √beta, the row of that name in table 1 of Song et al. (2021). Default: `"eta"`.
+   */
+  readonly noise?: "eta" | "hat";
+}
+
+/** One step: the variance that the mean makes room for, and that of the noise. */
+interface Widths {
+  readonly mean: number;
+  readonly noise: number;
+}
+
+/**
+ * DDPM, the ancestral sampler (Ho et al. 2020, algorithm 2), between any two times of a grid:
+ *
+ * ```text
+ *   x_s = c0·x0hat + ct·x_t + std·z      c0, ct of the posterior q(x_s | x_t, x_0)
+ * ```
+ *
+ * @param schedule The schedule of the model.
+ * @param options Grid of times, variance, noise of the last step.
+ * @returns A sampler with one evaluation of the model for each step.
+ * @throws {RangeError} If an option is outside its domain.
+ *
+ * @example Exact for one-point data: the last step lands on the point
+ * ```ts
+ * import { ddpm, gaussian, key, linear, prior, run } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const schedule = linear();
+ * const model = gaussian(schedule, { mean: 2, variance: 0 });
+ * let x: number[] = [];
+ * for await (const state of run(prior([3, 1]), { model, key: key(0) })(ddpm(schedule, { steps: 20 }))) {
+ *   x = [...state.x.dataSync()];
+ * }
+ * assert.ok(x.every((value) => Math.abs(value - 2) < 1e-4));
+ * ```
+ */
+export function ddpm(schedule: Schedule, options: DdpmOptions = {}): Sampler {
+  const rule = variances[checkedVariance(options.variance ?? "small")];
+  const widths = ({ from, to }: Leg): Widths => ({
+    mean: variances.small(from, to),
+    noise: rule(from, to),
+  });
+  return ancestral(schedule, options, widths);
+}
+
+/**
+ * DDIM (Song et al. 2021, equation 12) with any eta, on any sub-sequence of times:
+ *
+ * ```text
+ *   x_s = alpha_s·x0hat + √(sigma_s² − v)·epshat + √v·z      v = eta²·sigma_s²·beta / sigma_t²
+ * ```
+ *
+ * With eta 0 nothing is drawn, and the step is Euler's for the probability-flow ODE in (x/alpha, sigma/alpha). Some
+ * texts put sigma-hat under the root too, where it makes the argument negative; here the root keeps eta 1's variance.
+ *
+ * @param schedule The schedule of the model.
+ * @param options Grid of times, eta, kind of noise, noise of the last step.
+ * @returns A sampler with one evaluation of the model for each step.
+ * @throws {RangeError} If an option is outside its domain, or eta too great for a step of the grid.
+ *
+ * @example Deterministic: the start alone decides
+ * ```ts
+ * import { ddim, gaussian, key, linear, prior, run } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const schedule = linear();
+ * const model = gaussian(schedule, { mean: 2, variance: 0.25 });
+ * const start = prior([4, 1])({ model, key: key(0) });
+ * const ends: number[][] = [];
+ * for (const seed of [1, 2]) {
+ *   for await (const { x, t } of run(start, { model, key: key(seed) })(ddim(schedule, { steps: 10 }))) {
+ *     if (t === 0) ends.push([...x.dataSync()]);
+ *   }
+ * }
+ * assert.deepEqual(ends[0], ends[1]);
+ * ```
+ */
+export function ddim(schedule: Schedule, options: DdimOptions = {}): Sampler {
+  const hat = checkedNoise(options.noise ?? "eta") === "hat";
+  const eta = checkedEta(options.eta ?? (hat ? 1 : 0), hat);
+  const widths = (leg: Leg): Widths => {
+    const mean = eta === 0 ? 0 : roomFor(eta, leg);
+    return { mean, noise: hat ? variances.large(leg.from, leg.to) : mean };
+  };
+  return ancestral(schedule, options, widths);
+}
+
+/** The sampler with one affine step for each leg of the grid. */
+function ancestral(
+  schedule: Schedule,
+  options: GridOptions & LastNoise,
+  widths: (leg: Leg) => Widths,
+): Sampler {
+  const silent = (leg: Leg) => leg.index === leg.count - 1 && options.lastNoise !== true;
+  return along(legs(schedule, times(schedule, options)), (leg) => {
+    const { mean, noise } = widths(leg);
+    return affine(leg, mean, silent(leg) ? 0 : Math.sqrt(noise));
+  });
+}
+
+/** x_s = mean of the posterior with the variance given, plus noise of the standard deviation given. */
+function affine(leg: Leg, variance: number, deviation: number): Transition {
+  const law = posterior(leg.from, leg.to, { variance });
+  return denoising(leg, (x0, state, env) =>
+    tf.tidy(() => {
+      const mean = posteriorMean(law, { x0, xt: state.x });
+      return deviation === 0 ? mean : tf.add(mean, scaledNoise(env, state, deviation));
+    }));
+}
+
+function scaledNoise(env: Env, state: State, deviation: number): tf.Tensor {
+  const z = noise(env, state, purpose), scaled = tf.mul(z, deviation);
+  z.dispose();
+  return scaled;
+}
+
+/** eta²·beta-tilde, refused where it is more than sigma_s². */
+function roomFor(eta: number, { t, s, from, to }: Leg): number {
+  const variance = eta ** 2 * variances.small(from, to);
+  if (variance <= to.sigma ** 2) return variance;
+  const most = to.sigma / Math.sqrt(variances.small(from, to));
+  throw new RangeError(
+    `Cannot make a DDIM sampler: eta must be at most ${most} for the step from ${t} to ${s}, got ${eta}`,
+  );
+}
+
+function checkedEta(eta: number, hat: boolean): number {
+  if (hat && eta !== 1) {
+    throw new RangeError(
+      `Cannot make a DDIM sampler: eta must be 1 or absent with noise "hat", got ${eta}`,
+    );
+  }
+  if (eta >= 0 && eta < Infinity) return eta;
+  throw new RangeError(
+    `Cannot make a DDIM sampler: eta must be a number of at least 0, got ${eta}`,
+  );
+}
+
+function checkedNoise(kind: "eta" | "hat"): "eta" | "hat" {
+  if (kind === "eta" || kind === "hat") return kind;
+  throw new RangeError(
+    `Cannot make a DDIM sampler: noise must be "eta" or "hat", got ${JSON.stringify(kind)}`,
+  );
+}
+
+function checkedVariance(variance: "small" | "large"): "small" | "large" {
+  if (variance === "small" || variance === "large") return variance;
+  throw new RangeError(
+    `Cannot make a DDPM sampler: variance must be "small" or "large", got ${
+      JSON.stringify(variance)
+    }`,
+  );
+}
+
+/**
+ * DDIM run from data to noise, to encode: the same grid in increasing order, deterministic.
+ *
+ * ```text
+ *   x_s = alpha_s·(x_t − sigma_t·eps) / alpha_t + sigma_s·eps      eps = epshat(x_t, s),  s noisier than t
+ * ```
+ *
+ * The noise is asked for at the later time s, as no model knows noise at sigma_t = 0; the error of that is of first
+ * order, like the step's. Decoding by {@link ddim} on the same grid brings the data back with an error that falls as
+ * 1/steps.
+ *
+ * @param schedule The schedule of the model.
+ * @param options Grid of times, as for {@link ddim}; it is travelled from its end.
+ * @returns A sampler that starts at the least time of the grid, with one evaluation of the model for each step.
+ * @throws {RangeError} If the grid is outside its domain.
+ *
+ * @example Encode and decode
+ * ```ts
+ * import { ddim, ddimInverse, gaussian, key, linear, run } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const schedule = linear(), model = gaussian(schedule, { mean: 1, variance: 0.25 }), env = { model, key: key(0) };
+ * let code = tf.tensor([[1.4]]);
+ * for await (const { x } of run({ x: tf.tensor([[1.4]]), t: 0, step: 0 }, env)(ddimInverse(schedule, { steps: 100 }))) {
+ *   code = tf.clone(x);
+ * }
+ * let back = 0;
+ * for await (const { x } of run({ x: code, t: 1000, step: 0 }, env)(ddim(schedule, { steps: 100 }))) back = x.dataSync()[0]!;
+ * assert.ok(Math.abs(back - 1.4) < 0.02);
+ * ```
+ */
+export function ddimInverse(schedule: Schedule, options: GridOptions = {}): Sampler {
+  return along(legs(schedule, times(schedule, options).toReversed()), encoding);
+}
+
+const encoding = (leg: Leg): Transition => (env) => async (state) => {
+  const prediction = await env.model.predict(state.x, leg.s, env.signal);
+  try {
+    const x = tf.tidy(() => encoded(leg, state.x, convert(prediction, "eps", state.x, leg.to)));
+    return { ...state, x, t: leg.s, step: state.step + 1 };
+  } finally {
+    tf.dispose({ ...prediction });
+  }
+};
+
+function encoded({ from, to }: Leg, x: tf.Tensor, eps: tf.Tensor): tf.Tensor {
+  const scale = to.alpha / from.alpha;
+  return tf.add(tf.mul(x, scale), tf.mul(eps, to.sigma - scale * from.sigma));
+}

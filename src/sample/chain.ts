@@ -13,7 +13,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { Level } from "../noise/schedule.ts";
+import type { Level, Schedule } from "../noise/schedule.ts";
 import { convert, type Model } from "../denoise/prediction.ts";
 import { fold, type Key } from "../tensor/key.ts";
 import { normal } from "../tensor/random.ts";
@@ -50,6 +50,11 @@ export interface Env {
   readonly first?: number;
   /** Aborts the run. */
   readonly signal?: AbortSignal;
+  /**
+   * Where {@link noise} comes from: standard normal, shape of `state.x`, handed over to the library, which disposes of
+   * it. For common random numbers, a recorded path or another program's generator. Default: drawn under `key`.
+   */
+  readonly noise?: (state: State, purpose: string) => tf.Tensor;
 }
 
 /** A value or a promise of it. */
@@ -82,11 +87,17 @@ export type Start<S extends State = State> = S | ((env: Env) => Awaitable<S>);
  * @example Write your own: shrink x to its half, three times
  * ```ts
  * import { sampler } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
  *
+ * await useBackend("cpu");
  * const halving = sampler(function* () {
  *   for (let i = 0; i < 3; i++) yield () => (state) => ({ ...state, x: tf.mul(state.x, 0.5), step: state.step + 1 });
  * });
+ * let pulled = 0;
+ * for await (const _ of halving) pulled++;
+ * assert.equal(pulled, 3);
  * ```
  */
 export function sampler<S extends State = State>(
@@ -100,6 +111,173 @@ export function sampler<S extends State = State>(
 }
 
 /**
+ * A function of one transition lifted to a sampler: how a refinement is made. Closing the result closes its source.
+ *
+ * @param refine From a transition to the one that takes its place.
+ * @returns A function of samplers; a {@link Refinement} if `refine` takes a transition of any state.
+ *
+ * @example Count the steps of any sampler
+ * ```ts
+ * import { refined, type State, type Transition } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * let steps = 0;
+ * const counted = refined((transition: Transition<State>): Transition<State> => (env) => (state) => {
+ *   steps++;
+ *   return transition(env)(state);
+ * });
+ * assert.equal(typeof counted, "function");
+ * assert.equal(steps, 0);
+ * ```
+ */
+export function refined<S extends State, R extends S = S>(
+  refine: (transition: Transition<S>) => Transition<R>,
+): (source: Sampler<S>) => Sampler<R> {
+  return (source) =>
+    sampler(async function* () {
+      for await (const transition of source) yield refine(transition);
+    });
+}
+
+/**
+ * A sampler without its first transitions, to go on from a recorded state: `run(state, env)(after(state.step)(sampler))`
+ * gives what the unbroken run gave, bit for bit.
+ *
+ * @param count Number of transitions to leave out.
+ * @returns The refinement.
+ * @throws {RangeError} If `count` is not a whole number of at least 0.
+ *
+ * @example
+ * ```ts
+ * import { after, sampler } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * const three = sampler(() => [1, 2, 3].map((t) => () => (state) => ({ ...state, t })));
+ * let left = 0;
+ * for await (const _ of after(2)(three)) left++;
+ * assert.equal(left, 1);
+ * ```
+ */
+export function after(count: number): Refinement {
+  if (!Number.isSafeInteger(count) || count < 0) {
+    throw new RangeError(
+      `Cannot skip transitions: count must be a whole number of at least 0, got ${count}`,
+    );
+  }
+  return (source) =>
+    sampler(async function* () {
+      let index = 0;
+      for await (const transition of source) if (index++ >= count) yield transition;
+    });
+}
+
+/** One step of a sampler on a time grid, from t to s. */
+export interface Leg {
+  /** Time it starts from. */
+  readonly t: number;
+  /** Time it goes to. */
+  readonly s: number;
+  /** Marginal at t. */
+  readonly from: Level;
+  /** Marginal at s. */
+  readonly to: Level;
+  /** Number of legs before this one. */
+  readonly index: number;
+  /** Number of legs of the whole grid. */
+  readonly count: number;
+}
+
+/**
+ * The legs between the neighbours of a time grid, with their levels.
+ *
+ * @param schedule Gives the levels.
+ * @param grid Times in the order of travel.
+ * @returns One leg fewer than there are times.
+ *
+ * @example
+ * ```ts
+ * import { legs, linear } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * assert.deepEqual(legs(linear(), [1000, 500, 0]).map(({ t, s }) => [t, s]), [[1000, 500], [500, 0]]);
+ * ```
+ */
+export function legs(schedule: Schedule, grid: readonly number[]): Leg[] {
+  const levels = grid.map((t) => schedule.at(t)), count = grid.length - 1;
+  return grid.slice(1).map((s, i) => (
+    { t: grid[i]!, s, from: levels[i]!, to: levels[i + 1]!, index: i, count }
+  ));
+}
+
+/**
+ * A sampler with one transition for each leg. A transition refuses a state that is not at its leg's start; only the
+ * first takes one that is further back, as {@link prior}'s is where a grid leaves out the schedule's last time.
+ *
+ * @param path The legs, in order.
+ * @param make The transition of a leg; called for each leg at once, so that its errors come before the run.
+ * @returns The sampler. Its transitions throw a RangeError on a state at another time.
+ */
+export function along<S extends State = State>(
+  path: readonly Leg[],
+  make: (leg: Leg) => Transition<S>,
+): Sampler<S> {
+  const transitions = path.map((leg) => checked(leg, make(leg)));
+  return sampler(() => transitions);
+}
+
+const checked =
+  <S extends State>(leg: Leg, transition: Transition<S>): Transition<S> => (env) => (state) => {
+    const { t, s, index } = leg;
+    const reached = state.t === t || (index === 0 && (state.t - t) * (t - s) > 0);
+    if (!reached) {
+      throw new RangeError(`Cannot step to t = ${s}: state.t must be ${t}, got ${state.t}`);
+    }
+    return transition(env)(state);
+  };
+
+/**
+ * The transition that asks the model for x0 once and moves there: the shape of every sampler with one evaluation a step.
+ * The new state holds the prediction as `x0`.
+ *
+ * @param leg From where to where.
+ * @param move x_s from the x0 prediction; owns neither it nor the state.
+ * @returns The transition.
+ *
+ * @example A sampler of your own: DDIM in one line
+ * ```ts
+ * import { along, denoising, gaussian, key, legs, linear, prior, run, times } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const schedule = linear(), model = gaussian(schedule, { mean: 2, variance: 0 });
+ * const own = along(legs(schedule, times(schedule, { steps: 5 })), (leg) => {
+ *   const kept = leg.to.sigma / leg.from.sigma;
+ *   return denoising(leg, (x0, { x }) =>
+ *     tf.tidy(() => tf.add(tf.mul(x0, leg.to.alpha - kept * leg.from.alpha), tf.mul(x, kept))));
+ * });
+ * let last = 0;
+ * for await (const { x } of run(prior([1, 1]), { model, key: key(0) })(own)) last = x.dataSync()[0]!;
+ * assert.ok(Math.abs(last - 2) < 1e-4);
+ * ```
+ */
+export function denoising(
+  leg: Leg,
+  move: (x0: tf.Tensor, state: State, env: Env) => tf.Tensor,
+): Transition {
+  return (env) => async (state) => {
+    const x0 = await denoised(env, state.x, leg.t, leg.from);
+    try {
+      return { ...state, x: move(x0, state, env), t: leg.s, step: state.step + 1, x0 };
+    } catch (error) {
+      x0.dispose();
+      throw error;
+    }
+  };
+}
+
+/**
  * The start of a generation: x_T ~ N(0, sigma_T²·I) under the environment's key, one key a sample.
  *
  * @param shape [N, ...sample].
@@ -108,9 +286,13 @@ export function sampler<S extends State = State>(
  *
  * @example
  * ```ts
- * import { prior } from "@tweedie/tweedie";
+ * import { gaussian, key, linear, prior } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
  *
- * const sixteen = prior([16, 28, 28, 1]);
+ * await useBackend("cpu");
+ * const { x, t } = prior([16, 28, 28, 1])({ model: gaussian(linear()), key: key(0) });
+ * assert.deepEqual([x.shape, t], [[16, 28, 28, 1], 1000]);
  * ```
  */
 export function prior(shape: readonly number[], t?: number): (env: Env) => State {
@@ -133,9 +315,15 @@ export function prior(shape: readonly number[], t?: number): (env: Env) => State
  * @param step The state's step.
  * @returns One key for each sample.
  */
-export function sampleKeys(env: Pick<Env, "key" | "first">, count: number, purpose: string, step: number): Key[] {
-  const first = env.first ?? 0;
-  return Array.from({ length: count }, (_, i) => fold(fold(fold(env.key, first + i), purpose), step));
+export function sampleKeys(
+  env: Pick<Env, "key" | "first">,
+  count: number,
+  purpose: string,
+  step: number,
+): Key[] {
+  // The sample comes last, so that a batch pays for purpose and step once.
+  const use = fold(fold(env.key, purpose), step), first = env.first ?? 0;
+  return Array.from({ length: count }, (_, i) => fold(use, first + i));
 }
 
 /**
@@ -144,11 +332,21 @@ export function sampleKeys(env: Pick<Env, "key" | "first">, count: number, purpo
  * @param env The environment.
  * @param state The state that the transition starts from.
  * @param purpose What the draw is for.
- * @returns float32, shape of `state.x`. The caller disposes of it.
+ * @returns float32, shape of `state.x`, from `env.noise` if there is one. The caller disposes of it.
+ * @throws {RangeError} If `env.noise` returns another shape.
  */
 export function noise(env: Env, state: State, purpose: string): tf.Tensor {
   const [count, ...sample] = state.x.shape;
+  if (env.noise) return injected(env.noise(state, purpose), state.x.shape);
   return normal(sampleKeys(env, count!, purpose, state.step), sample);
+}
+
+function injected(z: tf.Tensor, shape: readonly number[]): tf.Tensor {
+  if (z.shape.join() === shape.join()) return z;
+  z.dispose();
+  throw new RangeError(
+    `Cannot draw noise: env.noise must return shape [${shape}], got [${z.shape}]`,
+  );
 }
 
 /**
@@ -160,7 +358,12 @@ export function noise(env: Env, state: State, purpose: string): tf.Tensor {
  * @param level Marginal at t.
  * @returns The x0 prediction, shape of x. The caller disposes of it.
  */
-export async function denoised(env: Env, x: tf.Tensor, t: number, level: Level): Promise<tf.Tensor> {
+export async function denoised(
+  env: Env,
+  x: tf.Tensor,
+  t: number,
+  level: Level,
+): Promise<tf.Tensor> {
   const prediction = await env.model.predict(x, t, env.signal);
   try {
     return convert(prediction, "x0", x, level);
@@ -229,11 +432,16 @@ function retained<S extends State>(state: S): S {
   const copy = (value: unknown): unknown => {
     if (value instanceof tf.Tensor) return tf.clone(value);
     if (Array.isArray(value)) return value.map(copy);
-    if (value === null || typeof value !== "object") return value;
+    if (!isPlain(value)) return value;
     return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, copy(part)]));
   };
   return copy(state) as S;
 }
+
+/** Whether a value is an object literal; a typed array, a date or a map is shared with the caller as it is. */
+const isPlain = (value: unknown): value is Record<string, unknown> =>
+  value !== null && typeof value === "object" &&
+  [Object.prototype, null].includes(Object.getPrototypeOf(value));
 
 /** Disposes of the tensors of a state that its successor does not hold. */
 function release(state: State, next: State): void {
