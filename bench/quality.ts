@@ -1,0 +1,148 @@
+// How good are the shipped model's samples? Judged by the shipped classifier: the share that gets its intended class,
+// and the Fréchet distance on its penultimate features to the training set.
+//
+// Run: deno run --allow-read bench/quality.ts [--model f.safetensors] [--judge f.safetensors] [--count 1000] [--scales 1,2]
+
+import { parseArgs } from "node:util";
+import { pipe } from "fp-ts/lib/function.js";
+import * as tf from "@tensorflow/tfjs-core";
+import {
+  classifierFree,
+  ddim,
+  fashionMnist,
+  frechet,
+  guided,
+  type ImageSet,
+  key,
+  last,
+  loadClassifier,
+  loadDenoiser,
+  type LoadedClassifier,
+  type LoadedDenoiser,
+  moments,
+  prior,
+  run,
+  thresholded,
+} from "@tweedie/tweedie";
+import { useBackend } from "@tweedie/tweedie/backend";
+
+const { values: options } = parseArgs({
+  options: {
+    model: { type: "string", default: "examples/weights/fashion-mnist.safetensors" },
+    judge: { type: "string", default: "examples/weights/fashion-mnist-classifier.safetensors" },
+    count: { type: "string", default: "1000" },
+    scales: { type: "string", default: "1,2" },
+    steps: { type: "string", default: "50" },
+    first: { type: "string", default: "0" },
+  },
+});
+
+/** What the judge says of images: features, row by row, and the likeliest class of each. */
+interface Judged {
+  readonly features: Float32Array;
+  readonly classes: number[];
+}
+
+/** Judges images [N, 28, 28, 1] in [-1, 1], in parts. */
+function judged({ network, params }: LoadedClassifier, images: Float32Array, side = 28): Judged {
+  const features: number[] = [], classes: number[] = [], pixels = side * side, part = 500;
+  for (let at = 0; at < images.length; at += part * pixels) {
+    tf.tidy(() => {
+      const values = images.subarray(at, at + part * pixels);
+      const x = tf.tensor4d(values, [values.length / pixels, side, side, 1]);
+      features.push(...network.features(params, x).dataSync());
+      classes.push(...tf.argMax(network.apply(params, x), 1).dataSync());
+    });
+  }
+  return { features: Float32Array.from(features), classes };
+}
+
+const scaled = ({ images }: ImageSet, count: number): Float32Array =>
+  Float32Array.from(images.subarray(0, count * 784), (v) => v / 127.5 - 1);
+
+/** Gaussian blur with a standard deviation in pixels; pixels beyond the edge are those on it. */
+function blurred(images: Float32Array, deviation: number, side = 28): Float32Array {
+  const reach = Math.ceil(4 * deviation),
+    offsets = Array.from({ length: 2 * reach + 1 }, (_, i) => i - reach);
+  const raw = offsets.map((d) => Math.exp(-(d * d) / (2 * deviation * deviation))),
+    total = raw.reduce((a, b) => a + b);
+  const clamp = (i: number) => Math.min(side - 1, Math.max(0, i));
+  const pass = (from: Float32Array, down: boolean) =>
+    from.map((_, at) => {
+      const image = Math.floor(at / (side * side)) * side * side,
+        row = Math.floor((at - image) / side),
+        column = at % side;
+      const value = (d: number) =>
+        down
+          ? from[image + clamp(row + d) * side + column]!
+          : from[image + row * side + clamp(column + d)]!;
+      return offsets.reduce((sum, d, i) => sum + raw[i]! / total * value(d), 0);
+    });
+  return pass(pass(images, false), true);
+}
+
+/** Class-conditional samples, the classes in turn, in batches of 100. */
+async function samples(
+  { model }: LoadedDenoiser,
+  count: number,
+  scale: number,
+): Promise<Float32Array> {
+  const out = new Float32Array(count * 784), batch = 100;
+  for (let first = 0; first < count; first += batch) {
+    const n = Math.min(batch, count - first),
+      labels = Array.from({ length: n }, (_, i) => (first + i) % 10);
+    const { x, x0 } = await last(pipe(
+      ddim(model.schedule, { steps: Number(options.steps) }),
+      thresholded(),
+      guided(classifierFree(labels, { scale })),
+      run(prior([n, 28, 28, 1]), { model, key: key(2026), first: first + Number(options.first) }),
+    ));
+    out.set(await x.data() as Float32Array, first * 784);
+    tf.dispose([x, x0!]);
+    console.error(`scale ${scale}: ${first + n} of ${count}`);
+  }
+  return out;
+}
+
+await useBackend();
+const judge = await loadClassifier(options.judge), denoiser = await loadDenoiser(options.model);
+const count = Number(options.count),
+  train = await fashionMnist(undefined, "train"),
+  test = await fashionMnist(undefined, "test");
+const width = judge.config.features ?? 64;
+
+const onTest = judged(judge, scaled(test, 10_000));
+const accuracy = onTest.classes.filter((c, i) => c === test.labels![i]).length / 10_000;
+console.log(`classifier: ${(100 * accuracy).toFixed(2)} % of the 10,000 test images`);
+
+const reference = moments(judged(judge, scaled(train, 60_000)).features, width);
+const distance = (images: Float32Array) =>
+  frechet(moments(judged(judge, images).features, width), reference).toFixed(3);
+const untouched = scaled(test, count);
+console.log(`Fréchet distance to the training set, ${count} test images: ${distance(untouched)}`);
+console.log(
+  `Fréchet distance, ${count} test images blurred by 0.5 pixel: ${
+    distance(blurred(untouched, 0.5))
+  }`,
+);
+
+for (const scale of options.scales.split(",").filter(Boolean).map(Number)) {
+  const images = await samples(denoiser, count, scale), { classes } = judged(judge, images);
+  const right = classes.filter((c, i) => c === i % 10).length / count;
+  const byClass = Array.from(
+    { length: 10 },
+    (_, k) => classes.filter((c, i) => i % 10 === k && c === k).length * 10 / count,
+  );
+  console.log(
+    `scale ${scale}: ${(100 * right).toFixed(1)} % get their class, Fréchet distance ${
+      distance(images)
+    }`,
+  );
+  console.log(
+    `  by class: ${
+      byClass.map((share, k) => `${denoiser.config.classes?.[k]} ${(100 * share).toFixed(0)}`).join(
+        ", ",
+      )
+    }`,
+  );
+}

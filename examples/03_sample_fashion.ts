@@ -1,0 +1,34 @@
+// Sample the shipped Fashion-MNIST model, two of each class, guided, and write a grid.
+// Run: deno run --allow-read --allow-write=. examples/03_sample_fashion.ts
+import {
+  classifierFree,
+  ddim,
+  frames,
+  guided,
+  key,
+  loadDenoiser,
+  prior,
+  progress,
+  run,
+  savePng,
+  thresholded,
+} from "@tweedie/tweedie";
+import { useBackend } from "@tweedie/tweedie/backend";
+import { pipe } from "fp-ts/lib/function.js";
+
+await useBackend();
+const { model, config } = await loadDenoiser(
+  new URL("./weights/fashion-mnist.safetensors", import.meta.url).pathname,
+);
+const labels = Array.from({ length: 20 }, (_, i) => i % 10);
+
+await pipe(
+  ddim(model.schedule, { steps: 50 }),
+  thresholded(),
+  guided(classifierFree(labels, { scale: 2 })),
+  run(prior([20, 28, 28, 1]), { model, key: key(0) }),
+  progress({ total: 50 }),
+  frames({ grid: [2, 10], scale: 3 }),
+  savePng(Deno.args[0] ?? "fashion.png"),
+);
+console.log(`two rows of ${config.classes?.join(", ")}`);

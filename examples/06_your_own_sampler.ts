@@ -1,0 +1,46 @@
+// A sampler of your own and a refinement of your own: a few lines each, and they fit into every pipe.
+// Run: deno run examples/06_your_own_sampler.ts
+import * as tw from "@tweedie/tweedie";
+import { useBackend } from "@tweedie/tweedie/backend";
+import * as tf from "@tensorflow/tfjs-core";
+import { pipe } from "fp-ts/lib/function.js";
+
+await useBackend("cpu");
+const schedule = tw.linear();
+
+/** The probability-flow ODE by Euler's method: d(x/alpha) = eps·d(sigma/alpha). */
+const euler = (steps: number) =>
+  tw.sampler(function* () {
+    for (const { t, s, from, to } of tw.legs(schedule, tw.times(schedule, { steps }))) {
+      const change = to.sigma / to.alpha - from.sigma / from.alpha;
+      yield (env) => async (state) => {
+        const prediction = await env.model.predict(state.x, t);
+        const eps = tw.convert(prediction, "eps", state.x, from);
+        const x = tf.tidy(() =>
+          tf.mul(to.alpha, tf.add(tf.div(state.x, from.alpha), tf.mul(eps, change)))
+        );
+        tf.dispose([eps, { ...prediction }]);
+        return { x, t: s, step: state.step + 1 };
+      };
+    }
+  });
+
+/** After every step, a little noise. */
+const shaken = (size: number) =>
+  tw.refined<tw.State>((transition) => (env) => async (state) => {
+    const next = await transition(env)(state), z = tw.noise(env, next, "shake");
+    const x = tf.tidy(() => tf.add(next.x, tf.mul(z, size)));
+    tf.dispose([z, next.x]);
+    return { ...next, x };
+  });
+
+const model = tw.mixture(schedule, {
+  weights: [0.3, 0.7],
+  means: [[-1], [1]],
+  variances: [[0.01], [0.01]],
+});
+const { x } = await tw.last(
+  pipe(euler(100), shaken(0.02), tw.run(tw.prior([2000, 1]), { model, key: tw.key(0) })),
+);
+const right = x.dataSync().filter((value) => value > 0).length / 2000;
+console.log(`share of the right-hand mode: ${right.toFixed(2)} (expected: 0.70 ± 0.04)`);
