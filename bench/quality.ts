@@ -45,7 +45,7 @@ interface Judged {
 
 /** Judges images [N, 28, 28, 1] in [-1, 1], in parts. */
 function judged({ network, params }: LoadedClassifier, images: Float32Array, side = 28): Judged {
-  const features: number[] = [], classes: number[] = [], pixels = side * side, part = 500;
+  const features: number[] = [], classes: number[] = [], pixels = side * side, part = 50;
   for (let at = 0; at < images.length; at += part * pixels) {
     tf.tidy(() => {
       const values = images.subarray(at, at + part * pixels);
@@ -87,7 +87,7 @@ async function samples(
   count: number,
   scale: number,
 ): Promise<Float32Array> {
-  const out = new Float32Array(count * 784), batch = 100;
+  const out = new Float32Array(count * 784), batch = 20;
   for (let first = 0; first < count; first += batch) {
     const n = Math.min(batch, count - first),
       labels = Array.from({ length: n }, (_, i) => (first + i) % 10);

@@ -1,1 +1,534 @@
-export {};
+/**
+ * Layers over a tree of named parameters.
+ *
+ * A layer is data: the parameters that it needs, by their full dotted names, and a pure function of them. A network
+ * is a layer made of layers, whose parameters are the union of theirs. Nothing holds weights: `initialize` makes them
+ * from a key, `apply` takes them, safetensors stores them under the same names. Images are NHWC, filters HWIO, dense
+ * weights [inputs, outputs].
+ *
+ * @module
+ */
+
+import * as tf from "@tensorflow/tfjs-core";
+import type { Condition } from "../denoise/prediction.ts";
+import { fold, type Key } from "../tensor/key.ts";
+import { normals } from "../tensor/random.ts";
+import { silu, softmax } from "../tensor/autodiff.ts";
+
+/** Weights by full name. The caller owns the tensors. */
+export type Params = Readonly<Record<string, tf.Tensor>>;
+
+/** A parameter: its shape, and how it starts. */
+export interface Parameter {
+  /** Shape. */
+  readonly shape: readonly number[];
+  /** Standard deviation of its normal start. Default: 0. */
+  readonly std?: number;
+  /** Mean of its start. Default: 0. */
+  readonly mean?: number;
+}
+
+/** Parameters by full name. */
+export type Parameters = Readonly<Record<string, Parameter>>;
+
+/** A pure function of weights and inputs, with the weights that it needs. */
+export interface Layer<Inputs extends readonly unknown[] = [x: tf.Tensor]> {
+  /** What `apply` reads from its weights. */
+  readonly parameters: Parameters;
+  /** The function. Returns a new tensor, which the caller disposes of; differentiable in weights and tensors. */
+  readonly apply: (params: Params, ...inputs: Inputs) => tf.Tensor;
+}
+
+/** A network under a time, of the order of 0 to 1000, and a class or null for each sample (default: all null). */
+export interface Network
+  extends Layer<[x: tf.Tensor, times: readonly number[], condition?: Condition]> {
+  /** Number of classes that it tells apart; 0 for a network without. */
+  readonly classes: number;
+}
+
+/** A function that disposes of what it makes but its result. */
+const tidied = <Inputs extends readonly unknown[]>(
+  apply: (params: Params, ...inputs: Inputs) => tf.Tensor,
+): (params: Params, ...inputs: Inputs) => tf.Tensor =>
+(params, ...inputs) => tf.tidy(() => apply(params, ...inputs));
+
+/** What {@link networkOf} makes a network of. */
+export interface NetworkParts {
+  /** Number of classes; 0 for none. */
+  readonly classes: number;
+  /** The function, which may leave intermediate tensors behind. */
+  readonly apply: (
+    params: Params,
+    x: tf.Tensor,
+    under: { readonly times: readonly number[]; readonly condition: Condition },
+  ) => tf.Tensor;
+}
+
+/**
+ * A network from its function: with checks of times and classes before, and no tensors left behind.
+ *
+ * @param parameters What the function reads from its weights.
+ * @param parts Number of classes, and the function.
+ * @returns The network.
+ * @throws {RangeError} If `classes` is not a whole number of at least 0; when applied, if there is not one time and
+ *   one class or null for each sample, or a class is not in [0, classes).
+ *
+ * @example A linear network that takes no notice of time
+ * ```ts
+ * import { dense, initialize, key, networkOf } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const { parameters, apply } = dense("out", 2, 2);
+ * const network = networkOf(parameters, { classes: 0, apply });
+ * const params = initialize(parameters, key(0));
+ * assert.deepEqual(network.apply(params, tf.zeros([3, 2]), [1, 2, 3]).shape, [3, 2]);
+ * assert.throws(() => network.apply(params, tf.zeros([3, 2]), [1, 2]), RangeError);
+ * ```
+ */
+export function networkOf(parameters: Parameters, { classes, apply }: NetworkParts): Network {
+  if (!Number.isSafeInteger(classes) || classes < 0) {
+    throw new RangeError(
+      `Cannot build a network: classes must be a whole number of at least 0, got ${classes}`,
+    );
+  }
+  return {
+    parameters,
+    classes,
+    apply: (params, x, times, condition = times.map(() => null)) => {
+      checkCount("times", times, x);
+      checkCount("condition", condition, x);
+      checkClasses(condition, classes);
+      return tf.tidy(() => apply(params, x, { times, condition }));
+    },
+  };
+}
+
+function checkCount(name: string, list: readonly unknown[], x: tf.Tensor): void {
+  if (list.length === x.shape[0]) return;
+  throw new RangeError(
+    `Cannot apply the network: ${name} must have one entry for each of ${
+      x.shape[0]
+    } samples, got ${list.length}`,
+  );
+}
+
+function checkClasses(condition: Condition, classes: number): void {
+  const wrong = condition.find((label) =>
+    label !== null && !(Number.isInteger(label) && label >= 0 && label < classes)
+  );
+  if (wrong === undefined) return;
+  const wanted = classes > 0 ? `null or a whole number in [0, ${classes})` : "null without classes";
+  throw new RangeError(`Cannot apply the network: class must be ${wanted}, got ${wrong}`);
+}
+
+/** The union of the parameters of layers. */
+export function parametersOf(
+  ...layers: readonly { readonly parameters: Parameters }[]
+): Parameters {
+  return Object.assign({}, ...layers.map(({ parameters }) => parameters));
+}
+
+/** How many numbers parameters hold. */
+export function parameterCount(parameters: Parameters): number {
+  return Object.values(parameters).reduce(
+    (total, { shape }) => total + shape.reduce((a, b) => a * b, 1),
+    0,
+  );
+}
+
+/**
+ * First weights: each parameter is normal under its own key, `fold(key, name)`, so that adding a layer changes no
+ * other layer's start.
+ *
+ * @param parameters What to make.
+ * @param key The key.
+ * @returns float32 tensors by name. The caller disposes of them.
+ *
+ * @example The weights of a dense layer
+ * ```ts
+ * import { dense, initialize, key } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const params = initialize(dense("out", 3, 2).parameters, key(0));
+ * assert.deepEqual(params["out.weight"]!.shape, [3, 2]);
+ * ```
+ */
+export function initialize(parameters: Parameters, key: Key): Record<string, tf.Tensor> {
+  const start = (
+    [name, { shape, std = 0, mean = 0 }]: [string, Parameter],
+  ): [string, tf.Tensor] => {
+    const values = normals(fold(key, name), shape.reduce((a, b) => a * b, 1)).map((z) =>
+      mean + std * z
+    );
+    return [name, tf.tensor(values, [...shape], "float32")];
+  };
+  return Object.fromEntries(Object.entries(parameters).map(start));
+}
+
+/** Options of {@link dense} and {@link conv}. */
+export interface LinearOptions {
+  /** Factor on the standard deviation 1/√fan-in of the weights' start; 0 starts the layer at zero. Default: 1. */
+  readonly gain?: number;
+}
+
+/**
+ * An affine map of the last axis, x·W + b: [N, inputs] to [N, outputs].
+ *
+ * @param name Prefix of `.weight` [inputs, outputs] and `.bias` [outputs].
+ * @param inputs Size of the last axis.
+ * @param outputs Size wanted.
+ * @param options Scale of the start.
+ * @returns The layer.
+ */
+export function dense(
+  name: string,
+  inputs: number,
+  outputs: number,
+  options: LinearOptions = {},
+): Layer {
+  const weight = `${name}.weight`, bias = `${name}.bias`;
+  return {
+    parameters: {
+      [weight]: { shape: [inputs, outputs], std: (options.gain ?? 1) / Math.sqrt(inputs) },
+      [bias]: { shape: [outputs] },
+    },
+    apply: tidied((params, x) => tf.add(tf.matMul(x, params[weight]!), params[bias]!)),
+  };
+}
+
+/** Options of {@link conv}. */
+export interface ConvOptions extends LinearOptions {
+  /** Height and width of the filter, in pixels. Default: 3. */
+  readonly size?: number;
+  /** Step between outputs, in pixels. Default: 1. */
+  readonly stride?: number;
+}
+
+/**
+ * A convolution with zero padding, [N, H, W, inputs] to [N, ⌈H/stride⌉, ⌈W/stride⌉, outputs].
+ *
+ * @param name Prefix of `.weight` [size, size, inputs, outputs] and `.bias` [outputs].
+ * @param inputs Channels in.
+ * @param outputs Channels out.
+ * @param options Filter size, stride, scale of the start.
+ * @returns The layer.
+ */
+export function conv(
+  name: string,
+  inputs: number,
+  outputs: number,
+  options: ConvOptions = {},
+): Layer {
+  const { size = 3, stride = 1, gain = 1 } = options,
+    weight = `${name}.weight`,
+    bias = `${name}.bias`;
+  return {
+    parameters: {
+      [weight]: {
+        shape: [size, size, inputs, outputs],
+        std: gain / Math.sqrt(inputs * size * size),
+      },
+      [bias]: { shape: [outputs] },
+    },
+    apply: tidied((params, x) =>
+      tf.add(
+        tf.conv2d(x as tf.Tensor4D, params[weight] as tf.Tensor4D, stride, "same"),
+        params[bias]!,
+      )
+    ),
+  };
+}
+
+/**
+ * Group normalization over pixels and the channels of a group, with a scale and a shift for each channel.
+ *
+ * Source: Y. Wu, K. He, "Group normalization" (2018), equations 1 and 2; eps is 1e-5.
+ *
+ * @param name Prefix of `.weight` and `.bias`, both [channels].
+ * @param channels Channels of [N, H, W, channels].
+ * @param groups Number of groups; divides `channels`.
+ * @returns The layer.
+ * @throws {RangeError} If `groups` does not divide `channels`.
+ */
+export function groupNorm(name: string, channels: number, groups: number): Layer {
+  checkDivides(name, { groups, channels });
+  const weight = `${name}.weight`, bias = `${name}.bias`;
+  return {
+    parameters: { [weight]: { shape: [channels], mean: 1 }, [bias]: { shape: [channels] } },
+    apply: tidied((params, x) =>
+      tf.add(tf.mul(normalized(x, groups), params[weight]!), params[bias]!)
+    ),
+  };
+}
+
+/** Refuses a division of channels into equal parts that does not come out even. */
+function checkDivides(
+  name: string,
+  { channels, ...parts }: { readonly channels: number; readonly [part: string]: number },
+): void {
+  for (const [part, count] of Object.entries(parts)) {
+    if (Number.isSafeInteger(count) && count > 0 && channels % count === 0) continue;
+    throw new RangeError(
+      `Cannot build ${name}: ${part} must divide ${channels} channels, got ${count}`,
+    );
+  }
+}
+
+/** x with zero mean and unit variance in each sample's group, [N, H, W, C]. */
+function normalized(x: tf.Tensor, groups: number): tf.Tensor {
+  const channels = x.shape.at(-1)!, pixels = tf.util.sizeFromShape(x.shape.slice(1, -1));
+  const grouped = [x.shape[0]!, pixels, groups, channels / groups];
+  return tf.reshape(standardized(tf.reshape(x, grouped)), x.shape);
+}
+
+/** Standardizes [N, pixels, G, C/G] over axes 1 and 3, with the gradient in closed form. */
+const standardized = tf.customGrad((...inputs) => {
+  const [x, save] = inputs as unknown as [tf.Tensor, tf.GradSaveFunc];
+  save([x]);
+  const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
+    // From x and not from the saved output, so that the gradient can be differentiated again.
+    const { centred, scale } = moments(saved[0]!), y = tf.mul(centred, scale);
+    const along = tf.mul(y, tf.mean(tf.mul(dy, y), [1, 3], true));
+    return tf.mul(scale, tf.sub(tf.sub(dy, tf.mean(dy, [1, 3], true)), along));
+  };
+  const { centred, scale } = moments(x);
+  return { value: tf.mul(centred, scale), gradFunc };
+});
+
+function moments(x: tf.Tensor): { centred: tf.Tensor; scale: tf.Tensor } {
+  const centred = tf.sub(x, tf.mean(x, [1, 3], true));
+  return { centred, scale: tf.rsqrt(tf.add(tf.mean(tf.square(centred), [1, 3], true), 1e-5)) };
+}
+
+/**
+ * A table of vectors, one for each class and one, the last, for "no class".
+ *
+ * @param name Prefix of `.weight` [classes + 1, size].
+ * @param classes Number of classes.
+ * @param size Length of a vector.
+ * @returns A layer from a class, in [0, classes), or null for each sample to [N, size].
+ */
+export function classEmbedding(
+  name: string,
+  classes: number,
+  size: number,
+): Layer<[condition: Condition]> {
+  const weight = `${name}.weight`;
+  return {
+    parameters: { [weight]: { shape: [classes + 1, size], std: 1 } },
+    // A product with one-hot rows: its gradient is a product too, on every backend.
+    apply: tidied((params, condition) => {
+      checkClasses(condition, classes);
+      return tf.matMul(
+        oneHot(condition.map((label) => label ?? classes), classes + 1),
+        params[weight]!,
+      );
+    }),
+  };
+}
+
+const oneHot = (rows: readonly number[], width: number): tf.Tensor =>
+  tf.cast(tf.oneHot(tf.tensor1d([...rows], "int32"), width), "float32");
+
+/**
+ * Sinusoidal features of time: sin and cos of t·10000^(−i/half), i = 0..half − 1.
+ *
+ * Source: J. Ho, A. Jain, P. Abbeel, "Denoising diffusion probabilistic models" (2020), appendix B, after A. Vaswani
+ * et al., "Attention is all you need" (2017), section 3.5.
+ *
+ * @param times One time for each sample, in steps: of the order of 0 to 1000.
+ * @param size Even number of features.
+ * @returns float32 [N, size], sines first. The caller disposes of it.
+ * @throws {RangeError} If `size` is not an even number of at least 2.
+ *
+ * @example At time 0 the sines are 0 and the cosines 1
+ * ```ts
+ * import { timeFeatures } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * assert.deepEqual(timeFeatures([0], 4).arraySync(), [[0, 0, 1, 1]]);
+ * ```
+ */
+export function timeFeatures(times: readonly number[], size: number): tf.Tensor2D {
+  if (!Number.isSafeInteger(size / 2) || size < 2) {
+    throw new RangeError(
+      `Cannot make features of time: size must be an even number of at least 2, got ${size}`,
+    );
+  }
+  const half = size / 2, rates = Array.from({ length: half }, (_, i) => 10000 ** (-i / half));
+  return tf.tensor2d(
+    times.map((t) => [...rates.map((r) => Math.sin(t * r)), ...rates.map((r) => Math.cos(t * r))]),
+    [times.length, size],
+  );
+}
+
+/** Options of {@link attention}. */
+export interface AttentionOptions {
+  /** Groups of the norm; divides the channels. Default: 8. */
+  readonly groups?: number;
+  /** Heads, each of which sees channels/heads of q, k and v; divides the channels. Default: 1. */
+  readonly heads?: number;
+}
+
+/**
+ * Self-attention between the pixels of an image with a skip around it: x + proj(softmax(q·kᵀ/√d)·v), where q, k, v =
+ * qkv(norm(x)), d channels a head, and the softmax is over the pixels of k.
+ *
+ * Sources: A. Vaswani et al., "Attention is all you need" (2017), equation 1; J. Ho, A. Jain, P. Abbeel, "Denoising
+ * diffusion probabilistic models" (2020), appendix B.
+ *
+ * @param name Prefix of `.norm`, `.qkv` and `.proj`.
+ * @param channels Channels of [N, H, W, channels].
+ * @param options Groups of the norm, and heads.
+ * @returns The layer; it starts as the identity.
+ * @throws {RangeError} If `groups` or `heads` does not divide `channels`.
+ */
+export function attention(
+  name: string,
+  channels: number,
+  options: AttentionOptions = {},
+): Layer {
+  const { groups = 8, heads = 1 } = options, size = channels / heads;
+  checkDivides(name, { heads, channels });
+  const norm = groupNorm(`${name}.norm`, channels, groups);
+  const qkv = conv(`${name}.qkv`, channels, 3 * channels, { size: 1 });
+  const proj = conv(`${name}.proj`, channels, channels, { size: 1, gain: 0 });
+  const apply = (params: Params, x: tf.Tensor): tf.Tensor => {
+    const [n, height, width] = x.shape as [number, number, number], pixels = height * width;
+    const joint = tf.reshape(qkv.apply(params, norm.apply(params, x)), [n, pixels, 3, heads, size]);
+    const [q, k, v] = tf.split(tf.transpose(joint, [2, 0, 3, 1, 4]), 3).map((part) =>
+      tf.reshape(part, [n * heads, pixels, size])
+    ) as [tf.Tensor, tf.Tensor, tf.Tensor];
+    const weights = softmax(tf.mul(tf.matMul(q, k, false, true), 1 / Math.sqrt(size)));
+    const mixed = tf.transpose(tf.reshape(tf.matMul(weights, v), [n, heads, pixels, size]), [
+      0,
+      2,
+      1,
+      3,
+    ]);
+    return tf.add(x, proj.apply(params, tf.reshape(mixed, [n, height, width, channels])));
+  };
+  return { parameters: parametersOf(norm, qkv, proj), apply: tidied(apply) };
+}
+
+/** Options of {@link residual}. */
+export interface ResidualOptions {
+  /**
+   * Groups of the norms; divides the channels in and out. With as many groups as channels out, the second norm takes
+   * out again what the vector adds, and the block is blind to it. Default: 8.
+   */
+  readonly groups?: number;
+  /** Length of the vector. Default: the channels out. */
+  readonly embedding?: number;
+}
+
+/**
+ * A residual block with a vector, such as an embedding of time, added between its convolutions:
+ * skip(x) + conv(silu(norm(conv(silu(norm(x))) + dense(e)))).
+ *
+ * @param name Prefix of the parts' names.
+ * @param inputs Channels in.
+ * @param outputs Channels out; the skip is a 1×1 convolution when they differ from `inputs`.
+ * @param options Groups of the norms, and length of the vector.
+ * @returns A layer of x [N, H, W, inputs] and e [N, embedding]; it starts as its skip.
+ * @throws {RangeError} If `groups` does not divide `inputs` and `outputs`.
+ */
+export function residual(
+  name: string,
+  inputs: number,
+  outputs: number,
+  options: ResidualOptions = {},
+): Layer<[x: tf.Tensor, e: tf.Tensor]> {
+  const { groups = 8, embedding = outputs } = options;
+  const norm1 = groupNorm(`${name}.norm1`, inputs, groups),
+    norm2 = groupNorm(`${name}.norm2`, outputs, groups);
+  const conv1 = conv(`${name}.conv1`, inputs, outputs),
+    conv2 = conv(`${name}.conv2`, outputs, outputs, { gain: 0 });
+  const time = dense(`${name}.time`, embedding, outputs);
+  const skip = inputs === outputs ? undefined : conv(`${name}.skip`, inputs, outputs, { size: 1 });
+  const apply = (params: Params, x: tf.Tensor, e: tf.Tensor): tf.Tensor => {
+    const shift = tf.reshape(time.apply(params, e), [e.shape[0]!, 1, 1, outputs]);
+    const h = tf.add(conv1.apply(params, silu(norm1.apply(params, x))), shift);
+    return tf.add(skip?.apply(params, x) ?? x, conv2.apply(params, silu(norm2.apply(params, h))));
+  };
+  return {
+    parameters: parametersOf(norm1, conv1, time, norm2, conv2, ...(skip ? [skip] : [])),
+    apply: tidied(apply),
+  };
+}
+
+/** Each pixel repeated to a 2×2 block: [N, H, W, C] to [N, 2H, 2W, C]. The caller disposes of the result. */
+export function upsampled(x: tf.Tensor): tf.Tensor {
+  const [n, height, width, channels] = x.shape as [number, number, number, number];
+  return tf.tidy(() => {
+    const columns = tf.reshape(x, [n * height * width, channels]);
+    const rows = tf.reshape(tf.concat([columns, columns], 1), [n * height, 2 * width * channels]);
+    return tf.reshape(tf.concat([rows, rows], 1), [n, 2 * height, 2 * width, channels]);
+  });
+}
+
+/**
+ * Blocks of size×size pixels made into channels, row by row: [N, H, W, C] to [N, H/size, W/size, size²·C].
+ *
+ * @param x Images.
+ * @param size Side of a block, in pixels; divides H and W.
+ * @returns A new tensor. The caller disposes of it.
+ * @throws {RangeError} If the blocks do not fit.
+ *
+ * @example One block
+ * ```ts
+ * import { patched } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const block = patched(tf.tensor4d([1, 2, 3, 4], [1, 2, 2, 1]), 2);
+ * assert.deepEqual(block.arraySync(), [[[[1, 2, 3, 4]]]]);
+ * ```
+ */
+export function patched(x: tf.Tensor, size: number): tf.Tensor {
+  const [n, height, width, channels] = x.shape as [number, number, number, number];
+  if (!Number.isSafeInteger(size) || size < 1 || height % size !== 0 || width % size !== 0) {
+    throw new RangeError(
+      `Cannot cut images into blocks: size must divide ${height}×${width} pixels, got ${size}`,
+    );
+  }
+  if (size === 1) return tf.clone(x);
+  const [h, w] = [height / size, width / size];
+  return tf.tidy(() => {
+    const split = tf.reshape(x, [n * h, size, w, size * channels]);
+    return tf.reshape(tf.transpose(split, [0, 2, 1, 3]), [n, h, w, size * size * channels]);
+  });
+}
+
+/**
+ * The inverse of {@link patched}: [N, h, w, size²·C] to [N, size·h, size·w, C].
+ *
+ * @param x Blocks.
+ * @param size Side of a block, in pixels; its square divides the channels.
+ * @returns A new tensor. The caller disposes of it.
+ * @throws {RangeError} If the channels do not make blocks of this size.
+ */
+export function unpatched(x: tf.Tensor, size: number): tf.Tensor {
+  const [n, height, width, depth] = x.shape as [number, number, number, number],
+    channels = depth / (size * size);
+  if (!Number.isSafeInteger(size) || size < 1 || !Number.isSafeInteger(channels)) {
+    throw new RangeError(
+      `Cannot join blocks into images: size must be a number whose square divides ${depth}, got ${size}`,
+    );
+  }
+  if (size === 1) return tf.clone(x);
+  return tf.tidy(() => {
+    const split = tf.reshape(x, [n * height, width, size, size * channels]);
+    const rows = tf.transpose(split, [0, 2, 1, 3]);
+    return tf.reshape(rows, [n, height * size, width * size, channels]);
+  });
+}

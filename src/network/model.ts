@@ -1,1 +1,172 @@
-export {};
+/**
+ * A network with weights as a `Model`: what samplers, guidance and likelihood ask for.
+ *
+ * @module
+ */
+
+import type { Condition, Kind, Model } from "../denoise/prediction.ts";
+import {
+  cosine,
+  cosineContinuous,
+  edm,
+  linear,
+  rectified,
+  scaledLinear,
+  type Schedule,
+  sigmoidBetas,
+  sigmoidContinuous,
+  subVp,
+  ve,
+  vp,
+} from "../noise/schedule.ts";
+import type { Network, Params } from "./layer.ts";
+import { unet, type UNetConfig } from "./unet.ts";
+
+/** The name of a schedule that can be stored. */
+export type ScheduleName =
+  | "linear"
+  | "scaledLinear"
+  | "cosine"
+  | "sigmoidBetas"
+  | "vp"
+  | "subVp"
+  | "ve"
+  | "edm"
+  | "rectified"
+  | "cosineContinuous"
+  | "sigmoidContinuous";
+
+/** Schedules by name, for configurations that are stored as data. */
+const makers: Readonly<Record<ScheduleName, (options?: never) => Schedule>> = {
+  linear,
+  scaledLinear,
+  cosine,
+  sigmoidBetas,
+  vp,
+  subVp,
+  ve,
+  edm,
+  rectified,
+  cosineContinuous,
+  sigmoidContinuous,
+};
+
+/** A schedule as data: its name and its options. */
+export interface ScheduleConfig {
+  /** Which one. */
+  readonly name: ScheduleName;
+  /** The options of its function. Default: none. */
+  readonly options?: Readonly<Record<string, number | boolean>>;
+}
+
+/** The names of the schedules that {@link scheduleOf} knows. */
+export const scheduleNames: readonly ScheduleName[] = Object.keys(makers) as ScheduleName[];
+
+/**
+ * A schedule from its description.
+ *
+ * @param config Name and options.
+ * @returns The schedule.
+ * @throws {RangeError} If there is none of that name, or its options are out of range.
+ *
+ * @example A short linear schedule
+ * ```ts
+ * import { linear, scheduleOf } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * assert.deepEqual(scheduleOf({ name: "linear", options: { steps: 10 } }).at(3), linear({ steps: 10 }).at(3));
+ * ```
+ */
+export function scheduleOf(config: ScheduleConfig): Schedule {
+  const make = makers[config.name] as ((options?: object) => Schedule) | undefined;
+  if (make === undefined || !Object.hasOwn(makers, config.name)) {
+    throw new RangeError(
+      `Cannot make a schedule: name must be one of ${scheduleNames.join(", ")}, got ${config.name}`,
+    );
+  }
+  return make(config.options ?? {});
+}
+
+/** Everything but the weights of an image model: stored beside them, as JSON. */
+export interface ImageModelConfig {
+  /** The schedule it was trained under. */
+  readonly schedule: ScheduleConfig;
+  /** What the network's output means. */
+  readonly kind: Kind;
+  /** The network. */
+  readonly network: UNetConfig;
+  /** Names of the classes. */
+  readonly classes?: readonly string[];
+}
+
+/**
+ * A time in the network's unit: 1000 at the end of the schedule's span.
+ *
+ * @param schedule The schedule.
+ * @param t Time on it.
+ * @returns 1000·t/span[1]; t itself for a discrete schedule of 1000 steps.
+ */
+export function networkTime(schedule: Schedule, t: number): number {
+  return 1000 * t / schedule.span[1];
+}
+
+/** What a network's output means, under which schedule. */
+export interface NetworkOptions {
+  /** The schedule. */
+  readonly schedule: Schedule;
+  /** What the network's output means. */
+  readonly kind: Kind;
+}
+
+/**
+ * A network and its weights as a model, without a condition; `given` puts one on, where the network has classes.
+ *
+ * @param network The network.
+ * @param params Its weights, which stay the caller's and must outlive the model.
+ * @param options Schedule, and the meaning of the output.
+ * @returns The model.
+ *
+ * @example A class for one sample and none for the other
+ * ```ts
+ * import { initialize, key, linear, networkModel, normal, unet } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const network = unet({ size: [8, 8], base: 8, multipliers: [1], blocks: 1, classes: 3 });
+ * const params = initialize(network.parameters, key(0));
+ * const model = networkModel(network, params, { schedule: linear(), kind: "eps" });
+ * const prediction = await model.given!([1, null]).predict(normal(key(1), [2, 8, 8, 1]), 500);
+ * assert.equal(prediction.kind, "eps");
+ * ```
+ */
+export function networkModel(
+  network: Network,
+  params: Params,
+  options: NetworkOptions,
+): Model {
+  const { schedule, kind } = options;
+  const under = (condition?: Condition): Model => ({
+    schedule,
+    predict: (x, t) => {
+      const times = Array<number>(x.shape[0]!).fill(networkTime(schedule, t));
+      return { kind, value: network.apply(params, x, times, condition) };
+    },
+    ...(network.classes > 0 && { given: under }),
+  });
+  return under();
+}
+
+/**
+ * The model of a stored configuration and its weights.
+ *
+ * @param config The configuration.
+ * @param params Its weights, which stay the caller's and must outlive the model.
+ * @returns The model.
+ */
+export function imageModel(config: ImageModelConfig, params: Params): Model {
+  return networkModel(unet(config.network), params, {
+    schedule: scheduleOf(config.schedule),
+    kind: config.kind,
+  });
+}

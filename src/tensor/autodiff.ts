@@ -3,8 +3,9 @@
  *
  * tfjs-core knows no gradients by itself, and those of the tfjs union package are wrong or missing at second order
  * for every operation that saves its output (exp, sigmoid, tanh, softmax, ...). Here are the gradients that models
- * need, as one table from kernel to vector–Jacobian product, each written with operations that the table covers.
- * The table is closed under differentiation: a gradient of a gradient of a convolution is a convolution.
+ * and losses need, from kernel to vector–Jacobian product, each written with operations that have one too. So they
+ * are closed under differentiation: a gradient of a gradient of a convolution is a convolution. An operation that is
+ * not here (gather, pooling, dilated or depthwise convolution, ...) stops a gradient with an error.
  *
  * Importing this file registers the table, except for kernels whose gradient somebody else has registered.
  * `exp`, `sigmoid`, `tanh`, `silu` and `softmax` are not tfjs's: they save their input, and are right at every order
@@ -21,6 +22,13 @@ type Vjp = (
   saved: tf.Tensor[],
   attrs: tf.NamedAttrMap,
 ) => Record<string, () => tf.Tensor>;
+
+/** The gradient of a kernel: names of the inputs to save, or all of them where they are a list; and the product. */
+interface Gradient {
+  readonly save?: string[];
+  readonly all?: boolean;
+  readonly vjp: Vjp;
+}
 
 /** Sums a cotangent over the axes along which its operand was broadcast. */
 function unbroadcast(dy: tf.Tensor, shape: number[]): tf.Tensor {
@@ -48,7 +56,19 @@ function keptShape(shape: number[], axis: unknown): number[] {
 
 /** A cotangent of a reduction spread over what was reduced. */
 const spread = (dy: tf.Tensor, x: tf.Tensor, axis: unknown): tf.Tensor =>
-  tf.mul(tf.reshape(dy, keptShape(x.shape, axis)), tf.onesLike(x));
+  tf.mul(tf.reshape(dy, keptShape(x.shape, axis)), tf.fill(x.shape, 1));
+
+/** 1 where a condition holds, 0 elsewhere. */
+const indicator = (condition: tf.Tensor): tf.Tensor => tf.cast(condition, "float32");
+
+/** The cotangent of an extreme value along axes to where it was taken, shared evenly where several elements hold it. */
+function toExtreme(dy: tf.Tensor, x: tf.Tensor, extreme: tf.Tensor, axis: number[]): tf.Tensor {
+  const hits = indicator(tf.equal(x, extreme));
+  return tf.mul(spread(dy, x, axis), tf.div(hits, tf.sum(hits, axis, true)));
+}
+
+/** The cotangents of a kernel with several outputs. */
+const several = (dy: tf.Tensor): tf.Tensor[] => [dy].flat();
 
 const inverse = (perm: number[]): number[] => perm.map((_, i) => perm.indexOf(i));
 
@@ -57,6 +77,25 @@ interface ConvAttrs {
   pad: "same" | "valid" | number;
   dataFormat: "NHWC";
   dimRoundingMode?: "floor" | "round" | "ceil";
+}
+
+/** Refuses what the kernels of the gradients cannot express, which would go wrong in silence. */
+function convAttrs(attrs: tf.NamedAttrMap): ConvAttrs {
+  const { dilations = 1, dataFormat } = attrs as unknown as {
+    dilations?: number | number[];
+    dataFormat: string;
+  };
+  if ([dilations].flat().some((step) => step !== 1)) {
+    throw new RangeError(
+      `Cannot differentiate a convolution: dilations must be 1, got ${dilations}`,
+    );
+  }
+  if (dataFormat !== "NHWC") {
+    throw new RangeError(
+      `Cannot differentiate a convolution: dataFormat must be NHWC, got ${dataFormat}`,
+    );
+  }
+  return attrs as unknown as ConvAttrs;
 }
 
 const run = (
@@ -111,12 +150,18 @@ const unary: Record<string, (x: tf.Tensor) => tf.Tensor> = {
   Softplus: (x) => sigmoid(x),
   Erf: (x) => tf.mul(2 / Math.sqrt(Math.PI), exp(tf.neg(tf.square(x)))),
   Relu: (x) => tf.step(x),
-  Step: (x) => tf.zerosLike(x),
-  Sign: (x) => tf.zerosLike(x),
+  Elu: (x) => exp(tf.minimum(x, 0)),
 };
 
-/** Everything else: names of the inputs to save, and the products. */
-const general: Record<string, { save?: string[]; all?: boolean; vjp: Vjp }> = {
+/** Kernels that are flat but for jumps, by the names of their inputs: the derivative is 0. */
+const flat: readonly (readonly [inputs: string[], kernels: string[]])[] = [
+  [["x"], ["Step", "Sign", "Floor", "Ceil", "Round", "OnesLike", "ZerosLike", "LogicalNot"]],
+  [["a", "b"], ["Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "NotEqual"]],
+  [["a", "b"], ["LogicalAnd", "LogicalOr"]],
+];
+
+/** Everything else. */
+const general: Record<string, Gradient> = {
   Identity: { vjp: (dy) => ({ x: () => dy }) },
   Cast: { vjp: (dy) => ({ x: () => tf.clone(dy) }) },
   Add: {
@@ -154,12 +199,73 @@ const general: Record<string, { save?: string[]; all?: boolean; vjp: Vjp }> = {
       b: () => unbroadcast(tf.mul(dy, tf.mul(2, tf.sub(b!, a!))), b!.shape),
     }),
   },
+  Maximum: {
+    save: ["a", "b"],
+    vjp: (dy, [a, b]) => ({
+      a: () => unbroadcast(tf.mul(dy, indicator(tf.greaterEqual(a!, b!))), a!.shape),
+      b: () => unbroadcast(tf.mul(dy, indicator(tf.less(a!, b!))), b!.shape),
+    }),
+  },
+  Minimum: {
+    save: ["a", "b"],
+    vjp: (dy, [a, b]) => ({
+      a: () => unbroadcast(tf.mul(dy, indicator(tf.lessEqual(a!, b!))), a!.shape),
+      b: () => unbroadcast(tf.mul(dy, indicator(tf.greater(a!, b!))), b!.shape),
+    }),
+  },
+  Pow: {
+    save: ["a", "b"],
+    vjp: (dy, [a, b]) => ({
+      a: () => unbroadcast(tf.mul(dy, tf.mul(b!, tf.pow(a!, tf.sub(b!, 1)))), a!.shape),
+      b: () => {
+        const positive = tf.where(tf.greater(a!, 0), a!, tf.fill(a!.shape, 1));
+        return unbroadcast(tf.mul(dy, tf.mul(tf.pow(a!, b!), tf.log(positive))), b!.shape);
+      },
+    }),
+  },
+  AddN: {
+    all: true,
+    vjp: (dy, inputs) => Object.fromEntries(inputs.map((_, i) => [i, () => tf.clone(dy)])),
+  },
+  ClipByValue: {
+    save: ["x"],
+    vjp: (dy, [x], { clipValueMin, clipValueMax }) => ({
+      x: () => {
+        const inside = tf.logicalAnd(
+          tf.greaterEqual(x!, clipValueMin as number),
+          tf.lessEqual(x!, clipValueMax as number),
+        );
+        return tf.mul(dy, indicator(inside));
+      },
+    }),
+  },
+  LeakyRelu: {
+    save: ["x"],
+    vjp: (dy, [x], { alpha }) => ({
+      x: () => tf.mul(dy, tf.add(tf.mul(tf.step(x!), 1 - (alpha as number)), alpha as number)),
+    }),
+  },
+  Softmax: { save: ["logits"], vjp: (dy, [x]) => ({ logits: () => softmaxVjp(dy, x!) }) },
   Sum: { save: ["x"], vjp: (dy, [x], attrs) => ({ x: () => spread(dy, x!, attrs["axis"]) }) },
   Mean: {
     save: ["x"],
     vjp: (dy, [x], attrs) => ({
       x: () => tf.mul(spread(dy, x!, attrs["axis"]), dy.size / x!.size),
     }),
+  },
+  Max: {
+    save: ["x"],
+    vjp: (dy, [x], { reductionIndices }) => {
+      const axis = reductionIndices as number[];
+      return { x: () => toExtreme(dy, x!, tf.max(x!, axis, true), axis) };
+    },
+  },
+  Min: {
+    save: ["x"],
+    vjp: (dy, [x], attrs) => {
+      const axis = attrs["axis"] as number[];
+      return { x: () => toExtreme(dy, x!, tf.min(x!, axis, true), axis) };
+    },
   },
   Reshape: { save: ["x"], vjp: (dy, [x]) => ({ x: () => tf.reshape(dy, x!.shape) }) },
   ExpandDims: { save: ["input"], vjp: (dy, [x]) => ({ input: () => tf.reshape(dy, x!.shape) }) },
@@ -184,6 +290,24 @@ const general: Record<string, { save?: string[]; all?: boolean; vjp: Vjp }> = {
       );
     },
   },
+  SplitV: { vjp: (dy, _, { axis }) => ({ x: () => tf.concat(several(dy), axis as number) }) },
+  Pack: {
+    all: true,
+    vjp: (dy, inputs, { axis }) =>
+      Object.fromEntries(
+        inputs.map((_, i) => [i, () => tf.unstack(dy, axis as number)[i]!]),
+      ),
+  },
+  Unpack: { vjp: (dy, _, { axis }) => ({ value: () => tf.stack(several(dy), axis as number) }) },
+  Tile: {
+    save: ["x"],
+    vjp: (dy, [x], { reps }) => ({
+      x: () => {
+        const pairs = x!.shape.flatMap((size, i) => [(reps as number[])[i]!, size]);
+        return tf.sum(tf.reshape(dy, pairs), x!.shape.map((_, i) => 2 * i));
+      },
+    }),
+  },
   Slice: {
     save: ["x"],
     vjp: (dy, [x], { begin, size }) => {
@@ -206,38 +330,48 @@ const general: Record<string, { save?: string[]; all?: boolean; vjp: Vjp }> = {
     save: ["a", "b"],
     vjp: (dy, [a, b], { transposeA, transposeB }) => ({
       a: () =>
-        transposeA ? tf.matMul(b!, dy, !!transposeB, true) : tf.matMul(dy, b!, false, !transposeB),
+        unbroadcast(
+          transposeA
+            ? tf.matMul(b!, dy, !!transposeB, true)
+            : tf.matMul(dy, b!, false, !transposeB),
+          a!.shape,
+        ),
       b: () =>
-        transposeB ? tf.matMul(dy, a!, true, !!transposeA) : tf.matMul(a!, dy, !transposeA, false),
+        unbroadcast(
+          transposeB
+            ? tf.matMul(dy, a!, true, !!transposeA)
+            : tf.matMul(a!, dy, !transposeA, false),
+          b!.shape,
+        ),
     }),
   },
   Select: {
     save: ["condition"],
     vjp: (dy, [condition]) => ({
-      condition: () => tf.zerosLike(tf.cast(condition!, "float32")),
-      t: () => tf.where(condition!, dy, tf.zerosLike(dy)),
-      e: () => tf.where(condition!, tf.zerosLike(dy), dy),
+      condition: () => tf.zeros(condition!.shape),
+      t: () => tf.where(condition!, dy, tf.zeros(dy.shape)),
+      e: () => tf.where(condition!, tf.zeros(dy.shape), dy),
     }),
   },
   Conv2D: {
     save: ["x", "filter"],
     vjp: (dy, [x, filter], attrs) => ({
-      x: () => convolveBack(dy, filter!, attrs as unknown as ConvAttrs, x!.shape),
-      filter: () => filterOf(x!, dy, attrs as unknown as ConvAttrs, filter!.shape),
+      x: () => convolveBack(dy, filter!, convAttrs(attrs), x!.shape),
+      filter: () => filterOf(x!, dy, convAttrs(attrs), filter!.shape),
     }),
   },
   Conv2DBackpropInput: {
     save: ["dy", "filter"],
     vjp: (g, [dy, filter], attrs) => ({
-      dy: () => convolve(g, filter!, attrs as unknown as ConvAttrs),
-      filter: () => filterOf(g, dy!, attrs as unknown as ConvAttrs, filter!.shape),
+      dy: () => convolve(g, filter!, convAttrs(attrs)),
+      filter: () => filterOf(g, dy!, convAttrs(attrs), filter!.shape),
     }),
   },
   Conv2DBackpropFilter: {
     save: ["x", "dy"],
     vjp: (g, [x, dy], attrs) => ({
-      x: () => convolveBack(dy!, g, attrs as unknown as ConvAttrs, x!.shape),
-      dy: () => convolve(x!, g, attrs as unknown as ConvAttrs),
+      x: () => convolveBack(dy!, g, convAttrs(attrs), x!.shape),
+      dy: () => convolve(x!, g, convAttrs(attrs)),
     }),
   },
 };
@@ -247,13 +381,15 @@ function registerGradients(): void {
     const vjp: Vjp = (dy, [x]) => ({ x: () => tf.mul(dy, derivative(x!)) });
     register(kernelName, { save: ["x"], vjp });
   }
+  for (const [save, kernels] of flat) {
+    const vjp: Vjp = (_, inputs) =>
+      Object.fromEntries(inputs.map(({ shape }, i) => [save[i]!, () => tf.zeros(shape)]));
+    for (const kernelName of kernels) register(kernelName, { save, vjp });
+  }
   for (const [kernelName, entry] of Object.entries(general)) register(kernelName, entry);
 }
 
-function register(
-  kernelName: string,
-  { save, all, vjp }: { save?: string[]; all?: boolean; vjp: Vjp },
-): void {
+function register(kernelName: string, { save, all, vjp }: Gradient): void {
   if (tf.getGradient(kernelName) != null) return;
   tf.registerGradient({
     kernelName,
@@ -281,7 +417,10 @@ function smooth(
   return (x) => lifted(x);
 }
 
-/** eˣ, right at every order of differentiation. Shape of x. */
+/**
+ * eˣ, right at every order of differentiation. float32 of x's shape; the caller disposes of it, as with all functions
+ * here.
+ */
 export const exp: (x: tf.Tensor) => tf.Tensor = smooth(tf.exp, (x) => exp(x));
 
 /** 1/(1 + e⁻ˣ), right at every order. Shape of x. */
@@ -296,7 +435,24 @@ export const tanh: (x: tf.Tensor) => tf.Tensor = smooth(
   (x) => tf.sub(1, tf.square(tanh(x))),
 );
 
-/** x·sigmoid(x), right at every order. Shape of x. */
+/**
+ * x·sigmoid(x), right at every order. Shape of x.
+ *
+ * Source: S. Elfwing, E. Uchibe, K. Doya, "Sigmoid-weighted linear units for neural network function approximation in
+ * reinforcement learning" (2018), equation 5.
+ *
+ * @example The second derivative, of which tfjs's own gradients make 0.443
+ * ```ts
+ * import { smooth } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const second = tf.grad(tf.grad(smooth.silu))(tf.scalar(0.7));
+ * assert.equal(second.dataSync()[0]!.toFixed(3), "0.391");
+ * ```
+ */
 export const silu: (x: tf.Tensor) => tf.Tensor = smooth(
   (x) => tf.mul(x, tf.sigmoid(x)),
   (x) => {
@@ -308,12 +464,16 @@ export const silu: (x: tf.Tensor) => tf.Tensor = smooth(
 const liftedSoftmax = tf.customGrad((...inputs) => {
   const [x, save] = inputs as unknown as [tf.Tensor, tf.GradSaveFunc];
   save([x]);
-  const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-    const s = softmax(saved[0]!), weighted = tf.mul(dy, s);
-    return tf.sub(weighted, tf.mul(s, tf.sum(weighted, -1, true)));
+  return {
+    value: tf.softmax(x),
+    gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => softmaxVjp(dy, saved[0]!),
   };
-  return { value: tf.softmax(x), gradFunc };
 });
+
+function softmaxVjp(dy: tf.Tensor, x: tf.Tensor): tf.Tensor {
+  const s = softmax(x), weighted = tf.mul(dy, s);
+  return tf.sub(weighted, tf.mul(s, tf.sum(weighted, -1, true)));
+}
 
 /** Softmax over the last axis, right at every order. Shape of x; rows sum to 1. */
 export function softmax(x: tf.Tensor): tf.Tensor {

@@ -1,1 +1,78 @@
-export {};
+/**
+ * An exponential moving average of weights, which samples better than the weights themselves.
+ *
+ * Source: Y. Song, S. Ermon, "Improved techniques for training score-based generative models" (2020), section 4; the
+ * warm-up min(decay, (1 + k)/(10 + k)) is TensorFlow's `ExponentialMovingAverage` with `num_updates`.
+ *
+ * @module
+ */
+
+import * as tf from "@tensorflow/tfjs-core";
+import type { Params } from "../network/layer.ts";
+
+/**
+ * The share of the old average that is kept at a step: min(decay, (1 + step)/(10 + step)), small at first so that the
+ * start is soon forgotten, `decay` in the end.
+ *
+ * @param step Number of the step, from 1.
+ * @param decay Final share, in [0, 1].
+ * @returns A number in [0, 1].
+ */
+export function emaDecay(step: number, decay: number): number {
+  return Math.min(decay, (1 + step) / (10 + step));
+}
+
+/** Options of {@link ema}. */
+export interface EmaOptions {
+  /** Number of this step, from 1. */
+  readonly step: number;
+  /** Share of the old average that is kept in the end, in [0, 1]. Default: 0.999. */
+  readonly decay?: number;
+}
+
+/**
+ * The average after one more step: d·average + (1 − d)·params, with d from {@link emaDecay}.
+ *
+ * @param average The average so far, by name. Not disposed of.
+ * @param params The new weights, by the same names. Not disposed of.
+ * @param options See {@link EmaOptions}.
+ * @returns New tensors. The caller disposes of them.
+ * @throws {RangeError} If the decay is not in [0, 1], or the names differ.
+ *
+ * @example Far along, with a decay of 3/4
+ * ```ts
+ * import { ema } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const next = ema({ w: tf.scalar(0) }, { w: tf.scalar(1) }, { step: 1e6, decay: 0.75 });
+ * assert.equal(next["w"]!.dataSync()[0], 0.25);
+ * ```
+ */
+export function ema(
+  average: Params,
+  params: Params,
+  options: EmaOptions,
+): Record<string, tf.Tensor> {
+  const { step, decay = 0.999 } = options, kept = emaDecay(step, decay);
+  if (!(decay >= 0 && decay <= 1)) {
+    throw new RangeError(`Cannot average weights: decay must be in [0, 1], got ${decay}`);
+  }
+  const names = Object.keys(average), missing = names.find((name) => params[name] === undefined);
+  if (missing !== undefined || names.length !== Object.keys(params).length) {
+    throw new RangeError(
+      `Cannot average weights: params must have the names of the average, got ${
+        missing === undefined ? "more" : `none called ${missing}`
+      }`,
+    );
+  }
+  return tf.tidy(() =>
+    Object.fromEntries(
+      names.map((
+        name,
+      ) => [name, tf.add(tf.mul(average[name]!, kept), tf.mul(params[name]!, 1 - kept))]),
+    )
+  );
+}

@@ -1,1 +1,203 @@
-export {};
+/**
+ * Optimizers as pure functions of weights, gradients and moments.
+ *
+ * Sources: D. Kingma, J. Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1; I. Loshchilov,
+ * F. Hutter, "Decoupled weight decay regularization" (2019), algorithm 2, line 12 (AdamW).
+ *
+ * @module
+ */
+
+import * as tf from "@tensorflow/tfjs-core";
+import type { Params } from "../network/layer.ts";
+
+/** First and second moments of the gradients, by the weights' names. */
+export interface Moments {
+  /** Running mean of the gradient. */
+  readonly mean: Params;
+  /** Running mean of its square. */
+  readonly square: Params;
+}
+
+/** Options of {@link adam}. */
+export interface AdamOptions {
+  /** Step size after warm-up. Default: 1e-3. */
+  readonly rate?: number;
+  /** Decay of the mean of gradients, in [0, 1). Default: 0.9. */
+  readonly beta1?: number;
+  /** Decay of the mean of squares, in [0, 1). Default: 0.999. */
+  readonly beta2?: number;
+  /** Added to the root of the second moment. Default: 1e-8. */
+  readonly epsilon?: number;
+  /** Decoupled weight decay, in units of the step size (AdamW). Default: 0. */
+  readonly decay?: number;
+  /** Steps over which the step size rises from 0 to `rate`. Default: 0. */
+  readonly warmup?: number;
+  /** Step at which a cosine fall of the step size from `rate` to 0 ends; none when absent. */
+  readonly anneal?: number;
+  /** Greatest Euclidean norm of the whole gradient; a longer one is scaled down to it. Default: no limit. */
+  readonly clip?: number;
+}
+
+/** Weights and moments after a step. */
+export interface Updated {
+  /** New weights. */
+  readonly params: Record<string, tf.Tensor>;
+  /** New moments. */
+  readonly moments: Moments;
+}
+
+/** Zero moments for weights. The caller disposes of them. */
+export function noMoments(params: Params): Moments {
+  const zeros = () => mapped(params, (weight) => tf.zerosLike(weight));
+  return { mean: zeros(), square: zeros() };
+}
+
+/**
+ * The step size at a step: rate · min(1, step/warmup) · (1 + cos(π·min(1, step/anneal)))/2, the last factor only where
+ * there is annealing.
+ *
+ * Source of the cosine: I. Loshchilov, F. Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017),
+ * equation 5, of one run that ends at 0.
+ *
+ * @param step Number of the step, from 1.
+ * @param options The constants; `rate`, `warmup` and `anneal` are read.
+ * @returns The step size.
+ *
+ * @example Half way up, at the top, half way down
+ * ```ts
+ * import { learningRate } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * assert.equal(learningRate(50, { rate: 1, warmup: 100 }), 0.5);
+ * assert.equal(learningRate(100, { rate: 1, warmup: 100 }), 1);
+ * assert.ok(Math.abs(learningRate(500, { rate: 1, anneal: 1000 }) - 0.5) < 1e-12);
+ * ```
+ */
+export function learningRate(step: number, options: AdamOptions = {}): number {
+  const { rate = 1e-3, warmup = 0, anneal } = options,
+    rise = warmup > 0 ? Math.min(1, step / warmup) : 1;
+  if (anneal === undefined) return rate * rise;
+  return rate * rise * 0.5 * (1 + Math.cos(Math.PI * Math.min(1, step / anneal)));
+}
+
+/**
+ * One step of Adam, with decoupled weight decay, clipping and warm-up:
+ *
+ * ```text
+ *   m ← β1·m + (1 − β1)·g         v ← β2·v + (1 − β2)·g²
+ *   w ← w − rate·(m/(1 − β1ᵏ) / (√(v/(1 − β2ᵏ)) + epsilon) + decay·w)
+ * ```
+ *
+ * @param current Weights, their gradients, the moments so far, and the number k of this step, from 1. Not disposed of.
+ * @param options The constants.
+ * @returns New weights and moments. The caller disposes of them.
+ * @throws {RangeError} If the step or a constant is out of range.
+ *
+ * @example The first step goes against the sign of the gradient, by the step size
+ * ```ts
+ * import { adam, noMoments } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const params = { w: tf.tensor1d([1]) }, gradients = { w: tf.tensor1d([20]) };
+ * const next = adam({ params, gradients, moments: noMoments(params), step: 1 }, { rate: 0.1 });
+ * assert.ok(Math.abs(next.params["w"]!.dataSync()[0]! - 0.9) < 1e-6);
+ * ```
+ */
+export function adam(
+  current: {
+    readonly params: Params;
+    readonly gradients: Params;
+    readonly moments: Moments;
+    readonly step: number;
+  },
+  options: AdamOptions = {},
+): Updated {
+  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, decay = 0, clip } = options,
+    { params, moments, step } = current;
+  checkOptions(options);
+  check("step", step, step >= 1 && Number.isSafeInteger(step), "a whole number of at least 1");
+  const rate = learningRate(step, options), scale1 = 1 - beta1 ** step, scale2 = 1 - beta2 ** step;
+  return tf.tidy(() => {
+    const gradients = clip === undefined ? current.gradients : clipped(current.gradients, clip);
+    const mean = mapped(moments.mean, (m, name) => blend(m, gradients[name]!, beta1));
+    const square = mapped(
+      moments.square,
+      (v, name) => blend(v, tf.square(gradients[name]!), beta2),
+    );
+    const updated = mapped(params, (weight, name) => {
+      const size = tf.add(tf.sqrt(tf.mul(square[name]!, 1 / scale2)), epsilon);
+      const move = tf.mul(tf.div(mean[name]!, size), rate / scale1);
+      return tf.sub(decay === 0 ? weight : tf.mul(weight, 1 - rate * decay), move);
+    });
+    return { params: updated, moments: { mean, square } };
+  });
+}
+
+/** Refuses constants under which the weights would become NaN or go the wrong way. */
+function checkOptions(options: AdamOptions): void {
+  for (const [name, [least, most, wanted]] of Object.entries(ranges)) {
+    const value = options[name as keyof AdamOptions];
+    if (value !== undefined) check(name, value, value >= least && value < most, wanted);
+  }
+}
+
+const ranges: Readonly<Record<keyof AdamOptions, readonly [number, number, string]>> = {
+  rate: [0, Infinity, "at least 0"],
+  beta1: [0, 1, "in [0, 1)"],
+  beta2: [0, 1, "in [0, 1)"],
+  epsilon: [0, Infinity, "at least 0"],
+  decay: [0, Infinity, "at least 0"],
+  warmup: [0, Infinity, "at least 0"],
+  anneal: [Number.MIN_VALUE, Infinity, "above 0"],
+  clip: [Number.MIN_VALUE, Infinity, "above 0"],
+};
+
+function check(name: string, value: number, fine: boolean, wanted: string): void {
+  if (fine) return;
+  throw new RangeError(`Cannot make a step of Adam: ${name} must be ${wanted}, got ${value}`);
+}
+
+/**
+ * Gradients scaled by one factor so that their joint Euclidean norm is at most a limit.
+ *
+ * Source: R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neural networks" (2013),
+ * algorithm 1.
+ *
+ * @param gradients Gradients by name. Not disposed of.
+ * @param limit Greatest norm of all of them together, above 0.
+ * @returns New tensors by the same names. The caller disposes of them.
+ *
+ * @example A gradient of norm 5
+ * ```ts
+ * import { clipped } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const { a, b } = clipped({ a: tf.scalar(3), b: tf.scalar(4) }, 1);
+ * assert.ok(Math.abs(Math.hypot(a!.dataSync()[0]!, b!.dataSync()[0]!) - 1) < 1e-6);
+ * ```
+ */
+export function clipped(gradients: Params, limit: number): Record<string, tf.Tensor> {
+  return tf.tidy(() => {
+    const squares = Object.values(gradients).map((gradient) => tf.sum(tf.square(gradient)));
+    const norm = tf.sqrt(tf.sum(tf.stack(squares)));
+    const factor = tf.minimum(1, tf.div(limit, tf.maximum(norm, 1e-12)));
+    return mapped(gradients, (gradient) => tf.mul(gradient, factor));
+  });
+}
+
+/** share·a + (1 − share)·b. */
+const blend = (a: tf.Tensor, b: tf.Tensor, share: number): tf.Tensor =>
+  tf.add(tf.mul(a, share), tf.mul(b, 1 - share));
+
+function mapped(
+  params: Params,
+  f: (value: tf.Tensor, name: string) => tf.Tensor,
+): Record<string, tf.Tensor> {
+  return Object.fromEntries(Object.entries(params).map(([name, value]) => [name, f(value, name)]));
+}

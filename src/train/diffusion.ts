@@ -1,0 +1,92 @@
+/**
+ * The loss of a diffusion model on batches of images: noise them at random times, predict, compare.
+ *
+ * Source: J. Ho, A. Jain, P. Abbeel, "Denoising diffusion probabilistic models" (2020), algorithm 1; the null class of
+ * J. Ho, T. Salimans, "Classifier-free diffusion guidance" (2021), algorithm 1.
+ *
+ * @module
+ */
+
+import * as tf from "@tensorflow/tfjs-core";
+import { denoisingLoss, type Weighting } from "../denoise/loss.ts";
+import type { Condition, Kind } from "../denoise/prediction.ts";
+import type { Schedule } from "../noise/schedule.ts";
+import type { Network } from "../network/layer.ts";
+import { networkTime } from "../network/model.ts";
+import { fold, type Key, split } from "../tensor/key.ts";
+import { normal, uniforms } from "../tensor/random.ts";
+import type { ImageBatch } from "./data.ts";
+import type { Loss } from "./loop.ts";
+import { uniformTimes } from "./timestep.ts";
+
+/** Options of {@link diffusionLoss}. */
+export interface DiffusionLossOptions {
+  /** The noise schedule. */
+  readonly schedule: Schedule;
+  /** What the network predicts. */
+  readonly kind: Kind;
+  /** Weight of each level of noise. Default: even in the space of the prediction. */
+  readonly weighting?: Weighting;
+  /** Share of the samples whose class is replaced by "no class", for guidance. Default: 0. */
+  readonly nullShare?: number;
+}
+
+/**
+ * The denoising loss of a network: a pure function of weights, batch and key.
+ *
+ * @param network The network, which takes times in [0, 1000] and a class or null a sample.
+ * @param options Schedule, meaning of the output, weighting, share of samples without a class.
+ * @returns The loss: its times, noise and dropped classes come from the key, one key a sample. A network without
+ *   classes sees no labels.
+ * @throws {RangeError} If `nullShare` is not in [0, 1].
+ *
+ * @example A network that starts at zero loses the mean square of the noise, 1
+ * ```ts
+ * import { batches, diffusionLoss, initialize, key, linear, unet } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const network = unet({ size: [8, 8], base: 8, multipliers: [1], blocks: 1 });
+ * const loss = diffusionLoss(network, { schedule: linear(), kind: "eps" });
+ * const set = { images: new Uint8Array(4 * 64), shape: [4, 8, 8, 1] } as const;
+ * for (const batch of batches(set, { size: 4, key: key(0) })) {
+ *   const [value] = loss(initialize(network.parameters, key(1)), batch, key(2)).dataSync();
+ *   assert.ok(Math.abs(value! - 1) < 4 * Math.sqrt(2 / 256)); // four standard errors
+ *   break;
+ * }
+ * ```
+ */
+export function diffusionLoss(
+  network: Network,
+  options: DiffusionLossOptions,
+): Loss<ImageBatch> {
+  const { schedule, nullShare = 0 } = options;
+  if (!(nullShare >= 0 && nullShare <= 1)) {
+    throw new RangeError(`Cannot make a loss: nullShare must be in [0, 1], got ${nullShare}`);
+  }
+  return (params, batch, key) =>
+    tf.tidy(() => {
+      const [n, ...sample] = batch.shape, keys = split(fold(key, "noise"), n);
+      const t = uniformTimes(schedule, n, fold(key, "times"));
+      const labels = network.classes > 0 ? batch.labels : undefined;
+      const condition = dropped(labels, n, { key: fold(key, "null"), share: nullShare });
+      const x0 = tf.tensor4d(batch.images, [...batch.shape]), eps = normal(keys, sample);
+      const predict = (xt: tf.Tensor, times: readonly number[]) =>
+        network.apply(params, xt, times.map((time) => networkTime(schedule, time)), condition);
+      return denoisingLoss(predict, { x0, eps, t }, options);
+    });
+}
+
+/** The labels as a condition, each replaced by null with the probability given; all null without labels. */
+function dropped(
+  labels: Int32Array | undefined,
+  n: number,
+  { key, share }: { readonly key: Key; readonly share: number },
+): Condition {
+  const u = uniforms(key, n);
+  return Array.from(
+    { length: n },
+    (_, i) => labels === undefined || u[i]! < share ? null : labels[i]!,
+  );
+}

@@ -1,0 +1,182 @@
+import { before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import * as tf from "@tensorflow/tfjs-core";
+import type { TensorPrediction } from "../../src/denoise/prediction.ts";
+import { networkOf } from "../../src/network/layer.ts";
+import {
+  imageModel,
+  type ImageModelConfig,
+  networkModel,
+  networkTime,
+  type ScheduleName,
+  scheduleNames,
+  scheduleOf,
+} from "../../src/network/model.ts";
+import { mlp } from "../../src/network/mlp.ts";
+import { unet } from "../../src/network/unet.ts";
+import * as schedules from "../../src/noise/schedule.ts";
+import { useBackend } from "../../src/tensor/backend.ts";
+import { key } from "../../src/tensor/key.ts";
+import { normal } from "../../src/tensor/random.ts";
+import { randomWeights } from "./weights.ts";
+
+/** Options that each schedule takes, away from its defaults. */
+const options: Record<ScheduleName, Record<string, number | boolean>> = {
+  linear: { steps: 10 },
+  scaledLinear: { steps: 10 },
+  cosine: { steps: 10 },
+  sigmoidBetas: { steps: 10 },
+  vp: { betaMax: 10 },
+  subVp: { betaMax: 10 },
+  ve: { sigmaMax: 20 },
+  edm: { sigmaMax: 20 },
+  rectified: {},
+  cosineContinuous: { offset: 0.02 },
+  sigmoidContinuous: { start: -2 },
+};
+
+describe("scheduleOf()", () => {
+  it("scheduleOf() knows eleven schedules, each by the name of its function", () => {
+    assert.deepEqual([...scheduleNames].sort(), Object.keys(options).sort());
+  });
+
+  for (const name of scheduleNames) {
+    it(`scheduleOf() makes ${name}, with options and without`, () => {
+      const make = schedules[name] as (options?: object) => schedules.Schedule;
+      for (const given of [undefined, options[name]]) {
+        const got = scheduleOf({ name, ...(given && { options: given }) }), wanted = make(given);
+        assert.equal(got.name, wanted.name);
+        assert.deepEqual(got.span, wanted.span);
+        for (const share of [0.1, 0.5, 0.9]) {
+          const [low, high] = wanted.span, t = low + share * (high - low);
+          const at = wanted.steps === undefined ? t : Math.round(t);
+          assert.deepEqual(got.at(at), wanted.at(at));
+        }
+      }
+    });
+
+    if (Object.keys(options[name]).length > 0) {
+      it(`scheduleOf() passes the options on to ${name}`, () => {
+        const plain = scheduleOf({ name }), other = scheduleOf({ name, options: options[name] });
+        assert.notDeepEqual(
+          [plain.span, plain.at(plain.span[1] / 2)],
+          [other.span, other.at(plain.steps ? 5 : plain.span[1] / 2)],
+        );
+      });
+    }
+  }
+
+  it("scheduleOf() refuses a name that it does not know", () => {
+    for (const name of ["quadratic", "toString", "__proto__", ""]) {
+      assert.throws(() => scheduleOf({ name: name as ScheduleName }), {
+        name: "RangeError",
+        message: `Cannot make a schedule: name must be one of ${
+          scheduleNames.join(", ")
+        }, got ${name}`,
+      });
+    }
+  });
+
+  it("scheduleOf() passes on the schedule's own complaint", () => {
+    assert.throws(() => scheduleOf({ name: "linear", options: { steps: -1 } }), RangeError);
+  });
+});
+
+describe("networkTime()", () => {
+  it("networkTime() is 1000 at the end of the span, and t on a discrete schedule of 1000 steps", () => {
+    for (const name of scheduleNames) {
+      const schedule = scheduleOf({ name }), end = schedule.span[1];
+      assert.equal(networkTime(schedule, end), 1000);
+      assert.equal(networkTime(schedule, end / 4), 250);
+    }
+    assert.equal(networkTime(schedules.linear(), 37), 37);
+    assert.equal(networkTime(schedules.linear({ steps: 10 }), 3), 300);
+  });
+});
+
+const config: ImageModelConfig = {
+  schedule: { name: "linear", options: { steps: 10 } },
+  kind: "v",
+  network: { size: [4, 4], base: 8, groups: 4, multipliers: [1], blocks: 1, classes: 2 },
+};
+const network = unet(config.network);
+
+const said = async (prediction: unknown): Promise<TensorPrediction> =>
+  await prediction as TensorPrediction;
+
+describe("networkModel()", () => {
+  before(() => useBackend("cpu"));
+
+  it("networkModel() asks the network at its time, under no class or under the one given", async () => {
+    const asked: unknown[] = [];
+    const spy = networkOf({}, {
+      classes: 2,
+      apply: (_, x, under) => {
+        asked.push(under);
+        return tf.mul(x, 2);
+      },
+    });
+    const schedule = schedules.linear({ steps: 10 });
+    const model = networkModel(spy, {}, { schedule, kind: "eps" }), x = tf.tensor2d([[1], [2]]);
+    assert.equal(model.schedule, schedule);
+    const predictions = [
+      await said(model.predict(x, 3)),
+      await said(model.given!([1, null]).predict(x, 5)),
+      await said(model.given!([1, null]).given!([0, 0]).predict(x, 5)),
+    ];
+    assert.deepEqual(asked, [
+      { times: [300, 300], condition: [null, null] },
+      { times: [500, 500], condition: [1, null] },
+      { times: [500, 500], condition: [0, 0] },
+    ]);
+    for (const { kind, value } of predictions) {
+      assert.equal(kind, "eps");
+      assert.deepEqual([...value.dataSync()], [2, 4]);
+      value.dispose();
+    }
+    x.dispose();
+  });
+
+  it("networkModel() without classes takes no condition", () => {
+    const plain = mlp({ dimension: 1 });
+    assert.ok(!("given" in networkModel(plain, {}, { schedule: schedules.linear(), kind: "eps" })));
+  });
+
+  it("networkModel() refuses a condition of another length, or of a class that is not there", () => {
+    const params = randomWeights(network.parameters), x = normal(key(0), [2, 4, 4, 1]);
+    const live = tf.memory().numTensors, model = imageModel(config, params);
+    assert.throws(
+      () => model.given!([1]).predict(x, 3),
+      /condition must have one entry for each of 2 samples, got 1/,
+    );
+    assert.throws(() => model.given!([1, 2]).predict(x, 3), /class must be null or a whole number/);
+    assert.equal(tf.memory().numTensors, live);
+    tf.dispose([params, x]);
+  });
+
+  it("networkModel() leaves x and the weights alone and makes one tensor", async () => {
+    const params = randomWeights(network.parameters), x = normal(key(0), [2, 4, 4, 1]);
+    const model = imageModel(config, params), live = tf.memory().numTensors;
+    const first = await said(model.predict(x, 3)), second = await said(model.predict(x, 3));
+    assert.equal(tf.memory().numTensors, live + 2);
+    assert.deepEqual(first.value.dataSync(), second.value.dataSync());
+    tf.dispose([first.value, second.value, x, params]);
+  });
+});
+
+describe("imageModel()", () => {
+  before(() => useBackend("cpu"));
+
+  it("imageModel() is the network, schedule and kind of its configuration, through JSON and back", async () => {
+    const stored = JSON.parse(JSON.stringify(config)) as ImageModelConfig;
+    const params = randomWeights(network.parameters), x = normal(key(0), [2, 4, 4, 1]);
+    const model = imageModel(stored, params),
+      { kind, value } = await said(model.given!([1, 0]).predict(x, 3));
+    const wanted = network.apply(params, x, [300, 300], [1, 0]);
+    assert.equal(kind, "v");
+    assert.deepEqual(model.schedule.at(3), schedules.linear({ steps: 10 }).at(3));
+    assert.deepEqual(value.dataSync(), wanted.dataSync());
+    assert.ok(value.dataSync().some((v) => v !== 0));
+    tf.dispose([params, x, value, wanted]);
+  });
+});

@@ -1,0 +1,207 @@
+import { before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import * as tf from "@tensorflow/tfjs-core";
+import { weightings } from "../../src/denoise/loss.ts";
+import type { Condition } from "../../src/denoise/prediction.ts";
+import { type Network, networkOf } from "../../src/network/layer.ts";
+import { networkTime } from "../../src/network/model.ts";
+import { unet } from "../../src/network/unet.ts";
+import { linear, type Schedule, vp } from "../../src/noise/schedule.ts";
+import { useBackend } from "../../src/tensor/backend.ts";
+import { fold, type Key, key } from "../../src/tensor/key.ts";
+import { normals } from "../../src/tensor/random.ts";
+import type { ImageBatch } from "../../src/train/data.ts";
+import { diffusionLoss, type DiffusionLossOptions } from "../../src/train/diffusion.ts";
+import { uniformTimes } from "../../src/train/timestep.ts";
+import { randomWeights } from "../network/weights.ts";
+
+/** n images of 2×2 pixels, all numbers the same. */
+const batchOf = (n: number, value: number, labels?: readonly number[]): ImageBatch => ({
+  images: new Float32Array(4 * n).fill(value),
+  shape: [n, 2, 2, 1],
+  ...(labels && { labels: Int32Array.from(labels) }),
+  position: 0,
+});
+
+/** A network that says 0, or ever the same, and remembers what it was asked. */
+function spy(classes = 3, answer = 0) {
+  const asked: { x: number[]; times: readonly number[]; condition: Condition }[] = [];
+  const network: Network = networkOf({}, {
+    classes,
+    apply: (_, x, { times, condition }) => {
+      asked.push({ x: [...x.dataSync()], times, condition });
+      return tf.fill(x.shape, answer);
+    },
+  });
+  return { network, asked };
+}
+
+const lossOf =
+  (network: Network, options: DiffusionLossOptions) => (batch: ImageBatch, key: Key) => {
+    const loss = diffusionLoss(network, options)({}, batch, key), [value] = loss.dataSync();
+    loss.dispose();
+    return value!;
+  };
+
+const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b) / values.length;
+
+/** The mean of a function of alpha and sigma over the times that training draws. */
+function overTime(schedule: Schedule, f: (alpha: number, sigma: number) => number): number {
+  const n = schedule.steps ?? 4096;
+  const times = schedule.steps
+    ? Array.from({ length: n }, (_, i) => i + 1)
+    : Array.from({ length: n }, (_, i) => 1e-3 + (1 - 1e-3) * (i + 0.5) / n);
+  return mean(times.map((t) => f(schedule.at(t).alpha, schedule.at(t).sigma)));
+}
+
+describe("diffusionLoss()", () => {
+  before(() => useBackend("cpu"));
+
+  const m = 0.6; // every pixel of the data
+  const cases: Record<
+    string,
+    { options: Omit<DiffusionLossOptions, "schedule">; f: (alpha: number, sigma: number) => number }
+  > = {
+    "eps costs the noise": { options: { kind: "eps" }, f: () => 1 },
+    "x0 costs the data": { options: { kind: "x0" }, f: () => m * m },
+    "v costs both": { options: { kind: "v" }, f: (a, s) => a * a + s * s * m * m },
+    "flow costs both in full": { options: { kind: "flow" }, f: () => 1 + m * m },
+    "v weighed as eps": {
+      options: { kind: "v", weighting: weightings.simple },
+      f: (a, s) => a * a * (a * a + s * s * m * m),
+    },
+  };
+  for (const [name, schedule] of Object.entries({ linear: linear({ steps: 100 }), vp: vp() })) {
+    for (const [what, { options, f }] of Object.entries(cases)) {
+      it(`diffusionLoss() of a network that says 0 is its closed form on ${name}: ${what}`, () => {
+        const loss = lossOf(spy().network, { schedule, ...options }), runs = 150;
+        const losses = Array.from({ length: runs }, (_, i) => loss(batchOf(4, m), fold(key(4), i)));
+        const wanted = overTime(schedule, f),
+          error = Math.sqrt(mean(losses.map((l) => (l - mean(losses)) ** 2)) / runs);
+        const z = (mean(losses) - wanted) / Math.max(error, 1e-7);
+        assert.ok(Math.abs(z) < 4, `${mean(losses)} against ${wanted}: z = ${z}`);
+      });
+    }
+  }
+
+  it("diffusionLoss() asks the network at the batch's times in its own unit", () => {
+    const schedule = linear({ steps: 10 }), { network, asked } = spy();
+    lossOf(network, { schedule, kind: "eps" })(batchOf(5, 0), key(1));
+    const wanted = uniformTimes(schedule, 5, fold(key(1), "times"));
+    assert.deepEqual(asked[0]!.times, wanted.map((t) => networkTime(schedule, t)));
+    assert.ok(asked[0]!.times.every((t) => t >= 100 && t <= 1000));
+  });
+
+  it("diffusionLoss() shows the network alpha·x0 + sigma·eps and compares it with the eps", () => {
+    const schedule = linear({ steps: 10 }), { network, asked } = spy(3, 0.5);
+    const got = lossOf(network, { schedule, kind: "eps" })(batchOf(3, m), key(1));
+    const levels = uniformTimes(schedule, 3, fold(key(1), "times")).map((t) => schedule.at(t));
+    const eps = asked[0]!.x.map((x, i) => (x - levels[i >> 2]!.alpha * m) / levels[i >> 2]!.sigma);
+    assert.ok(Math.abs(got - mean(eps.map((e) => (e - 0.5) ** 2))) < 1e-5);
+    const drawn = [0, 1, 2].flatMap((i) => [...normals(fold(fold(key(1), "noise"), i), 4)]);
+    eps.forEach((e, i) => assert.ok(Math.abs(e - drawn[i]!) < 1e-5));
+  });
+
+  it("diffusionLoss() draws a sample's noise whatever its batch", () => {
+    const schedule = vp(),
+      { network, asked } = spy(),
+      loss = lossOf(network, { schedule, kind: "eps" });
+    loss(batchOf(1, 0), key(1));
+    loss(batchOf(6, 0), key(1));
+    const sigma = (n: number) =>
+      schedule.at(uniformTimes(schedule, n, fold(key(1), "times"))[0]!).sigma;
+    const [one, six] = [asked[0]!.x.slice(0, 4), asked[1]!.x.slice(0, 4)];
+    one.forEach((x, i) => assert.ok(Math.abs(x / sigma(1) - six[i]! / sigma(6)) < 1e-5));
+  });
+
+  it("diffusionLoss() is a function of the key, and another under another", () => {
+    const loss = lossOf(spy().network, { schedule: linear(), kind: "eps", nullShare: 0.5 });
+    const batch = batchOf(4, m, [0, 1, 2, 0]);
+    assert.equal(loss(batch, key(1)), loss(batch, key(1)));
+    assert.notEqual(loss(batch, key(1)), loss(batch, key(2)));
+  });
+
+  it("diffusionLoss() drops the share of classes asked for, and keeps the others in their places", () => {
+    const labels = Array.from({ length: 64 }, (_, i) => i % 3), { network, asked } = spy();
+    const share = 0.2,
+      loss = lossOf(network, { schedule: linear(), kind: "eps", nullShare: share });
+    for (let i = 0; i < 40; i++) loss(batchOf(64, 0, labels), fold(key(6), i));
+    let nulls = 0;
+    for (const { condition } of asked) {
+      condition.forEach((label, i) => label === null ? nulls++ : assert.equal(label, labels[i]));
+    }
+    const n = 64 * 40, z = (nulls / n - share) / Math.sqrt(share * (1 - share) / n);
+    assert.ok(Math.abs(z) < 4, `z = ${z}`);
+    assert.notDeepEqual(asked[0]!.condition, asked[1]!.condition);
+  });
+
+  it("diffusionLoss() drops classes whatever the time", () => {
+    const { network, asked } = spy(), n = 500;
+    const loss = lossOf(network, { schedule: linear(), kind: "eps", nullShare: 0.5 });
+    for (let i = 0; i < n; i++) loss(batchOf(1, 0, [1]), fold(key(7), i));
+    const pairs = asked.map((
+      { times, condition },
+    ) => [times[0]! / 1000 - 0.5, condition[0] === null ? 1 : -1]);
+    // Each product has mean 0 and variance 1/12 where time and class are independent.
+    const z = pairs.reduce((sum, [t, sign]) => sum + t! * sign!, 0) / Math.sqrt(n / 12);
+    assert.ok(Math.abs(z) < 4, `z = ${z}`);
+  });
+
+  it("diffusionLoss() drops no class by default, and every one where the share is 1", () => {
+    const labels = [2, 0, 1], { network, asked } = spy();
+    lossOf(network, { schedule: linear(), kind: "eps" })(batchOf(3, 0, labels), key(0));
+    lossOf(network, { schedule: linear(), kind: "eps", nullShare: 1 })(
+      batchOf(3, 0, labels),
+      key(0),
+    );
+    assert.deepEqual(asked.map(({ condition }) => condition), [labels, [null, null, null]]);
+  });
+
+  it("diffusionLoss() gives no class without labels, nor to a network without classes", () => {
+    const some = spy(), none = spy(0), options = { schedule: linear(), kind: "eps" } as const;
+    lossOf(some.network, options)(batchOf(2, 0), key(0));
+    lossOf(none.network, options)(batchOf(2, 0, [1, 2]), key(0));
+    assert.deepEqual(some.asked[0]!.condition, [null, null]);
+    assert.deepEqual(none.asked[0]!.condition, [null, null]);
+  });
+
+  it("diffusionLoss() has a gradient in every weight of a U-Net and leaves no tensor but its result", () => {
+    const network = unet({
+      size: [4, 4],
+      base: 8,
+      groups: 4,
+      multipliers: [1],
+      blocks: 1,
+      classes: 2,
+    });
+    const params = randomWeights(network.parameters), names = Object.keys(params);
+    const loss = diffusionLoss(network, { schedule: linear(), kind: "v", nullShare: 0.5 });
+    const batch: ImageBatch = {
+      images: new Float32Array(64).fill(0.3),
+      shape: [4, 4, 4, 1],
+      labels: Int32Array.of(0, 1, 0, 1),
+      position: 0,
+    };
+    const before = tf.memory().numTensors, value = loss(params, batch, key(0));
+    assert.equal(tf.memory().numTensors, before + 1);
+    const gradients = tf.grads((...w) =>
+      loss(Object.fromEntries(names.map((name, i) => [name, w[i]!])), batch, key(0))
+    )(Object.values(params));
+    gradients.forEach((gradient, i) =>
+      assert.ok(gradient.dataSync().some((g) => Math.abs(g) > 1e-6), names[i])
+    );
+    tf.dispose([value, gradients, params]);
+  });
+
+  it("diffusionLoss() refuses a share that is not one", () => {
+    for (const nullShare of [-0.1, 1.1, NaN]) {
+      assert.throws(
+        () => diffusionLoss(spy().network, { schedule: linear(), kind: "eps", nullShare }),
+        {
+          name: "RangeError",
+          message: `Cannot make a loss: nullShare must be in [0, 1], got ${nullShare}`,
+        },
+      );
+    }
+  });
+});

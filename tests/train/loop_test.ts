@@ -1,0 +1,491 @@
+import { before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import * as tf from "@tensorflow/tfjs-core";
+import { denoisingLoss, perSample } from "../../src/denoise/loss.ts";
+import { initialize, type Params } from "../../src/network/layer.ts";
+import { mlp } from "../../src/network/mlp.ts";
+import { linear } from "../../src/noise/schedule.ts";
+import { useBackend } from "../../src/tensor/backend.ts";
+import { fold, type Key, key } from "../../src/tensor/key.ts";
+import { normal, normals } from "../../src/tensor/random.ts";
+import { emaDecay } from "../../src/train/ema.ts";
+import {
+  disposeTraining,
+  type Loss,
+  newTraining,
+  train,
+  type TrainOptions,
+  type TrainState,
+} from "../../src/train/loop.ts";
+import { adam } from "../../src/train/optimizer.ts";
+import { uniformTimes } from "../../src/train/timestep.ts";
+
+/** A regression with noise under the key: (x·w + b − 3x − noise)², where x is the batch. */
+const loss: Loss<number> = (params, x, key) =>
+  tf.tidy(() => {
+    const y = tf.add(tf.matMul(tf.fill([2, 3], x), params["w"]!), params["b"]!);
+    return tf.mean(tf.square(tf.sub(y, tf.add(normal(key, [2, 2]), 3 * x)))) as tf.Scalar;
+  });
+
+const options: TrainOptions<number> = {
+  loss,
+  key: key(5),
+  adam: { rate: 0.1, warmup: 3, anneal: 20, decay: 0.01, clip: 2 },
+  decay: 0.9,
+};
+
+function fresh(): TrainState {
+  const params = initialize({ w: { shape: [3, 2], std: 1 }, b: { shape: [2] } }, key(1));
+  const start = newTraining(params);
+  tf.dispose(params);
+  return start;
+}
+
+const live = (): number => tf.memory().numTensors;
+
+const records = ({ params, ema, moments }: TrainState): Params[] => [
+  params,
+  ema,
+  moments.mean,
+  moments.square,
+];
+
+/** A state on the host, bit for bit. */
+const plain = (state: TrainState): unknown => ({
+  step: state.step,
+  loss: state.loss,
+  tensors: records(state).map((record) =>
+    Object.entries(record).map(([name, tensor]) => [name, [...tensor.dataSync()]])
+  ),
+});
+
+const copied = (state: TrainState): TrainState => {
+  const copy = (params: Params): Params =>
+    Object.fromEntries(Object.entries(params).map(([name, tensor]) => [name, tf.clone(tensor)]));
+  return {
+    ...state,
+    params: copy(state.params),
+    ema: copy(state.ema),
+    moments: { mean: copy(state.moments.mean), square: copy(state.moments.square) },
+  };
+};
+
+const data = [0.5, -1, 2, 0.1, 1.5, -0.3, 0.7];
+
+/** Batches that say how often they were asked, and whether they were closed. */
+function watched(values: readonly number[], wait = false) {
+  const seen = { pulled: 0, closed: false };
+  async function* later(): AsyncGenerator<number> {
+    try {
+      for (const value of values) {
+        await new Promise((resolve) => setTimeout(resolve));
+        seen.pulled++;
+        yield value;
+      }
+    } finally {
+      seen.closed = true;
+    }
+  }
+  function* now(): Generator<number> {
+    try {
+      for (const value of values) {
+        seen.pulled++;
+        yield value;
+      }
+    } finally {
+      seen.closed = true;
+    }
+  }
+  return { seen, batches: wait ? later() : now() };
+}
+
+async function all<A>(
+  states: AsyncIterable<TrainState>,
+  use: (state: TrainState) => A,
+): Promise<A[]> {
+  const found: A[] = [];
+  for await (const state of states) found.push(use(state));
+  return found;
+}
+
+for (const backend of ["cpu", "wasm"] as const) {
+  describe(`train() on ${backend}`, () => {
+    before(() => useBackend(backend));
+
+    it(`train() goes on from any of its states as if it had never stopped, on ${backend}`, async () => {
+      const start = fresh(), copies: TrainState[] = [];
+      const wanted = await all(train(start, options)(data), (state) => {
+        copies.push(copied(state));
+        return plain(state);
+      });
+      for (const [done, from] of [start, ...copies].entries()) {
+        assert.equal(from.step, done);
+        const again = await all(train(from, options)(data.slice(done)), plain);
+        assert.deepEqual(again, wanted.slice(done));
+      }
+      [start, ...copies].forEach(disposeTraining);
+    });
+
+    it(`train() holds as many tensors at every step, and none in the end, on ${backend}`, async () => {
+      const start = fresh(), before = live();
+      const counts = await all(train(start, options)(Array(50).fill(0.3)), live);
+      assert.deepEqual(counts, Array(50).fill(before + 8)); // 2 weights, their average and moments
+      assert.equal(live(), before);
+      disposeTraining(start);
+      assert.equal(live(), before - 8);
+    });
+
+    it(`train() leaves no tensors when the loss throws, on ${backend}`, async () => {
+      const start = fresh(), before = live(), { batches, seen } = watched(data);
+      const fails: Loss<number> = (params, x, key) => {
+        const value = loss(params, x, key);
+        if (x === 2) throw new TypeError("the loss is broken");
+        return value;
+      };
+      const states = train(start, { ...options, loss: fails })(batches);
+      await assert.rejects(all(states, (state) => state.step), {
+        name: "TypeError",
+        message: "the loss is broken",
+      });
+      assert.ok(seen.closed && seen.pulled === 3);
+      assert.equal(live(), before);
+      assert.equal((await all(train(start, options)(data), () => 0)).length, data.length);
+      assert.equal(live(), before);
+      disposeTraining(start);
+    });
+
+    it(`train() leaves no tensors when an operation has no gradient, on ${backend}`, async () => {
+      const start = fresh(), before = live();
+      const fails: Loss<number> = (params, x, key) =>
+        tf.add(loss(params, x, key), tf.sum(tf.gather(params["w"]!, [0, 2]))) as tf.Scalar;
+      await assert.rejects(
+        all(train(start, { ...options, loss: fails })(data), () => 0),
+        /gradient function not found for GatherV2/,
+      );
+      assert.equal(live(), before);
+      disposeTraining(start);
+    });
+  });
+}
+
+describe("newTraining()", () => {
+  before(() => useBackend("cpu"));
+
+  it("newTraining() starts with copies of the weights, zero moments and no loss", () => {
+    const params = { w: tf.tensor1d([1, 2]) }, before = live(), state = newTraining(params);
+    assert.equal(live(), before + 4);
+    params.w.dispose();
+    assert.deepEqual(plain(state), {
+      step: 0,
+      loss: NaN,
+      tensors: [[["w", [1, 2]]], [["w", [1, 2]]], [["w", [0, 0]]], [["w", [0, 0]]]],
+    });
+    disposeTraining(state);
+    assert.equal(live(), before - 1);
+  });
+});
+
+describe("train()", () => {
+  before(() => useBackend("cpu"));
+
+  it("train() computes nothing until it is iterated", () => {
+    const start = fresh(), { batches, seen } = watched(data);
+    const never: Loss<number> = () => assert.fail("called");
+    train(start, { ...options, loss: never })(batches)[Symbol.asyncIterator]();
+    assert.deepEqual(seen, { pulled: 0, closed: false });
+    disposeTraining(start);
+  });
+
+  for (const wait of [false, true]) {
+    it(`train() yields a state after each batch, from ${wait ? "later" : "ready"} batches`, async () => {
+      const start = fresh(), { batches, seen } = watched(data, wait), pulled: number[] = [];
+      const steps = await all(train(start, options)(batches), (state) => {
+        pulled.push(seen.pulled);
+        return state.step;
+      });
+      assert.deepEqual(steps, [1, 2, 3, 4, 5, 6, 7]);
+      assert.deepEqual(pulled, steps);
+      assert.ok(seen.closed);
+      disposeTraining(start);
+    });
+
+    it(`train() closes its ${wait ? "later" : "ready"} batches and frees its state on break`, async () => {
+      const start = fresh(), before = live(), { batches, seen } = watched(data, wait);
+      for await (const { step } of train(start, options)(batches)) if (step === 2) break;
+      assert.deepEqual(seen, { pulled: 2, closed: true });
+      assert.equal(live(), before);
+      disposeTraining(start);
+    });
+
+    it(`train() closes its ${wait ? "later" : "ready"} batches and frees its state when the consumer throws`, async () => {
+      const start = fresh(), before = live(), { batches, seen } = watched(data, wait);
+      const consume = all(train(start, options)(batches), () => {
+        throw new Error("enough");
+      });
+      await assert.rejects(consume, /enough/);
+      assert.deepEqual(seen, { pulled: 1, closed: true });
+      assert.equal(live(), before);
+      disposeTraining(start);
+    });
+  }
+
+  it("train() gives each state the loss before its step, under the key folded with the step", async () => {
+    const start = fresh(), given: [number, Key][] = [];
+    const spy: Loss<number> = (params, x, key) => {
+      given.push([x, key]);
+      return loss(params, x, key);
+    };
+    const losses = await all(train(start, { ...options, loss: spy })(data), (state) => state.loss);
+    assert.deepEqual(given, data.map((x, i) => [x, fold(key(5), i + 1)]));
+    const first = loss(start.params, data[0]!, fold(key(5), 1));
+    assert.equal(losses[0], first.dataSync()[0]);
+    first.dispose();
+    disposeTraining(start);
+  });
+
+  it("train() makes steps of Adam, of the step's own number", async () => {
+    const start = fresh(), names = Object.keys(start.params);
+    let last = copied(start);
+    await all(train(start, options)(data), (state) => {
+      tf.tidy(() => {
+        const gradients = tf.grads((...w) =>
+          loss(
+            Object.fromEntries(names.map((name, i) => [name, w[i]!])),
+            data[last.step]!,
+            fold(key(5), state.step),
+          )
+        )(Object.values(last.params));
+        const { params, moments } = adam({
+          ...last,
+          gradients: Object.fromEntries(names.map((name, i) => [name, gradients[i]!])),
+          step: state.step,
+        }, options.adam);
+        for (const name of names) {
+          assert.deepEqual(state.params[name]!.dataSync(), params[name]!.dataSync());
+          assert.deepEqual(state.moments.mean[name]!.dataSync(), moments.mean[name]!.dataSync());
+        }
+      });
+      disposeTraining(last);
+      last = copied(state);
+    });
+    [start, last].forEach(disposeTraining);
+  });
+
+  it("train() carries the moving average of the weights", async () => {
+    const start = fresh(), wanted = [...start.params["w"]!.dataSync()];
+    await all(train(start, options)(data), (state) => {
+      const d = emaDecay(state.step, 0.9), now = state.params["w"]!.dataSync();
+      now.forEach((v, i) => wanted[i] = d * wanted[i]! + (1 - d) * v);
+      state.ema["w"]!.dataSync().forEach((v, i) => assert.ok(Math.abs(v - wanted[i]!) < 1e-6));
+    });
+    disposeTraining(start);
+  });
+
+  it("train() leaves its start as it was", async () => {
+    const start = fresh(), before = plain(start);
+    await all(train(start, options)(data), () => 0);
+    assert.deepEqual(plain(start), before);
+    disposeTraining(start);
+  });
+
+  it("train() keeps a state until the next pull", async () => {
+    const start = fresh(), states: TrainState[] = [];
+    await all(train(start, options)(data), (state) => {
+      assert.ok(records(state).every((r) => Object.values(r).every((t) => !t.isDisposed)));
+      states.push(state);
+    });
+    assert.ok(
+      states.every((s) => records(s).every((r) => Object.values(r).every((t) => t.isDisposed))),
+    );
+    disposeTraining(start);
+  });
+
+  it("train() can be iterated twice, and two at once do not disturb each other", async () => {
+    const start = fresh(), states = train(start, options)(data), wanted = await all(states, plain);
+    const [a, b] = [states[Symbol.asyncIterator](), states[Symbol.asyncIterator]()];
+    for (const one of wanted) {
+      assert.deepEqual(plain((await a.next()).value), one);
+      assert.deepEqual(plain((await b.next()).value), one);
+    }
+    await Promise.all([a.next(), b.next()]);
+    disposeTraining(start);
+  });
+
+  it("train() of no batches yields nothing", async () => {
+    const start = fresh();
+    assert.deepEqual(await all(train(start, options)([]), () => 0), []);
+    disposeTraining(start);
+  });
+
+  it("train() takes nothing under a signal that was aborted before", async () => {
+    const start = fresh(), before = live(), { batches, seen } = watched(data);
+    const signal = AbortSignal.abort(new Error("not today"));
+    await assert.rejects(all(train(start, { ...options, signal })(batches), () => 0), /not today/);
+    assert.equal(seen.pulled, 0);
+    assert.equal(live(), before);
+    disposeTraining(start);
+  });
+
+  it("train() stops with the signal's reason before it takes another batch", async () => {
+    const start = fresh(), before = live(), { batches, seen } = watched(data);
+    const control = new AbortController(), steps: number[] = [];
+    const run = all(train(start, { ...options, signal: control.signal })(batches), ({ step }) => {
+      steps.push(step);
+      if (step === 3) control.abort(new Error("stop"));
+    });
+    await assert.rejects(run, /stop/);
+    assert.deepEqual([steps, seen], [[1, 2, 3], { pulled: 3, closed: true }]);
+    assert.equal(live(), before);
+    disposeTraining(start);
+  });
+
+  it("train() makes no step of a batch that came after the abort", async () => {
+    const start = fresh(), before = live(), control = new AbortController();
+    let closed = false;
+    async function* batches(): AsyncGenerator<number> {
+      try {
+        yield 1;
+        control.abort(new Error("stop"));
+        yield await Promise.resolve(2);
+      } finally {
+        closed = true;
+      }
+    }
+    const steps: number[] = [];
+    const states = train(start, { ...options, signal: control.signal })(batches());
+    await assert.rejects(all(states, ({ step }) => steps.push(step)), /stop/);
+    assert.deepEqual([steps, closed], [[1], true]);
+    assert.equal(live(), before);
+    disposeTraining(start);
+  });
+
+  it("train() passes on an error of the batches and frees its state", async () => {
+    const start = fresh(), before = live();
+    function* broken(): Generator<number> {
+      yield 1;
+      throw new Error("no such file");
+    }
+    await assert.rejects(all(train(start, options)(broken()), () => 0), /no such file/);
+    assert.equal(live(), before);
+    disposeTraining(start);
+  });
+
+  for (const bad of [NaN, Infinity]) {
+    it(`train() stops at a loss of ${bad} and names the step`, async () => {
+      const start = fresh(), before = live(), steps: number[] = [];
+      const scaled: Loss<number> = (params, x, key) => tf.mul(loss(params, 1, key), x);
+      const states = train(start, { ...options, loss: scaled })([1, 1, bad, 1]);
+      await assert.rejects(all(states, ({ step }) => steps.push(step)), {
+        name: "RangeError",
+        message: `Cannot go on with training: loss must be finite, got ${bad} at step 3`,
+      });
+      assert.deepEqual(steps, [1, 2]);
+      assert.equal(live(), before);
+      disposeTraining(start);
+    });
+  }
+
+  it("train() goes on through a loss that is not finite where it is told to", async () => {
+    const start = fresh();
+    const losses = await all(
+      train(start, { ...options, finite: false })([1, NaN, 1]),
+      (s) => s.loss,
+    );
+    assert.equal(losses.length, 3);
+    assert.ok(Number.isNaN(losses[1]));
+    disposeTraining(start);
+  });
+
+  it("train() refuses a loss that leaves a weight out, or is not one number", async () => {
+    const start = fresh(), before = live();
+    const cases: [Loss<number>, string][] = [
+      [
+        (params) => tf.sum(tf.square(params["w"]!)) as tf.Scalar,
+        "the loss must depend on every weight, got none of b",
+      ],
+      [(params) => params["b"] as tf.Scalar, "the loss must be one number, got shape [2]"],
+    ];
+    for (const [wrong, message] of cases) {
+      await assert.rejects(all(train(start, { ...options, loss: wrong })(data), () => 0), {
+        name: "RangeError",
+        message: `Cannot train: ${message}`,
+      });
+      assert.equal(live(), before);
+    }
+    disposeTraining(start);
+  });
+
+  it("train() passes on the complaints about its constants and frees its tensors", async () => {
+    const start = fresh(), before = live();
+    for (const wrong of [{ decay: 2 }, { adam: { beta2: 1 } }]) {
+      await assert.rejects(all(train(start, { ...options, ...wrong })(data), () => 0), RangeError);
+      assert.equal(live(), before);
+    }
+    disposeTraining(start);
+  });
+});
+
+describe("a whole training", () => {
+  before(() => useBackend("wasm"));
+
+  it("train() brings a perceptron on a Gaussian to the least loss that there is", async () => {
+    // With data N(0, τ²) the best guess of eps is sigma·x_t/(alpha²τ² + sigma²), and costs alpha²τ²/(alpha²τ² + sigma²).
+    const schedule = linear(), deviations = [2, 0.5], batchSize = 128, steps = 300;
+    const network = mlp({ dimension: 2, width: 32, layers: 2, features: 16 });
+    const draw = (key: Key, n: number) => ({
+      x0: tf.mul(tf.tensor2d(normals(fold(key, "x0"), 2 * n), [n, 2]), tf.tensor1d(deviations)),
+      eps: tf.tensor2d(normals(fold(key, "eps"), 2 * n), [n, 2]),
+      t: uniformTimes(schedule, n, fold(key, "t")),
+    });
+    const objective: Loss<null> = (params, _, key) =>
+      tf.tidy(() =>
+        denoisingLoss((xt, t) => network.apply(params, xt, t), draw(key, batchSize), {
+          schedule,
+          kind: "eps",
+        })
+      );
+    const first = initialize(network.parameters, key(0)), start = newTraining(first);
+    let last = start;
+    const run = train(start, {
+      loss: objective,
+      key: key(1),
+      adam: { rate: 1e-2, anneal: steps + 20, warmup: 10 },
+      decay: 0.95,
+    })(Array<null>(steps).fill(null));
+    for await (const state of run) if (state.step === steps) last = copied(state);
+
+    const share = (t: number, i: number) => {
+      const { alpha, sigma } = schedule.at(t), signal = (alpha * deviations[i]!) ** 2;
+      return signal / (signal + sigma ** 2);
+    };
+    let least = 0;
+    for (let t = 1; t <= 1000; t++) least += (share(t, 0) + share(t, 1)) / 2 / 1000;
+    const n = 4096,
+      evaluate = (predict: (xt: tf.Tensor, t: readonly number[]) => tf.Tensor) =>
+        tf.tidy(() => [
+          ...perSample(predict, draw(key(2), n), { schedule, kind: "eps" }).dataSync(),
+        ]);
+    const mean = (values: readonly number[]) => values.reduce((a, b) => a + b) / values.length;
+    const best = evaluate((xt, t) =>
+      tf.mul(
+        xt,
+        tf.tensor2d(
+          t.map((time) => [0, 1].map((i) => (1 - share(time, i)) / schedule.at(time).sigma)),
+        ),
+      )
+    );
+    const error = Math.sqrt(mean(best.map((v) => (v - mean(best)) ** 2)) / n);
+    assert.ok(
+      Math.abs(mean(best) - least) < 4 * error,
+      `${mean(best)} ± ${error} against ${least}`,
+    );
+
+    const before = mean(evaluate((xt) => tf.zerosLike(xt)));
+    const excess = mean(evaluate((xt, t) => network.apply(last.ema, xt, t))) - mean(best);
+    assert.ok(before - mean(best) > 0.4, `${before}`);
+    assert.ok(excess > -0.01 && excess < 0.03, `${excess} above ${mean(best)}`);
+    disposeTraining(last);
+    disposeTraining(start);
+    tf.dispose(first);
+  });
+});
