@@ -1,1 +1,92 @@
-export {};
+/**
+ * The command line: `tweedie train` and `tweedie sample`.
+ *
+ * Everything for people (progress, messages, errors) goes to stderr; stdout carries frames alone. An error is one line
+ * that says what was wanted and what was got.
+ *
+ * | exit code | meaning |
+ * | --- | --- |
+ * | 0 | done |
+ * | 1 | an error: a file, an engine, a reader that closed the pipe |
+ * | 2 | wrong usage |
+ * | 130, 143 | stopped by Ctrl-C, by SIGTERM |
+ *
+ * Permissions, of which no command needs others:
+ *
+ * | command | least permissions |
+ * | --- | --- |
+ * | `train` | `--allow-read=<data folder>,<folders of the files> --allow-write=<folders of the files>` |
+ * | `sample --out file` | `--allow-read=<weights>,<folder of the file> --allow-write=<folder of the file>` |
+ * | `sample --out -` | `--allow-read=<weights>` |
+ *
+ * @module
+ */
+
+import { Command, CommanderError } from "commander";
+import { Interrupted } from "./command/option.ts";
+import { sampleCommand } from "./command/sample_options.ts";
+import { trainCommand } from "./command/train_options.ts";
+
+/** That of deno.json. */
+const version = "0.1.0";
+
+const epilog = `
+Frames go to standard output, everything else to standard error.
+Exit codes: 0 done, 1 error, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
+
+Examples:
+  tweedie train --checkpoint run.safetensors --weights fashion.safetensors
+  tweedie sample --checkpoint fashion.safetensors --out grid.png
+
+Where there is no tweedie yet, this installs it:
+  deno install --global --name tweedie --allow-read --allow-write jsr:@tweedie/tweedie/cli`;
+
+/**
+ * Runs the command line.
+ *
+ * @param args The arguments, such as `["sample", "--help"]`.
+ * @returns The exit code: 0, or 1 after an error, 2 after wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
+ */
+export async function main(args: readonly string[]): Promise<number> {
+  try {
+    await program().parseAsync([...args], { from: "user" });
+    return 0;
+  } catch (error) {
+    return report(error);
+  }
+}
+
+/** The whole command line: a new one each time, since commander keeps what it parsed. */
+function program(): Command {
+  const root = new Command("tweedie")
+    .description("Energy-based, score-based and diffusion models on Deno")
+    .version(version, "-V, --version", "show the version")
+    .helpOption("-h, --help", "show this help")
+    .helpCommand("help [command]", "show the help of a command")
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => console.log(text.replace(/\n$/, "")),
+      writeErr: (text) => console.error(text.replace(/\n$/, "")),
+      outputError: (text, write) => write(text.replace(/^error: /, "tweedie: ")),
+      // Commander's own answers look for variables of the environment, which is a permission more.
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    })
+    .addHelpText("after", epilog);
+  for (const command of [trainCommand(), sampleCommand()]) {
+    root.addCommand(command.copyInheritedSettings(root).helpOption("-h, --help", "show this help"));
+    command.showHelpAfterError(`(tweedie ${command.name()} --help shows the options)`);
+  }
+  return root.showHelpAfterError("(tweedie --help shows the commands)");
+}
+
+/** One line on stderr, never a stack trace. */
+function report(error: unknown): number {
+  // Commander has said what was wrong by now.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  const message = error instanceof Error ? error.message : String(error);
+  console.error(`tweedie: ${message.replace(/\s*\n\s*/g, "; ")}`);
+  return error instanceof Interrupted ? error.exitCode : 1;
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -1,0 +1,138 @@
+/**
+ * What the commands share: readers of options, text to values, with an error that says what was wanted; and stopping
+ * in good order when the system asks for it.
+ *
+ * @module
+ */
+
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { normalize } from "node:path";
+
+/** A reader of an option's text. */
+export type Reader<A> = (text: string) => A;
+
+/** A number within bounds; `whole` refuses fractions and what float64 cannot count exactly. */
+export function numeric(
+  options: { readonly least?: number; readonly most?: number; readonly whole?: boolean } = {},
+): Reader<number> {
+  const { least = -Infinity, most = Infinity, whole = false } = options;
+  const wanted = `a ${whole ? "whole " : ""}number` +
+    (least > -Infinity ? ` of at least ${least}` : "") +
+    (most < Infinity ? `${least > -Infinity ? " and" : " of"} at most ${most}` : "");
+  return (text) => {
+    const value = Number(text);
+    const right = text.trim() !== "" && Number.isFinite(value) && value >= least && value <= most &&
+      (!whole || Number.isSafeInteger(value));
+    if (!right) throw new InvalidArgumentError(`It must be ${wanted}.`);
+    return value;
+  };
+}
+
+/** A whole number of at least 1. */
+export const positive: Reader<number> = numeric({ least: 1, whole: true });
+
+/** A whole number from 1 to a bound, above which memory would run out before a message could be made. */
+export const limited = (most: number): Reader<number> => numeric({ least: 1, most, whole: true });
+
+/** Whole numbers of at least 1, separated by commas. */
+export const positives: Reader<number[]> = (text) => {
+  try {
+    return text.split(",").map(positive);
+  } catch {
+    throw new InvalidArgumentError(
+      "It must be whole numbers of at least 1, separated by commas.",
+    );
+  }
+};
+
+/** `--backend`, which every command has. */
+export function backendOption(): Option {
+  return new Option("--backend <name>", "engine").choices(["wasm", "cpu", "webgpu", "tensorflow"])
+    .default("wasm");
+}
+
+/** Refuses options that were given and would have no effect, by their names in the code. */
+export function refuseGiven(command: Command, names: readonly string[], wanted: string): void {
+  const given = command.options.find((option) =>
+    names.includes(option.attributeName()) &&
+    command.getOptionValueSource(option.attributeName()) === "cli"
+  );
+  if (given) misused(command, `option '${given.flags}' needs ${wanted}`);
+}
+
+/** Refuses two options that lead to one file, of which the second would replace the first. */
+export function refuseSamePath(
+  command: Command,
+  [one, a]: readonly [name: string, path?: string | undefined],
+  [two, b]: readonly [name: string, path?: string | undefined],
+): void {
+  if (a === undefined || b === undefined || normalize(a) !== normalize(b)) return;
+  misused(command, `options '${one}' and '${two}' must be two files, got ${b} for both`);
+}
+
+/** Ends with a message about how the command was called. */
+export function misused(command: Command, message: string): never {
+  return command.error(`error: ${message}`);
+}
+
+/** The system's requests to stop, and the exit codes that shells expect after them. */
+const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const;
+
+/** The work was stopped by a request of the system, such as Ctrl-C. */
+export class Interrupted extends Error {
+  /** The class's name, `"Interrupted"`. */
+  override readonly name: string = "Interrupted";
+  /** Which request. */
+  readonly signal: keyof typeof exitCodes;
+  /** What the process ends with: 128 and the request's number. */
+  readonly exitCode: number;
+
+  /** From the request, and how far the work had come. */
+  constructor(signal: keyof typeof exitCodes, where: string = "") {
+    super(`stopped by ${signal}${where && ` ${where}`}`);
+    this.signal = signal;
+    this.exitCode = exitCodes[signal];
+  }
+}
+
+/**
+ * Runs a function under a signal that Ctrl-C and SIGTERM abort; a second request ends the process at once.
+ *
+ * @param body The work, which throws the signal's reason when it has stopped.
+ * @returns What the work returns.
+ * @throws {Interrupted} If the work was stopped.
+ */
+export async function interruptible<A>(body: (signal: AbortSignal) => Promise<A>): Promise<A> {
+  const controller = new AbortController();
+  const names = Object.keys(exitCodes) as (keyof typeof exitCodes)[];
+  const listeners = names.map((name) => {
+    const listener = () => {
+      if (controller.signal.aborted) Deno.exit(exitCodes[name]);
+      controller.abort(new Interrupted(name));
+    };
+    return [name, listener] as const;
+  });
+  for (const [name, listener] of listeners) Deno.addSignalListener(name, listener);
+  try {
+    return await body(controller.signal);
+  } finally {
+    for (const [name, listener] of listeners) Deno.removeSignalListener(name, listener);
+  }
+}
+
+/**
+ * Lets the event loop turn, so that requests to stop are heard: an engine that computes on this thread settles its
+ * promises without ever giving way.
+ */
+export function turn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve));
+}
+
+/** A line for people, on the standard error; a standard error that is closed must not end the work. */
+export function say(text: string): void {
+  try {
+    Deno.stderr.writeSync(new TextEncoder().encode(text));
+  } catch {
+    // Nobody listens.
+  }
+}

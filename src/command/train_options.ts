@@ -1,0 +1,247 @@
+/**
+ * The options of `tweedie train`, and how it reports.
+ *
+ * @module
+ */
+
+import { Command, Option } from "commander";
+import { type Backend, useBackend } from "../tensor/backend.ts";
+import { type ScheduleName, scheduleNames } from "../network/model.ts";
+import type { Kind } from "../denoise/prediction.ts";
+import { fashionMnist, type ImageSet } from "../train/data.ts";
+import {
+  backendOption,
+  Interrupted,
+  interruptible,
+  limited,
+  numeric,
+  positive,
+  positives,
+  refuseGiven,
+  refuseSamePath,
+  say,
+} from "./option.ts";
+import { reported } from "./report.ts";
+import { planSize, type TrainPlan, trainRun, type TrainTarget } from "./train.ts";
+
+/** What commander gives: one entry for each option below. */
+interface TrainArguments {
+  readonly task: "denoise" | "classify";
+  readonly data: string;
+  readonly checkpoint: string;
+  readonly weights?: string;
+  readonly steps: number;
+  readonly batch: number;
+  readonly key: number;
+  readonly rate: number;
+  readonly warmup: number;
+  readonly constant?: boolean;
+  readonly clip: number;
+  readonly decay: number;
+  readonly average: number;
+  readonly flip?: boolean;
+  readonly dequantize?: boolean;
+  readonly schedule: ScheduleName;
+  readonly predict: Kind;
+  readonly nullShare: number;
+  readonly base: number;
+  readonly multipliers: number[];
+  readonly blocks: number;
+  readonly patch: number;
+  readonly middleAttention?: boolean;
+  readonly every: number;
+  readonly backend: Backend;
+}
+
+const notes = `
+A run may be killed at any moment: the same command goes on from the last
+checkpoint, to the same weights, bit for bit. Ctrl-C writes a checkpoint first.
+Standard error has a line at each checkpoint, on a terminal one that is renewed.
+
+Permissions: --allow-read for the data, --allow-read and --allow-write for the
+folders of the checkpoint and of the weights.
+
+Examples:
+  Train a denoiser on Fashion-MNIST:
+    tweedie train --checkpoint run.safetensors --weights fashion.safetensors
+  A small one, to see that all works:
+    tweedie train --checkpoint try.safetensors --steps 20 --batch 4 --base 16 --every 5
+  Train the classifier that judges samples:
+    tweedie train --task classify --checkpoint judge.ckpt.safetensors --weights judge.safetensors --steps 4000`;
+
+/** The command `tweedie train`. */
+export function trainCommand(): Command {
+  const command = new Command("train").description(
+    "Train a denoiser or a classifier on IDX images; goes on from its checkpoint if there is one",
+  );
+  addFiles(command);
+  addOptimizer(command);
+  addDenoiser(command);
+  return command.addHelpText("after", notes).action((options: TrainArguments) => {
+    refuseUsage(options, command);
+    return interruptible((signal) => trainWith(options, signal));
+  });
+}
+
+function addFiles(command: Command): void {
+  command
+    .addOption(
+      new Option("--task <task>", "what to train").choices(["denoise", "classify"])
+        .default("denoise"),
+    )
+    .option(
+      "--data <folder>",
+      "folder of train-images-idx3-ubyte and train-labels-idx1-ubyte, gzipped (.gz) or not",
+      "/usr/share/datasets/fashion-mnist",
+    )
+    .requiredOption("--checkpoint <file>", "where the run keeps its state")
+    .option("--weights <file>", "where to put the averaged weights at the end, in float16")
+    .option("--every <n>", "steps between checkpoints", positive, 200)
+    .addOption(backendOption());
+}
+
+function addOptimizer(command: Command): void {
+  const count = numeric({ least: 0, whole: true }), size = numeric({ least: 0 });
+  const share = numeric({ least: 0, most: 1 });
+  command.optionsGroup("Optimization:")
+    .option("--steps <n>", "number of steps", positive, 5000)
+    .option("--batch <n>", "images a step", positive, 32)
+    .option("--key <seed>", "seed of all randomness", count, 0)
+    .option("--rate <number>", "greatest step size of AdamW", size, 2e-3)
+    .option("--warmup <n>", "steps over which the step size rises", count, 200)
+    .option("--constant", "keep the step size after the rise, instead of a cosine fall to zero")
+    .option("--clip <norm>", "greatest norm of the gradient; 0 for no limit", size, 1)
+    .option("--decay <number>", "weight decay", size, 0)
+    .option("--average <number>", "decay of the moving average of the weights", share, 0.999)
+    .option("--flip", "mirror images left to right at random")
+    .option("--dequantize", "add uniform noise below the step of the grey values");
+}
+
+function addDenoiser(command: Command): void {
+  command.optionsGroup("Denoiser (--task denoise):")
+    .addOption(
+      new Option("--schedule <name>", "noise schedule").choices(scheduleNames)
+        .default("cosineContinuous"),
+    )
+    .addOption(
+      new Option("--predict <kind>", "what the network predicts").choices(["eps", "x0", "v"])
+        .default("v"),
+    )
+    .option(
+      "--null-share <number>",
+      "share of samples that lose their class",
+      numeric({ least: 0, most: 1 }),
+      0.1,
+    )
+    .option("--base <n>", "channels at the first level; a multiple of 8", limited(4096), 40)
+    .addOption(
+      new Option("--multipliers <list>", "channels of each level, as multiples of the base")
+        .argParser(positives).default([1, 2], "1,2"),
+    )
+    .option("--blocks <n>", "residual blocks a level", limited(64), 1)
+    .option("--patch <n>", "side of the blocks of pixels that the network works on", positive, 2)
+    .option("--middle-attention", "attention between two blocks at the lowest resolution");
+}
+
+/** Options that a classifier has no use for. */
+const denoiserOnly = [
+  "schedule",
+  "predict",
+  "nullShare",
+  "base",
+  "multipliers",
+  "blocks",
+  "patch",
+  "middleAttention",
+];
+
+function refuseUsage({ task, checkpoint, weights }: TrainArguments, command: Command): void {
+  if (task === "classify") refuseGiven(command, denoiserOnly, "--task denoise");
+  refuseSamePath(command, ["--checkpoint <file>", checkpoint], ["--weights <file>", weights]);
+}
+
+async function trainWith(options: TrainArguments, signal: AbortSignal): Promise<void> {
+  const set = await fashionMnist(options.data, "train"), plan = planOf(options, set);
+  const { checkpoint, weights, every } = options, { steps, batch } = plan;
+  const size = planSize(plan), terminal = Deno.stderr.isTerminal();
+  await useBackend(options.backend);
+  const files = { checkpoint, every, ...(weights === undefined ? {} : { weights }) };
+  const watch = reported({ steps, batch, write: say, terminal, signal });
+  let made: number | undefined;
+  try {
+    for await (const { step } of watch(trainRun(plan, { set, files, signal }))) {
+      if (made === undefined) say(`tweedie: ${opening(step, plan)}, ${size} weights\n`);
+      made = step;
+    }
+  } catch (error) {
+    if (!(error instanceof Interrupted) || made === undefined) throw error;
+    throw new Interrupted(error.signal, `at step ${made}; the same command goes on from there`);
+  }
+  if (weights !== undefined) say(`tweedie: the weights are in ${weights}\n`);
+}
+
+/** What is about to happen, in words. */
+function opening(step: number, { steps, batch }: TrainPlan): string {
+  if (step === steps) return `all ${steps} steps were made before`;
+  return `${step === 0 ? `${steps} steps` : `steps ${step + 1} to ${steps}`} of ${batch} images`;
+}
+
+function planOf(options: TrainArguments, set: ImageSet): TrainPlan {
+  const {
+    steps,
+    batch,
+    key: seed,
+    rate,
+    warmup,
+    clip,
+    decay,
+    average,
+    flip = false,
+    dequantize = false,
+  } = options;
+  const adam = {
+    rate,
+    warmup,
+    ...(clip > 0 ? { clip } : {}),
+    decay,
+    beta2: 0.99,
+    ...(options.constant ? {} : { anneal: steps }),
+  };
+  return {
+    target: targetOf(options, set),
+    steps,
+    batch,
+    seed,
+    adam,
+    decay: average,
+    flip,
+    dequantize,
+  };
+}
+
+function targetOf(options: TrainArguments, set: ImageSet): TrainTarget {
+  const [, height, width, channels] = set.shape,
+    size = [height, width] as const,
+    names = set.classes ?? [];
+  if (options.task === "classify") {
+    return { task: "classify", model: { size, channels, classes: names.length, names } };
+  }
+  const { base, multipliers, blocks, patch, middleAttention = false, nullShare } = options;
+  const network = {
+    size,
+    channels,
+    base,
+    multipliers,
+    blocks,
+    patch,
+    middleAttention,
+    classes: names.length,
+  };
+  const model = {
+    schedule: { name: options.schedule },
+    kind: options.predict,
+    network,
+    classes: names,
+  };
+  return { task: "denoise", model, nullShare };
+}

@@ -1,0 +1,392 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import * as tf from "@tensorflow/tfjs-core";
+import { encodeSafetensors, readSafetensors, writeSafetensors } from "../../src/io/safetensors.ts";
+import { called, listed, shell, started, tiles, tiny, weights, weightsOf, within } from "./run.ts";
+
+/** Runs in a folder that has the weights of a tiny denoiser of 8 x 8 pixels and three classes. */
+const withWeights = <A>(use: (folder: string, path: string) => Promise<A>): Promise<A> =>
+  within(async (folder) => await use(folder, await weights(`${folder}/w.safetensors`)));
+
+const quick = ["--steps", "4", "--zoom", "1"];
+
+/** Samples to a PNG and gives its bytes. */
+async function picture(folder: string, ...more: string[]): Promise<Uint8Array> {
+  const args = ["--checkpoint", `${folder}/w.safetensors`, "--out", `${folder}/picture.png`];
+  const { code, said, shown } = await called("sample", ...args, ...quick, ...more);
+  assert.deepEqual([code, said, shown], [0, "", ""]);
+  return await Deno.readFile(`${folder}/picture.png`);
+}
+
+/** The samples of a picture, each the list of its pixels. */
+const samples = async (folder: string, ...more: string[]): Promise<number[][]> =>
+  tiles(await picture(folder, ...more), 8);
+
+const latin = new TextDecoder("latin1");
+
+/** The number of frames that an animated PNG says it has. */
+function frameCount(apng: Uint8Array): number {
+  const at = latin.decode(apng).indexOf("acTL");
+  assert.ok(at > 0);
+  return new DataView(apng.buffer, apng.byteOffset).getUint32(at + 4);
+}
+
+describe("tweedie sample", () => {
+  it("the same key gives the same bytes, another key others", async () => {
+    await withWeights(async (folder) => {
+      const first = await picture(folder);
+      assert.deepEqual(await picture(folder), first);
+      assert.notDeepEqual(await picture(folder, "--key", "1"), first);
+    });
+  });
+
+  it("a sample does not depend on how many are drawn, by any sampler", async () => {
+    await withWeights(async (folder) => {
+      for (
+        const sampler of [
+          ["--sampler", "ddim"],
+          ["--sampler", "ddim", "--eta", "0.7"],
+          ["--sampler", "ddpm"],
+          ["--sampler", "dpm"],
+        ]
+      ) {
+        const [alone] = await samples(folder, "--count", "1", ...sampler);
+        const all = await samples(folder, "--count", "4", ...sampler);
+        assert.equal(all.length, 4);
+        assert.deepEqual(all[0], alone, `${sampler}`);
+        assert.ok(all.slice(1).every((sample) => `${sample}` !== `${alone}`));
+      }
+    });
+  });
+
+  it("sampler, eta, spacing, guidance, clipping and steps each change the picture", async () => {
+    await withWeights(async (folder) => {
+      const variants = [
+        [],
+        ["--sampler", "ddpm"],
+        ["--sampler", "dpm"],
+        ["--eta", "0.5"],
+        ["--spacing", "karras"],
+        ["--scale", "1"],
+        ["--scale", "-1"],
+        ["--no-clip"],
+        ["--steps", "5"],
+        ["--class", "none"],
+        ["--of", "x0", "--steps", "3"],
+      ];
+      const made = new Map<string, string>();
+      for (const variant of variants) {
+        const bytes = `${await picture(folder, "--count", "3", ...variant)}`;
+        assert.ok(!made.has(bytes), `${variant} gives what ${made.get(bytes)} gives`);
+        made.set(bytes, `${variant}`);
+      }
+    });
+  });
+
+  it("--eta 1 is what DDPM is, and --scale 0 what no class is", async () => {
+    await withWeights(async (folder) => {
+      assert.deepEqual(
+        await samples(folder, "--eta", "1"),
+        await samples(folder, "--sampler", "ddpm"),
+      );
+      assert.deepEqual(
+        await samples(folder, "--scale", "0"),
+        await samples(folder, "--class", "none"),
+      );
+    });
+  });
+
+  it("a class is a name in any case, a number or none; a list is taken in turn", async () => {
+    await withWeights(async (folder) => {
+      const of = (list: string, count = 1) =>
+        samples(folder, "--count", `${count}`, "--class", list);
+      const [bag] = await of("Bag");
+      assert.deepEqual((await of("bAG"))[0], bag);
+      assert.deepEqual((await of(" 1 "))[0], bag);
+      assert.deepEqual((await of("01"))[0], bag);
+      const [none] = await of("none"), [boot] = await of("ankle boot");
+      assert.notDeepEqual(none, bag);
+      assert.notDeepEqual(boot, bag);
+      // Sample i has its own noise, so classes are compared at one place.
+      const mixed = await of("2, bag,None", 5);
+      const rows = [await of("2", 5), await of("1", 5), await of("none", 5)];
+      [0, 1, 2, 0, 1].forEach((row, i) => assert.deepEqual(mixed[i], rows[row]![i], `sample ${i}`));
+      const all = await samples(folder, "--count", "4");
+      assert.deepEqual(all, await of("trouser,bag,ankle boot", 4));
+    });
+  });
+
+  it("a count that does not fill its grid leaves the rest black; a grid is rows and columns", async () => {
+    await withWeights(async (folder) => {
+      const five = await samples(folder, "--count", "5", "--grid", "2,3");
+      const row = await samples(folder, "--count", "5", "--grid", "1,5");
+      assert.deepEqual([five.length, row.length], [6, 5]);
+      assert.deepEqual(five.slice(0, 5), row);
+      assert.ok(five[5]!.every((pixel) => pixel === 0));
+      assert.equal((await samples(folder, "--count", "5")).length, 6);
+    });
+  });
+
+  it("a model without names or without classes is sampled as well", async () => {
+    await within(async (folder) => {
+      const path = `${folder}/w.safetensors`, { classes: _, ...nameless } = tiny;
+      await weights(path, nameless);
+      const two = await picture(folder, "--class", "2");
+      await weights(path);
+      assert.deepEqual(await picture(folder, "--class", "ankle boot"), two);
+      await weights(path, { ...nameless, network: { ...tiny.network, classes: 0 } });
+      await picture(folder);
+      const { code, said } = await called(
+        "sample",
+        ...["--checkpoint", path, "--out", `${folder}/a.png`, "--class", "0"],
+      );
+      assert.equal(code, 1);
+      assert.match(said, /class: it must be none, for the model knows no classes, got 0\n$/);
+    });
+  });
+
+  it("every format goes to a file, with as many frames as were kept; --final is the last of them", async () => {
+    await withWeights(async (folder, path) => {
+      const to = async (out: string, ...more: string[]) => {
+        const args = ["sample", "--checkpoint", path, "--out", `${folder}/${out}`, "--count", "1"];
+        const { code, said } = await called(...args, ...quick, ...more);
+        assert.deepEqual([code, said], [0, ""]);
+      };
+      const bytes = (name: string) => Deno.readFile(`${folder}/${name}`);
+      await to("last.png");
+      const last = await bytes("last.png");
+      await to("f%02d.png", "--frames", "pngs", "--every", "3", "--final", `${folder}/final.png`);
+      assert.deepEqual(await bytes("final.png"), last);
+      assert.deepEqual(await bytes("f02.png"), last);
+      assert.notDeepEqual(await bytes("f00.png"), last);
+      await to("all.png", "--frames", "apng", "--final", `${folder}/final.png`);
+      assert.equal(frameCount(await bytes("all.png")), 5);
+      assert.deepEqual(await bytes("final.png"), last);
+      await to("all.y4m", "--frames", "y4m", "--fps", "7");
+      const video = await bytes("all.y4m"), head = "YUV4MPEG2 W8 H8 F7:1 Ip A1:1 Cmono";
+      assert.ok(latin.decode(video).startsWith(head));
+      assert.equal(latin.decode(video).split("FRAME\n").length, 6);
+      await to("all.gray", "--frames", "gray");
+      assert.deepEqual([...(await bytes("all.gray")).slice(-64)], tiles(last, 8)[0]);
+      await to("all.rgb", "--frames", "rgb24", "--zoom", "2");
+      assert.equal((await bytes("all.rgb")).length, 5 * 16 * 16 * 3);
+      assert.deepEqual(listed(folder).map((line) => line.split(" ")[0]), [
+        "all.gray",
+        "all.png",
+        "all.rgb",
+        "all.y4m",
+        "f00.png",
+        "f01.png",
+        "f02.png",
+        "final.png",
+        "last.png",
+        "w.safetensors",
+      ]);
+    });
+  });
+
+  it("runs with permission for nothing but its weights and the folder of its picture, and none to write to stdout", async () => {
+    await withWeights(async (folder) => {
+      await Deno.mkdir(`${folder}/out`);
+      const run = (out: string, ...permissions: string[]) =>
+        started(["sample", "--checkpoint", "w.safetensors", "--out", out, ...quick], {
+          permissions,
+          cwd: folder,
+        }).ended;
+      const file = await run("out/a.png", "--allow-read=w.safetensors,out", "--allow-write=out");
+      assert.deepEqual([file.code, file.said], [0, ""]);
+      const { code, said, out } = await run("-", "--allow-read=w.safetensors");
+      assert.deepEqual([code, said], [0, ""]);
+      assert.deepEqual(out, await Deno.readFile(`${folder}/out/a.png`));
+      const without = await run("out/b.png", "--allow-read=w.safetensors");
+      assert.equal(without.code, 1);
+      assert.match(without.said, /^tweedie: Cannot write out\/b\.png: .*--allow-read.*\n$/);
+    });
+  });
+});
+
+describe("tweedie sample --out -", () => {
+  const toStdout = (path: string, ...more: string[]): string[] => [
+    ...["sample", "--checkpoint", path, "--out", "-", "--count", "1"],
+    ...more,
+  ];
+
+  it("stdout carries the frames and nothing else, in every format", async () => {
+    await withWeights(async (folder, path) => {
+      const of = async (...more: string[]) => {
+        const { code, said, out } = await started(toStdout(path, ...quick, ...more)).ended;
+        assert.deepEqual([code, said], [0, ""]);
+        return out;
+      };
+      const png = await picture(folder, "--count", "1");
+      assert.deepEqual(await of(), png);
+      const last = tiles(png, 8)[0]!;
+      const grey = await of("--frames", "gray");
+      assert.deepEqual([grey.length, [...grey.subarray(-64)]], [5 * 64, last]);
+      const colour = await of("--frames", "rgb24");
+      assert.equal(colour.length, 5 * 64 * 3);
+      assert.deepEqual([...colour.subarray(-192)], last.flatMap((level) => [level, level, level]));
+      const video = await of("--frames", "y4m", "--every", "2");
+      assert.deepEqual([...video.subarray(-64)], last);
+      assert.equal(latin.decode(video).split("FRAME\n").length, 1 + 3);
+      assert.equal(frameCount(await of("--frames", "apng")), 5);
+    });
+  });
+
+  it("y4m goes through a pipe into ffmpeg, every frame of it", async () => {
+    await withWeights(async (folder, path) => {
+      const film = `${folder}/out.mp4`;
+      const { code, said, shown } = await shell(
+        `set -eo pipefail
+         "$@" | ffmpeg -loglevel error -i - -pix_fmt yuv420p $FILM
+         ffprobe -v error -count_frames -of csv=p=0 -show_entries stream=width,height,nb_read_frames $FILM`,
+        toStdout(path, "--steps", "9", "--zoom", "4", "--frames", "y4m"),
+        { FILM: film },
+      );
+      assert.deepEqual([code, said, shown.trim()], [0, "", "32,32,10"]);
+    });
+  });
+
+  it("a reader that ends early is said in one line, with code 1", async () => {
+    await withWeights(async (_, path) => {
+      const readers = [
+        "head -c 1000 >/dev/null",
+        "true",
+        "ffmpeg -loglevel quiet -i - /nowhere/out.mp4",
+        "ffmpeg -loglevel quiet -f rawvideo -video_size 320x320 -i - -frames:v 1 -f null -",
+      ];
+      const args = toStdout(path, "--steps", "60", "--zoom", "40", "--frames", "rgb24");
+      for (const reader of readers) {
+        const { code, said, shown } = await shell(`"$@" | ${reader}; echo \${PIPESTATUS[0]}`, args);
+        const closed = "tweedie: Cannot write on: the reader closed the pipe\n";
+        assert.deepEqual([code, shown, said], [0, "1\n", closed], reader);
+      }
+    });
+  });
+
+  it("a full disk is said in one line, with code 1", async () => {
+    await withWeights(async (_, path) => {
+      const { code, said } = await shell(`"$@" >/dev/full`, toStdout(path, ...quick));
+      assert.equal(code, 1);
+      assert.match(said, /^tweedie: [^\n]*No space left on device[^\n]*\n$/);
+    });
+  });
+
+  it("Ctrl-C ends with one line and code 130, and leaves no file behind", async () => {
+    await withWeights(async (folder, path) => {
+      const before = listed(folder);
+      const args = ["--checkpoint", path, "--frames", "y4m", "--count", "1", "--steps", "50000"];
+      const run = started(["sample", ...args, "--out", `${folder}/a.y4m`]);
+      const late = setTimeout(() => run.kill("SIGKILL"), 120_000);
+      // Its file is there once frames are: the first of that name is the check that it can be written.
+      let made = 0;
+      for await (const { kind } of Deno.watchFs(folder)) {
+        if (kind === "create" && ++made === 2) break;
+      }
+      run.kill("SIGINT");
+      const { code, said, out } = await run.ended;
+      clearTimeout(late);
+      assert.deepEqual([code, said, out.length], [130, "tweedie: stopped by SIGINT\n", 0]);
+      assert.deepEqual(listed(folder), before);
+    });
+  });
+});
+
+describe("tweedie sample, given what it cannot use", () => {
+  /** The refusal must be one line and leave the folder as it was. */
+  async function refused(
+    message: RegExp,
+    more: readonly string[] = [],
+    prepare: (path: string) => Promise<unknown> = () => Promise.resolve(),
+  ): Promise<void> {
+    await withWeights(async (folder, path) => {
+      await prepare(path);
+      const before = listed(folder), tensors = tf.memory().numTensors;
+      const args = ["--checkpoint", path, "--out", `${folder}/a.png`, ...quick, ...more];
+      const { code, said, shown } = await called("sample", ...args);
+      assert.deepEqual([code, shown], [1, ""], said);
+      assert.match(said, /^tweedie: [^\n]*[^\n.]\n$/);
+      assert.match(said, message);
+      assert.deepEqual(listed(folder), before);
+      // Weights that were loaded live as long as the process.
+      assert.ok(tf.memory().numTensors - tensors <= Object.keys(weightsOf()).length);
+    });
+  }
+
+  it("weights that are not there, a folder, no safetensors file, or cut short", async () => {
+    await refused(/^tweedie: Cannot load \/nowhere\/w: it must be a file .*NotFound/, [
+      "--checkpoint",
+      "/nowhere/w",
+    ]);
+    await refused(/Cannot load \/tmp: it must be a file .*directory/, ["--checkpoint", "/tmp"]);
+    await refused(
+      /Cannot decode safetensors: .*, in .*w\.safetensors/,
+      [],
+      (path) => Deno.writeTextFile(path, "these are no weights"),
+    );
+    await refused(/data must be \d+ bytes, got \d+, in/, [], async (path) => {
+      await Deno.writeFile(path, (await Deno.readFile(path)).subarray(0, -5));
+    });
+  });
+
+  it("weights of a classifier, of nothing known, or whose description lies", async () => {
+    const described = (model: unknown, format = "tweedie.denoise") => async (path: string) =>
+      await writeSafetensors(path, weightsOf(), { format, model: JSON.stringify(model) });
+    await refused(
+      /its format must be tweedie\.denoise, got tweedie\.classify/,
+      [],
+      described({ size: [8, 8], classes: 3 }, "tweedie.classify"),
+    );
+    await refused(/its format must be tweedie\.denoise, got none/, [], async (path) => {
+      const { tensors } = await readSafetensors(path);
+      await Deno.writeFile(path, encodeSafetensors(tensors));
+    });
+    const wider = { ...tiny, network: { ...tiny.network, base: 32 } };
+    await refused(
+      /must hold the model's \d+ tensors, got \d+ of another shape/,
+      [],
+      described(wider),
+    );
+  });
+
+  it("classes that there are not", async () => {
+    const wanted = "none, a number in [0, 2] or one of Trouser, Bag, Ankle boot";
+    for (const name of ["sock", "3", "-1", "1.5", ""]) {
+      const text = `it must be ${wanted}, got ${name || "nothing"}\n`;
+      await refused(
+        new RegExp(`choose a class: ${text.replace(/[[\].]/g, "\\$&")}`),
+        ["--class", `Bag,${name}`],
+      );
+    }
+  });
+
+  it("folders that are not there, paths of folders, patterns without a number", async () => {
+    await refused(/folder \/nowhere\/ must exist and be writable/, ["--out", "/nowhere/a.png"]);
+    await refused(/folder \/nowhere\/ must exist and be writable/, ["--final", "/nowhere/a.png"]);
+    await refused(/pattern must hold one %d or %04d/, ["--frames", "pngs"]);
+    await refused(/pattern must hold .*, got -/, ["--frames", "pngs", "--out", "-"]);
+    await refused(/folder \/nowhere\/ must/, ["--frames", "pngs", "--out", "/nowhere/%d.png"]);
+    await within(async (folder) => {
+      await Deno.mkdir(`${folder}/a.png`);
+      await refused(/must be that of a file, got a folder/, ["--out", `${folder}/a.png`]);
+    });
+  });
+
+  it("a spacing that does not fit the schedule, and an eta beyond what the steps allow", async () => {
+    await refused(/spacing must be one of .*, got leading/, ["--spacing", "leading"]);
+    await refused(/eta must be at most .*, got 30/, ["--eta", "30"]);
+  });
+
+  it("an engine that is not there: what to do", async () => {
+    await withWeights(async (folder, path) => {
+      const before = listed(folder);
+      const args = ["sample", "--checkpoint", path, "--out", `${folder}/a.png`, ...quick];
+      const { code, said } = await started([...args, "--backend", "tensorflow"]).ended;
+      assert.equal(code, 1);
+      assert.match(said, /(^|\n)tweedie: Cannot use the tensorflow backend: [^\n]* "wasm"\n$/);
+      assert.doesNotMatch(said, /^ +at /m);
+      assert.deepEqual(listed(folder), before);
+    });
+    await withWeights(async (folder) => void await picture(folder, "--backend", "cpu"));
+  });
+});

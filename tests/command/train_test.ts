@@ -1,0 +1,457 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import * as tf from "@tensorflow/tfjs-core";
+import { reported } from "../../src/command/report.ts";
+import type { TrainReport } from "../../src/command/train.ts";
+import { loadCheckpoint, saveCheckpoint } from "../../src/io/checkpoint.ts";
+import { readSafetensors } from "../../src/io/safetensors.ts";
+import { loadClassifier, loadDenoiser } from "../../src/io/weights.ts";
+import { useBackend } from "../../src/tensor/backend.ts";
+import { called, dataset, idx, listed, type Running, started, weights, within } from "./run.ts";
+
+/** A network and a batch that make a step quick; every gradient is clipped, by a norm that sums over all weights. */
+const small = [
+  ...["--batch", "2", "--base", "8", "--multipliers", "1", "--patch", "4"],
+  ...["--clip", "0.1"],
+];
+
+/** Arguments of a run that keeps its files in a folder. */
+const training = (folder: string, ...more: string[]): string[] => [
+  "train",
+  ...["--data", `${folder}/data`, "--checkpoint", `${folder}/run.safetensors`],
+  ...["--weights", `${folder}/weights.safetensors`, ...small, ...more],
+];
+
+/** The bytes of the weights that a run ends with when nothing happens to it. */
+const unbroken = (...more: string[]): Promise<Uint8Array> =>
+  within(async (folder) => {
+    await dataset(`${folder}/data`);
+    const { code, said } = await called(...training(folder, ...more));
+    assert.equal(code, 0, said);
+    return await Deno.readFile(`${folder}/weights.safetensors`);
+  });
+
+/** Starts a run, does something to it, and gives its end. */
+async function disturbed(
+  args: readonly string[],
+  disturb: (run: Running) => Promise<void>,
+): Promise<Awaited<Running["ended"]>> {
+  const run = started(args), late = setTimeout(() => run.kill("SIGKILL"), 120_000);
+  try {
+    await disturb(run);
+    return await run.ended;
+  } finally {
+    clearTimeout(late);
+  }
+}
+
+const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+const ended = async (folder: string): Promise<Uint8Array> =>
+  await Deno.readFile(`${folder}/weights.safetensors`);
+
+describe("tweedie train, killed", () => {
+  it("a run that SIGKILL ends at random moments, and is started again, gives the same weights file", async () => {
+    const options = ["--steps", "12", "--every", "2", "--flip", "--dequantize"];
+    const whole = await unbroken(...options);
+    await within(async (folder) => {
+      await dataset(`${folder}/data`);
+      const args = training(folder, ...options), moments: string[] = [];
+      for (const step of [2, 6, 10]) {
+        const ms = Math.random() * 60;
+        const { code, said } = await disturbed(args, async (run) => {
+          await run.saying(new RegExp(`step ${step}/12`));
+          await wait(ms);
+          run.kill("SIGKILL");
+        });
+        moments.push(`${ms.toFixed(1)} ms after step ${step}`);
+        // Only the last kill may come too late, and even that seldom does.
+        assert.ok(code === 137 || step === 10 && code === 0, said);
+      }
+      const { code, said } = await called(...args);
+      assert.equal(code, 0, said);
+      assert.deepEqual(await ended(folder), whole, `killed ${moments.join(", ")}`);
+    });
+  });
+
+  it("a run that SIGKILL ends while it writes a checkpoint goes on from the one before, and tidies up", async () => {
+    // Weights enough that writing them takes a while.
+    const options = ["--steps", "10", "--every", "1", "--base", "32"];
+    const whole = await unbroken(...options);
+    await within(async (folder) => {
+      await dataset(`${folder}/data`);
+      const args = training(folder, ...options);
+      const halves = () => listed(folder).filter((name) => name.includes(".part"));
+      for (const moment of ["create", "modify"]) {
+        let torn = 0;
+        for (let attempt = 0; attempt < 4 && torn === 0; attempt++) {
+          const { code, said } = await disturbed(args, async (run) => {
+            await run.saying(/step \d+\/10/);
+            for await (const { kind, paths } of Deno.watchFs(folder)) {
+              if (kind === moment && paths.some((path) => path.endsWith(".part"))) break;
+            }
+            run.kill("SIGKILL");
+          });
+          assert.equal(code, 137, said);
+          torn = halves().length;
+        }
+        assert.ok(torn > 0, "no kill came while a checkpoint was being written");
+      }
+      const { code, said } = await called(...args);
+      assert.equal(code, 0, said);
+      assert.deepEqual(await ended(folder), whole);
+      assert.deepEqual(listed(folder).map((name) => name.split(" ")[0]), [
+        "data",
+        "run.safetensors",
+        "weights.safetensors",
+      ]);
+    });
+  });
+});
+
+describe("tweedie train, stopped", () => {
+  it("Ctrl-C writes a checkpoint and ends with one line and code 130; the run then goes on to the same weights file", async () => {
+    const options = ["--steps", "14", "--every", "5"], whole = await unbroken(...options);
+    await within(async (folder) => {
+      await dataset(`${folder}/data`);
+      const args = training(folder, ...options);
+      const { code, said, out } = await disturbed(args, async (run) => {
+        await run.saying(/step 5\/14/);
+        run.kill("SIGINT");
+      });
+      assert.deepEqual([code, out.length], [130, 0], said);
+      const last = /step 5\/14[^\n]*\n(?:step 10\/14[^\n]*\n)?(.*)\n$/.exec(said)?.[1];
+      const step = /^tweedie: stopped by SIGINT at step (\d+); the same command goes on from there$/
+        .exec(last ?? "")?.[1];
+      assert.ok(step !== undefined, said);
+      const { meta } = await loadCheckpoint(`${folder}/run.safetensors`);
+      assert.equal(meta["step"], Number(step));
+      assert.ok(!listed(folder).some((name) => /part|weights/.test(name)), `${listed(folder)}`);
+      const again = await called(...args);
+      assert.equal(again.code, 0, again.said);
+      assert.match(again.said, new RegExp(`^tweedie: steps ${Number(step) + 1} to 14 of 2 images`));
+      assert.deepEqual(await ended(folder), whole);
+    });
+  });
+
+  it("SIGTERM is heard in the middle of a run of many steps between checkpoints, and ends it with code 143", async () => {
+    await within(async (folder) => {
+      await dataset(`${folder}/data`);
+      const args = training(folder, "--steps", "1000000", "--every", "1000000");
+      const { code, said } = await disturbed(args, async (run) => {
+        await run.saying(/tweedie: 1000000 steps/);
+        await wait(400);
+        run.kill("SIGTERM");
+      });
+      assert.equal(code, 143, said);
+      assert.match(said, /\ntweedie: stopped by SIGTERM at step \d+; .*\n$/);
+    });
+  });
+});
+
+describe("tweedie train", () => {
+  it("a data set gives the same weights gzipped or not", async () => {
+    const options = ["--steps", "2"], plain = await unbroken(...options);
+    await within(async (folder) => {
+      await dataset(`${folder}/data`, { zip: true });
+      assert.equal((await called(...training(folder, ...options))).code, 0);
+      assert.deepEqual(await ended(folder), plain);
+    });
+  });
+
+  it("a run that is done says so, and writes its weights again", async () => {
+    await within(async (folder) => {
+      await dataset(`${folder}/data`);
+      const args = training(folder, "--steps", "2");
+      assert.equal((await called(...args)).code, 0);
+      const before = await ended(folder);
+      await Deno.remove(`${folder}/weights.safetensors`);
+      const { code, said } = await called(...args);
+      assert.deepEqual([code, await ended(folder)], [0, before]);
+      assert.match(
+        said,
+        /^tweedie: all 2 steps were made before, \d+ weights\n.*weights are in .*\n$/,
+      );
+    });
+  });
+
+  it("a checkpoint without the losses since its last point, as older versions wrote it, is gone on from", async () => {
+    const options = ["--steps", "4", "--every", "2"], whole = await unbroken(...options);
+    await within(async (folder) => {
+      await dataset(`${folder}/data`);
+      const path = `${folder}/run.safetensors`, args = training(folder, ...options);
+      const run = started(args);
+      await run.saying(/step 2\/4/);
+      run.kill("SIGKILL");
+      await run.ended;
+      const { groups, meta: { losses: _, ...meta } } = await loadCheckpoint(path);
+      assert.deepEqual(Object.keys(meta), ["plan", "step", "curve"]);
+      await saveCheckpoint(path, { groups, meta });
+      assert.equal((await called(...args)).code, 0);
+      assert.deepEqual(await ended(folder), whole);
+    });
+  });
+
+  it("the weights file holds the plan, the curve and the model, which loadDenoiser() builds", async () => {
+    await within(async (folder) => {
+      await dataset(`${folder}/data`);
+      const more = ["--steps", "3", "--every", "2", "--key", "9", "--clip", "0", "--constant"];
+      assert.equal((await called(...training(folder, ...more, "--predict", "eps"))).code, 0);
+      const path = `${folder}/weights.safetensors`,
+        { metadata, tensors } = await readSafetensors(path);
+      assert.ok(Object.values(tensors).every(({ dtype }) => dtype === "F16"));
+      const plan = JSON.parse(metadata["plan"]!), curve = JSON.parse(metadata["curve"]!);
+      assert.deepEqual([plan.steps, plan.batch, plan.seed, plan.decay], [3, 2, 9, 0.999]);
+      assert.deepEqual(plan.adam, { rate: 2e-3, warmup: 200, decay: 0, beta2: 0.99 });
+      assert.deepEqual(curve.map(([step]: [number]) => step), [2, 3]);
+      await useBackend("cpu");
+      const { config, params } = await loadDenoiser(path);
+      assert.deepEqual([config.kind, config.network.size, config.network.base], ["eps", [8, 8], 8]);
+      assert.deepEqual(config.classes?.[9], "Ankle boot");
+      tf.dispose(Object.values(params));
+    });
+  });
+
+  it("--task classify trains a classifier, which loadClassifier() builds and loadDenoiser() refuses", async () => {
+    await within(async (folder) => {
+      await dataset(`${folder}/data`);
+      const files = ["--checkpoint", `${folder}/c`, "--weights", `${folder}/w`];
+      const { code, said } = await called(
+        "train",
+        ...["--task", "classify", "--data", `${folder}/data`, ...files, "--steps", "2"],
+        ...["--batch", "4", "--backend", "cpu"],
+      );
+      assert.equal(code, 0, said);
+      for (const path of [`${folder}/c`, `${folder}/w`]) {
+        const { config, params } = await loadClassifier(path);
+        assert.deepEqual([config.size, config.classes, config.names?.[1]], [[8, 8], 10, "Trouser"]);
+        tf.dispose(Object.values(params));
+        await assert.rejects(
+          loadDenoiser(path),
+          /its (format|task) must be .*denoise, got .*classify/,
+        );
+      }
+    });
+  });
+
+  it("runs with permission for nothing but its data and the folders of its files, and asks for no more", async () => {
+    await within(async (folder) => {
+      await dataset(`${folder}/data`);
+      await Deno.mkdir(`${folder}/out`);
+      const args = [
+        ...["train", "--data", "data", "--checkpoint", "out/c", "--weights", "out/w"],
+        ...small,
+        ...["--steps", "1"],
+      ];
+      const run = (...permissions: string[]) => started(args, { permissions, cwd: folder }).ended;
+      const { code, said } = await run("--allow-read=data,out", "--allow-write=out");
+      assert.equal(code, 0, said);
+      const without = await run("--allow-read=out", "--allow-write=out");
+      assert.equal(without.code, 1);
+      assert.match(without.said, /^tweedie: Requires read access to "data\/.*--allow-read.*\n$/);
+    });
+  });
+});
+
+describe("tweedie train, given what it cannot use", () => {
+  /** Runs in a folder with a data set; the refusal must be one line and leave the folder as it was. */
+  async function refused(
+    prepare: (folder: string) => Promise<unknown>,
+    message: RegExp,
+    ...more: string[]
+  ): Promise<void> {
+    await within(async (folder) => {
+      await dataset(`${folder}/data`);
+      await prepare(folder);
+      const before = [...listed(folder), ...listed(`${folder}/data`)],
+        tensors = tf.memory().numTensors;
+      const { code, said, shown } = await called(...training(folder, "--steps", "2", ...more));
+      assert.deepEqual([code, shown], [1, ""], said);
+      assert.match(said, /^tweedie: [^\n]*[^\n.]\n$/);
+      assert.match(said, message);
+      assert.deepEqual([...listed(folder), ...listed(`${folder}/data`)], before);
+      assert.equal(tf.memory().numTensors, tensors, "tensors are left");
+    });
+  }
+
+  const nothing = () => Promise.resolve();
+  const file =
+    (name: string, change: (bytes: Uint8Array) => Uint8Array) => async (folder: string) => {
+      const path = `${folder}/data/train-${name}-ubyte`;
+      await Deno.writeFile(path, change(await Deno.readFile(path)));
+    };
+  /** A finished run of the same plan, then changed. */
+  const checkpoint = (
+    change: (path: string) => Promise<unknown>,
+    ...more: string[]
+  ) =>
+  async (folder: string) => {
+    assert.equal((await called(...training(folder, "--steps", "2", ...more))).code, 0);
+    await Deno.remove(`${folder}/weights.safetensors`);
+    await change(`${folder}/run.safetensors`);
+  };
+
+  it("a data folder that is not there: how to get the data", async () => {
+    await refused(
+      nothing,
+      /train-\w+-idx\d-ubyte.* must be there.*apt install/,
+      "--data",
+      "/nowhere",
+    );
+  });
+
+  it("a data folder that is a file", async () => {
+    const path = new URL(import.meta.url).pathname;
+    await refused(nothing, /must be there, got no such file/, "--data", path);
+  });
+
+  it("images or labels that are cut short, of another kind, or do not fit each other", async () => {
+    await refused(
+      file("images-idx3", (bytes) => bytes.subarray(0, -1)),
+      /data must be 1280 bytes .*got 1279, in .*images/,
+    );
+    await refused(
+      file("labels-idx1", (bytes) => bytes.subarray(0, 3)),
+      /file must be at least 4 bytes, got 3, in .*labels/,
+    );
+    await refused(
+      file("images-idx3", () => new Uint8Array([0x1f, 0x8b, 8, 0, 1, 2, 3])),
+      /gzip data must be whole/,
+    );
+    await refused(file("labels-idx1", () => idx([19], Array(19).fill(0))), /labels must be \[20\]/);
+    await refused(
+      file("labels-idx1", () => idx([20], Array(20).fill(10))),
+      /labels must be 0 to 9/,
+    );
+    await refused(
+      file("images-idx3", () => idx([20, 64], Array(1280).fill(0))),
+      /rank .* must be 3/,
+    );
+  });
+
+  it("images that do not fit the network", async () => {
+    await refused(nothing, /size must be .*, got 8/, "--patch", "3");
+  });
+
+  it("folders that are not there, and paths of folders", async () => {
+    const gone = "/nowhere/at/all.safetensors";
+    await refused(
+      nothing,
+      /folder \/nowhere\/at\/ must exist and be writable/,
+      "--checkpoint",
+      gone,
+    );
+    await refused(nothing, /folder \/nowhere\/at\/ must exist and be writable/, "--weights", gone);
+    await refused(nothing, /path must be that of a file, got a folder/, "--checkpoint", "/tmp");
+  });
+
+  it("a checkpoint of another plan: what differs", async () => {
+    await refused(
+      checkpoint(nothing, "--key", "4", "--rate", "0.5"),
+      /plan must be that of this run, got seed 4 \(here 0\), adam\.rate 0\.5 \(here 0\.002\); give/,
+    );
+    await refused(
+      checkpoint(nothing, "--base", "16"),
+      /target\.model\.network\.base 16 \(here 8\)/,
+    );
+    await refused(checkpoint(nothing, "--clip", "0"), /adam\.clip none \(here 0\.1\)/);
+  });
+
+  it("a checkpoint that is cut short, is none, or is not what it says", async () => {
+    const bytes = (change: (bytes: Uint8Array) => Uint8Array) =>
+      checkpoint(async (path) => Deno.writeFile(path, change(await Deno.readFile(path))));
+    const content = (change: (content: Awaited<ReturnType<typeof loadCheckpoint>>) => unknown) =>
+      checkpoint(async (path) => {
+        const content = structuredClone(await loadCheckpoint(path));
+        change(content);
+        await saveCheckpoint(path, content);
+      });
+    await refused(bytes((all) => all.subarray(0, -1)), /data must be \d+ bytes, got \d+, in .*run/);
+    await refused(bytes(() => new Uint8Array()), /file must be at least 8 bytes, got 0/);
+    await refused(checkpoint((path) => weights(path)), /must be of format tweedie\.checkpoint 1/);
+    // deno-lint-ignore no-explicit-any -- the type is what these break
+    const cases: readonly (readonly [(content: any) => unknown, RegExp])[] = [
+      [({ meta }) => meta.step = 3, /its step must be a whole number in \[0, 2\], got 3/],
+      [({ meta }) => delete meta.step, /its step must be .*, got none/],
+      [({ meta }) => meta.curve = [1], /its curve must be pairs of numbers, got \[1\]/],
+      [({ meta }) => meta.losses = "x", /its losses must be numbers, got "x"/],
+      [
+        ({ meta }) => delete meta.plan,
+        /its plan must be .* got target\.task none \(here denoise\)/,
+      ],
+      [
+        ({ groups }) => delete groups["adam.square"],
+        /must hold the model's \d+ tensors, got \d+ miss/,
+      ],
+      [({ groups }) => delete groups.ema["in.bias"], /1 missing \(in\.bias\)/],
+      [
+        ({ groups }) => groups.model["in.bias"].data[0] = NaN,
+        /in\.bias must be finite floats, got NaN/,
+      ],
+      [
+        ({ groups }) =>
+          groups.ema["in.bias"] = { dtype: "I32", shape: [8], data: new Int32Array(8) },
+        /in\.bias must be finite floats, got I32/,
+      ],
+    ];
+    for (const [change, message] of cases) await refused(content(change), message);
+  });
+});
+
+describe("reported()", () => {
+  async function* reports(list: readonly (readonly [number, number, boolean])[], tick: () => void) {
+    for (const [step, loss, saved] of list) {
+      tick();
+      yield { step, loss, saved };
+    }
+  }
+
+  /** What is written of reports that come a second apart, the first one before the first step. */
+  async function written(
+    list: readonly (readonly [number, number, boolean])[],
+    options: { readonly terminal: boolean; readonly signal?: AbortSignal; readonly apart?: number },
+  ): Promise<string> {
+    const { apart = 1000, ...rest } = options;
+    let text = "", at = 0;
+    const write = (part: string) => void (text += part);
+    const watch = reported({ steps: 8000, batch: 4, write, now: () => at, ...rest });
+    const seen: TrainReport[] = [];
+    for await (const report of watch(reports(list, () => at += apart))) seen.push(report);
+    assert.equal(seen.length, list.length);
+    return text;
+  }
+
+  const run = [[4, NaN, false], [5, 1, false], [6, 2, true], [7, 3, false], [8, 5, true]] as const;
+
+  it("reported() writes a line at each checkpoint in a log, with loss, speed and time left", async () => {
+    assert.equal(
+      await written(run, { terminal: false }),
+      "step 6/8000  loss 1.50000  4.0 images/s  2:13:14 left\n" +
+        "step 8/8000  loss 4.00000  4.0 images/s  2:13:12 left\n",
+    );
+    assert.equal(
+      await written([[7999, NaN, false], [8000, 1, true]], { terminal: false }),
+      "step 8000/8000  loss 1.00000  4.0 images/s\n",
+    );
+  });
+
+  it("reported() renews one line on a terminal, keeps it at a checkpoint, and is never quicker than the eye", async () => {
+    const lines = (text: string) => text.split("\r\x1b[K").slice(1);
+    const slow = lines(await written(run, { terminal: true }));
+    assert.deepEqual(slow.map((line) => /^step (\d+).*?(\n?)$/.exec(line)?.slice(1)), [
+      ["5", ""],
+      ["6", "\n"],
+      ["7", ""],
+      ["8", "\n"],
+    ]);
+    const quick = lines(await written(run, { terminal: true, apart: 50 }));
+    assert.deepEqual(quick.map((line) => /^step (\d+)/.exec(line)?.[1]), ["6", "8"]);
+  });
+
+  it("reported() ends its line when the run breaks off, and is silent once it was stopped", async () => {
+    const broken = (await written(run.slice(0, 2), { terminal: true })).split("\r\x1b[K");
+    assert.deepEqual([broken.length, broken[0]], [2, ""]);
+    assert.match(broken[1]!, /^step 5[^\n]*\n$/);
+    assert.equal(await written(run, { terminal: false, signal: AbortSignal.abort() }), "");
+  });
+});
