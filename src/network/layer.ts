@@ -217,6 +217,7 @@ export interface ConvOptions extends LinearOptions {
  * @param outputs Channels out.
  * @param options Filter size, stride, scale of the start.
  * @returns The layer.
+ * @throws {RangeError} If the stride is more than the size of the filter.
  */
 export function conv(
   name: string,
@@ -227,6 +228,12 @@ export function conv(
   const { size = 3, stride = 1, gain = 1 } = options,
     weight = `${name}.weight`,
     bias = `${name}.bias`;
+  if (stride > size) {
+    // tfjs's wasm kernel is wrong there, and pixels between the filters would go unseen anyway.
+    throw new RangeError(
+      `Cannot build ${name}: stride must be at most size ${size}, got ${stride}`,
+    );
+  }
   return {
     parameters: {
       [weight]: {

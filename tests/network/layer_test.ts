@@ -236,6 +236,13 @@ describe("values of layers", () => {
     tf.dispose([params, y, halved]);
   });
 
+  it("conv() refuses a stride that passes over pixels", () => {
+    assert.throws(
+      () => conv("c", 1, 1, { size: 2, stride: 3 }),
+      /Cannot build c: stride must be at most size 2, got 3/,
+    );
+  });
+
   it("groupNorm() has zero mean and unit variance in each group of each sample, then scales and shifts", () => {
     const [n, h, w, c, groups] = [2, 3, 2, 6, 2] as const, x = normals(key(4), n * h * w * c);
     const params = randomWeights(groupNorm("n", c, groups).parameters);

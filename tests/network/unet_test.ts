@@ -268,6 +268,21 @@ describe("unet()", () => {
     assert.throws(() => unet({ size, classes: -1 }), /classes must be a whole number/);
   });
 
+  it("unet() of three widths and two blocks a level goes down and up again", () => {
+    const deep = unet({ size: [4, 4], base: 4, groups: 2, multipliers: [1, 2, 3], embedding: 4 });
+    const { parameters } = deep,
+      params = randomWeights(parameters),
+      x = normal(key(1), [1, 4, 4, 1]);
+    const inputs = ["up.2.0", "up.2.2", "up.1.0", "up.1.2", "up.0.0", "up.0.2"].map((name) =>
+      parameters[`${name}.conv1.weight`]!.shape[2]
+    );
+    assert.deepEqual(inputs, [12 + 12, 12 + 8, 8 + 8, 8 + 4, 4 + 4, 4 + 4]);
+    const y = deep.apply(params, x, [10]);
+    assert.deepEqual(y.shape, x.shape);
+    assert.ok(y.dataSync().every(Number.isFinite));
+    tf.dispose([params, x, y]);
+  });
+
   it("unet() takes channels that are not whole multiples of base", () => {
     const { parameters } = unet({ size, base: 16, multipliers: [1, 1.5] });
     assert.deepEqual(parameters["down.1.0.conv2.weight"]!.shape, [3, 3, 24, 24]);

@@ -1,0 +1,51 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+
+const root = new URL("../../", import.meta.url);
+const readme = await Deno.readTextFile(new URL("README.md", root));
+
+/** The README's first program, with the package read from here and its picture put into a folder. */
+function program(folder: string): string {
+  const [, text] = /^```ts\n([\s\S]*?)^```$/m.exec(readme)!;
+  return text!
+    .replaceAll("jsr:@tweedie/tweedie", "@tweedie/tweedie")
+    .replaceAll(/npm:fp-ts@[^/]*/g, "fp-ts")
+    .replace("boots.png", `${folder}/boots.png`);
+}
+
+describe("README", () => {
+  it("its example runs and writes its animation", async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      const child = new Deno.Command(Deno.execPath(), {
+        args: ["run", "--no-prompt", "--no-lock", "--allow-read", `--allow-write=${folder}`, "-"],
+        cwd: root,
+        env: { NO_COLOR: "1" },
+        stdin: "piped",
+        stdout: "piped",
+        stderr: "piped",
+      }).spawn();
+      await new Blob([program(folder)]).stream().pipeTo(child.stdin);
+      const { code, stderr } = await child.output();
+      assert.equal(code, 0, new TextDecoder().decode(stderr));
+      const bytes = await Deno.readFile(`${folder}/boots.png`);
+      // 50 steps, every fifth, with the first: eleven frames.
+      assert.equal(new TextDecoder("latin1").decode(bytes).split("fcTL").length - 1, 11);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+
+  it("names tasks that there are", async () => {
+    const { tasks } = JSON.parse(await Deno.readTextFile(new URL("deno.json", root)));
+    const named = [...readme.matchAll(/deno(?:@\S+)? task ([\w:]+)/g)].map(([, name]) => name!);
+    assert.ok(named.length >= 5);
+    for (const name of named) assert.ok(name in tasks, `there is no task ${name}`);
+  });
+
+  it("its links and pictures lead somewhere", async () => {
+    const links = [...readme.matchAll(/\]\(([^)#:]+)\)/g)].map(([, path]) => path!);
+    assert.ok(links.length >= 2);
+    for (const path of links) await Deno.stat(new URL(path, root));
+  });
+});
