@@ -427,15 +427,34 @@ async function* trajectory<S extends State>(
   }
 }
 
-/** A state that shares the caller's data but can be disposed of on its own. */
-function retained<S extends State>(state: S): S {
-  const copy = (value: unknown): unknown => {
-    if (value instanceof tf.Tensor) return tf.clone(value);
-    if (Array.isArray(value)) return value.map(copy);
-    if (!isPlain(value)) return value;
-    return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, copy(part)]));
+/**
+ * The same value with tensors of its own, so that it can be disposed of by itself. The copies share their numbers with
+ * the originals; what is neither a tensor nor plain data is shared as it is.
+ *
+ * @param value A state, or any tree of plain data and tensors.
+ * @returns The copy. The caller disposes of its tensors.
+ *
+ * @example
+ * ```ts
+ * import { retained } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const state = { x: tf.tensor([1, 2]), t: 1, step: 0 }, copy = retained(state);
+ * state.x.dispose();
+ * assert.deepEqual([...copy.x.dataSync()], [1, 2]);
+ * ```
+ */
+export function retained<S>(value: S): S {
+  const copy = (part: unknown): unknown => {
+    if (part instanceof tf.Tensor) return tf.clone(part);
+    if (Array.isArray(part)) return part.map(copy);
+    if (!isPlain(part)) return part;
+    return Object.fromEntries(Object.entries(part).map(([name, inner]) => [name, copy(inner)]));
   };
-  return copy(state) as S;
+  return copy(value) as S;
 }
 
 /** Whether a value is an object literal; a typed array, a date or a map is shared with the caller as it is. */

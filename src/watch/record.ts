@@ -13,24 +13,10 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { retained } from "../sample/chain.ts";
 
 /** A stream to a stream of the same items. */
 export type Watcher = <S>(source: AsyncIterable<S>) => AsyncIterable<S>;
-
-/** The same item with tensors of its own; what is neither a tensor nor plain data is shared. */
-function copied<S>(item: S): S {
-  const copy = (value: unknown): unknown => {
-    if (value instanceof tf.Tensor) return tf.clone(value);
-    if (Array.isArray(value)) return value.map(copy);
-    if (!isPlain(value)) return value;
-    return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, copy(part)]));
-  };
-  return copy(item) as S;
-}
-
-/** Whether a value is an object literal, not an instance of a class such as a typed array. */
-const isPlain = (value: unknown): value is object =>
-  typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype;
 
 const disposeOf = (item: unknown): void => tf.dispose(item as tf.TensorContainer);
 
@@ -68,7 +54,7 @@ async function* picked<S>(
   try {
     for await (const item of source) {
       disposeOf(passedOver);
-      passedOver = index % n === 0 ? undefined : { item: copied(item) };
+      passedOver = index % n === 0 ? undefined : { item: retained(item) };
       if (index++ % n === 0) yield item;
     }
     if (passedOver) yield passedOver.item;
@@ -87,6 +73,7 @@ async function* picked<S>(
  * import { kept } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
+import { retained } from "../sample/chain.ts";
  * import assert from "node:assert/strict";
  *
  * await useBackend("cpu");
@@ -107,7 +94,7 @@ export function kept(): Watcher {
 }
 
 async function* copies<S>(source: AsyncIterable<S>): AsyncGenerator<S, void, undefined> {
-  for await (const item of source) yield copied(item);
+  for await (const item of source) yield retained(item);
 }
 
 /**
@@ -134,7 +121,7 @@ export async function last<S>(stream: AsyncIterable<S>): Promise<S> {
   try {
     for await (const item of stream) {
       disposeOf(latest);
-      latest = { item: copied(item) };
+      latest = { item: retained(item) };
     }
   } catch (error) {
     disposeOf(latest);
@@ -162,7 +149,7 @@ export async function last<S>(stream: AsyncIterable<S>): Promise<S> {
 export async function recorded<S>(stream: AsyncIterable<S>): Promise<S[]> {
   const items: S[] = [];
   try {
-    for await (const item of stream) items.push(copied(item));
+    for await (const item of stream) items.push(retained(item));
     return items;
   } catch (error) {
     disposeOf(items);
