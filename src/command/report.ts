@@ -35,7 +35,14 @@ interface Seen {
   readonly from: number;
   readonly began: number;
   readonly wrote: number;
-  readonly losses: readonly number[];
+  readonly sum: number;
+  readonly count: number;
+}
+
+/** With one more report; the first comes before any step and has no loss. */
+function noted(seen: Seen | undefined, { step, loss }: TrainReport, at: number): Seen {
+  if (!seen) return { from: step, began: at, wrote: at, sum: 0, count: 0 };
+  return { ...seen, sum: seen.sum + loss, count: seen.count + 1 };
 }
 
 /**
@@ -58,14 +65,14 @@ async function* lines(
   let seen: Seen | undefined, open = false;
   try {
     for await (const report of source) {
-      const at = now(), losses = seen ? [...seen.losses, report.loss] : [];
-      seen = seen ? { ...seen, losses } : { from: report.step, began: at, wrote: at, losses };
+      const at = now();
+      seen = noted(seen, report, at);
       const due = report.saved || (terminal && at - seen.wrote >= interval);
-      if (due && losses.length > 0 && !signal?.aborted) {
+      if (due && seen.count > 0 && !signal?.aborted) {
         write(`${terminal ? "\r\x1b[K" : ""}${line(report, seen, options, at)}`);
         if (report.saved) write("\n");
         open = !report.saved;
-        seen = { ...seen, wrote: at, losses: report.saved ? [] : losses };
+        seen = { ...seen, wrote: at, ...(report.saved ? { sum: 0, count: 0 } : {}) };
       }
       yield report;
     }
@@ -76,7 +83,7 @@ async function* lines(
 
 function line(
   { step }: TrainReport,
-  { from, began, losses }: Seen,
+  { from, began, sum, count }: Seen,
   { steps, batch }: ReportedOptions,
   at: number,
 ): string {
@@ -84,7 +91,7 @@ function line(
   const known = rate > 0 && Number.isFinite(rate);
   const parts = [
     `step ${step}/${steps}`,
-    `loss ${(losses.reduce((a, b) => a + b, 0) / losses.length).toFixed(5)}`,
+    `loss ${(sum / count).toFixed(5)}`,
     known && `${(rate * batch).toFixed(1)} images/s`,
     known && step < steps && `${clock((steps - step) / rate)} left`,
   ];

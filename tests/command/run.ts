@@ -106,6 +106,25 @@ export function started(
   return { kill: (signal) => child.kill(signal), saying, ended };
 }
 
+/** Waits for something that happens to the files of a folder while a command line runs; fails when it ends before. */
+export async function happening(
+  folder: string,
+  run: Running,
+  wanted: (event: Deno.FsEvent) => boolean,
+): Promise<void> {
+  const events = Deno.watchFs(folder);
+  let found = false, over = false;
+  run.ended.then(() => {
+    over = true;
+    if (!found) events.close();
+  });
+  for await (const event of events) {
+    found = wanted(event);
+    if (found) break;
+  }
+  assert.ok(found || !over, "ended before it happened");
+}
+
 /** Runs a line of bash in which `"$@"` is the command line. */
 export async function shell(
   line: string,

@@ -2,7 +2,18 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { encodeSafetensors, readSafetensors, writeSafetensors } from "../../src/io/safetensors.ts";
-import { called, listed, shell, started, tiles, tiny, weights, weightsOf, within } from "./run.ts";
+import {
+  called,
+  happening,
+  listed,
+  shell,
+  started,
+  tiles,
+  tiny,
+  weights,
+  weightsOf,
+  within,
+} from "./run.ts";
 
 /** Runs in a folder that has the weights of a tiny denoiser of 8 x 8 pixels and three classes. */
 const withWeights = <A>(use: (folder: string, path: string) => Promise<A>): Promise<A> =>
@@ -278,12 +289,11 @@ describe("tweedie sample --out -", () => {
       // One picture at the end: the steps before it neither read nor write.
       const args = ["--checkpoint", path, "--out", `${folder}/a.png`, "--steps", "50000"];
       const run = started(["sample", ...args]);
-      const late = setTimeout(() => run.kill("SIGKILL"), 120_000);
+      const late = setTimeout(() => run.kill("SIGKILL"), 60_000);
       // Whether the picture can be written is looked at twice, the second time when the steps begin.
       let looked = 0;
-      for await (const { kind } of Deno.watchFs(folder)) {
-        if (kind === "remove" && ++looked === 2) break;
-      }
+      await happening(folder, run, ({ kind }) => kind === "remove" && ++looked === 2);
+      await new Promise((resolve) => setTimeout(resolve, 300));
       run.kill("SIGINT");
       const { code, said, out } = await run.ended;
       clearTimeout(late);

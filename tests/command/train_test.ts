@@ -7,7 +7,17 @@ import { loadCheckpoint, saveCheckpoint } from "../../src/io/checkpoint.ts";
 import { readSafetensors } from "../../src/io/safetensors.ts";
 import { loadClassifier, loadDenoiser } from "../../src/io/weights.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
-import { called, dataset, idx, listed, type Running, started, weights, within } from "./run.ts";
+import {
+  called,
+  dataset,
+  happening,
+  idx,
+  listed,
+  type Running,
+  started,
+  weights,
+  within,
+} from "./run.ts";
 
 /** A network and a batch that make a step quick; every gradient is clipped, by a norm that sums over all weights. */
 const small = [
@@ -36,7 +46,7 @@ async function disturbed(
   args: readonly string[],
   disturb: (run: Running) => Promise<void>,
 ): Promise<Awaited<Running["ended"]>> {
-  const run = started(args), late = setTimeout(() => run.kill("SIGKILL"), 120_000);
+  const run = started(args), late = setTimeout(() => run.kill("SIGKILL"), 60_000);
   try {
     await disturb(run);
     return await run.ended;
@@ -87,9 +97,11 @@ describe("tweedie train, killed", () => {
         for (let attempt = 0; attempt < 4 && torn === 0; attempt++) {
           const { code, said } = await disturbed(args, async (run) => {
             await run.saying(/step \d+\/10/);
-            for await (const { kind, paths } of Deno.watchFs(folder)) {
-              if (kind === moment && paths.some((path) => path.endsWith(".part"))) break;
-            }
+            await happening(
+              folder,
+              run,
+              ({ kind, paths }) => kind === moment && paths.some((path) => path.endsWith(".part")),
+            );
             run.kill("SIGKILL");
           });
           assert.equal(code, 137, said);
@@ -156,6 +168,23 @@ describe("tweedie train", () => {
       await dataset(`${folder}/data`, { zip: true });
       assert.equal((await called(...training(folder, ...options))).code, 0);
       assert.deepEqual(await ended(folder), plain);
+    });
+  });
+
+  it("a run leaves no tensor behind, whether it starts, goes on or is done", async () => {
+    await within(async (folder) => {
+      await dataset(`${folder}/data`);
+      await useBackend("wasm");
+      const args = training(folder, "--steps", "3", "--every", "1"), { numTensors } = tf.memory();
+      const complete = async () => {
+        assert.equal((await called(...args)).code, 0);
+        assert.equal(tf.memory().numTensors, numTensors);
+      };
+      await complete();
+      await complete();
+      const path = `${folder}/run.safetensors`, { groups, meta } = await loadCheckpoint(path);
+      await saveCheckpoint(path, { groups, meta: { ...meta, step: 1 } });
+      await complete();
     });
   });
 
