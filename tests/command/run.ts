@@ -217,6 +217,13 @@ export async function weights(path: string, config: ImageModelConfig = tiny): Pr
   return path;
 }
 
+/** Asserts that two files are the same, byte for byte; of two that are not, it says where, since a list would be long. */
+export function same(actual: Uint8Array, wanted: Uint8Array, message: string = ""): void {
+  const differing = wanted.findIndex((byte, i) => byte !== actual[i]);
+  const what = `${message} first difference at byte ${differing} of ${wanted.length}`;
+  assert.ok(differing < 0 && actual.length === wanted.length, what);
+}
+
 /** A PNG's pixels, cut into tiles of a side, row by row. */
 export function tiles(bytes: Uint8Array, side: number): number[][] {
   const { width, height, data } = decode(bytes);

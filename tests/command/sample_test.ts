@@ -6,6 +6,7 @@ import {
   called,
   happening,
   listed,
+  same,
   shell,
   started,
   tiles,
@@ -46,7 +47,7 @@ describe("tweedie sample", () => {
   it("the same key gives the same bytes, another key others", async () => {
     await withWeights(async (folder) => {
       const first = await picture(folder);
-      assert.deepEqual(await picture(folder), first);
+      same(await picture(folder), first);
       assert.notDeepEqual(await picture(folder, "--key", "1"), first);
     });
   });
@@ -144,7 +145,7 @@ describe("tweedie sample", () => {
       await weights(path, nameless);
       const two = await picture(folder, "--class", "2");
       await weights(path);
-      assert.deepEqual(await picture(folder, "--class", "ankle boot"), two);
+      same(await picture(folder, "--class", "ankle boot"), two);
       await weights(path, { ...nameless, network: { ...tiny.network, classes: 0 } });
       await picture(folder);
       const { code, said } = await called(
@@ -167,12 +168,12 @@ describe("tweedie sample", () => {
       await to("last.png");
       const last = await bytes("last.png");
       await to("f%02d.png", "--frames", "pngs", "--every", "3", "--final", `${folder}/final.png`);
-      assert.deepEqual(await bytes("final.png"), last);
-      assert.deepEqual(await bytes("f02.png"), last);
+      same(await bytes("final.png"), last);
+      same(await bytes("f02.png"), last);
       assert.notDeepEqual(await bytes("f00.png"), last);
       await to("all.png", "--frames", "apng", "--final", `${folder}/final.png`);
       assert.equal(frameCount(await bytes("all.png")), 5);
-      assert.deepEqual(await bytes("final.png"), last);
+      same(await bytes("final.png"), last);
       await to("all.y4m", "--frames", "y4m", "--fps", "7");
       const video = await bytes("all.y4m"), head = "YUV4MPEG2 W8 H8 F7:1 Ip A1:1 Cmono";
       assert.ok(latin.decode(video).startsWith(head));
@@ -208,7 +209,7 @@ describe("tweedie sample", () => {
       assert.deepEqual([file.code, file.said], [0, ""]);
       const { code, said, out } = await run("-", "--allow-read=w.safetensors");
       assert.deepEqual([code, said], [0, ""]);
-      assert.deepEqual(out, await Deno.readFile(`${folder}/out/a.png`));
+      same(out, await Deno.readFile(`${folder}/out/a.png`));
       const without = await run("out/b.png", "--allow-read=w.safetensors");
       assert.equal(without.code, 1);
       assert.match(without.said, /^tweedie: Cannot write out\/b\.png: .*--allow-read.*\n$/);
@@ -230,7 +231,7 @@ describe("tweedie sample --out -", () => {
         return out;
       };
       const png = await picture(folder, "--count", "1");
-      assert.deepEqual(await of(), png);
+      same(await of(), png);
       const last = tiles(png, 8)[0]!;
       const grey = await of("--frames", "gray");
       assert.deepEqual([grey.length, [...grey.subarray(-64)]], [5 * 64, last]);

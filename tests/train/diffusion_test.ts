@@ -188,7 +188,7 @@ describe("diffusionLoss()", () => {
       loss(Object.fromEntries(names.map((name, i) => [name, w[i]!])), batch, key(0))
     )(Object.values(params));
     gradients.forEach((gradient, i) =>
-      assert.ok(gradient.dataSync().some((g) => Math.abs(g) > 1e-6), names[i])
+      assert.ok(gradient.dataSync().some((g) => Math.abs(g) > 1e-6), names[i]!)
     );
     tf.dispose([value, gradients, params]);
   });
