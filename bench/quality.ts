@@ -1,3 +1,10 @@
+// 2026-11-22, two cores of a virtual machine (Intel Xeon), wasm, Deno 2.9.6:
+//   classifier: 91.37 % of the 10,000 test images
+//   Fréchet distance to the training set, 1000 test images: 2.304
+//   Fréchet distance, 1000 test images blurred by 0.5 pixel: 5.483
+//   scale 1: 81.3 % get their class, Fréchet distance 8.063
+//   by class: T-shirt/top 79, Trouser 93, Pullover 74, Dress 84, Coat 68, Sandal 92, Shirt 42, Sneaker 90, Bag 96, Ankle boot 95
+//
 // How good are the shipped model's samples? Judged by the shipped classifier: the share that gets its intended class,
 // and the Fréchet distance on its penultimate features to the training set.
 //
