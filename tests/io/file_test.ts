@@ -1,19 +1,9 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { checkWritable, writeAtomically } from "../../src/io/file.ts";
+import { inFolder, names } from "./folder.ts";
 
 /** Runs a test in a folder of its own. */
-async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await test(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
-const names = (folder: string): string[] =>
-  [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
 
 const text = (words: string): Uint8Array => new TextEncoder().encode(words);
 

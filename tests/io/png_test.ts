@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { decode, decodeApng } from "fast-png";
 import { apng, png, saveApng, savePng, savePngs } from "../../src/io/png.ts";
 import type { Image } from "../../src/watch/frames.ts";
+import { inFolder, names } from "./folder.ts";
 
 /** Any picture of up to 40 by 40 pixels. */
 const picture: fc.Arbitrary<Image> = fc.tuple(
@@ -43,17 +44,6 @@ function chunksOf(bytes: Uint8Array): Chunk[] {
 }
 
 /** Runs a test in a folder of its own. */
-async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await test(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
-const names = (folder: string): string[] =>
-  [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
 
 /** Pictures that note whether they were asked for and that their stream was closed. */
 async function* noted(images: Image[], log: { pulled: number; closed: boolean }, fail = false) {
