@@ -4,6 +4,8 @@
 //   Fréchet distance, 1000 test images blurred by 0.5 pixel: 5.483
 //   scale 1: 81.3 % get their class, Fréchet distance 8.063
 //   by class: T-shirt/top 79, Trouser 93, Pullover 74, Dress 84, Coat 68, Sandal 92, Shirt 42, Sneaker 90, Bag 96, Ankle boot 95
+//   scale 2: 94.6 % get their class, Fréchet distance 12.703
+//   by class: T-shirt/top 100, Trouser 99, Pullover 92, Dress 99, Coat 96, Sandal 100, Shirt 61, Sneaker 99, Bag 100, Ankle boot 100
 //
 // How good are the shipped model's samples? Judged by the shipped classifier: the share that gets its intended class,
 // and the Fréchet distance on its penultimate features to the training set.

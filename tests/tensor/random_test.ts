@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { useBackend } from "../../src/tensor/backend.ts";
-import { brownian } from "../../src/tensor/brownian.ts";
+import { brownian } from "../../src/noise/brownian.ts";
 import { fold, key, split } from "../../src/tensor/key.ts";
 import {
   categorical,

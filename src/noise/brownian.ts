@@ -19,8 +19,8 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { fold, type Key } from "./key.ts";
-import { type Keys, normals } from "./random.ts";
+import { fold, type Key } from "../tensor/key.ts";
+import { type Keys, normals } from "../tensor/random.ts";
 
 /** Options of {@link brownian}. */
 export interface BrownianOptions {
