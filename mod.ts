@@ -49,8 +49,9 @@
 export * as smooth from "./src/tensor/autodiff.ts";
 export * from "./src/tensor/key.ts";
 export * from "./src/tensor/random.ts";
-export * from "./src/noise/brownian.ts";
 export * from "./src/tensor/ndarray.ts";
+export * from "./src/tensor/engine.ts";
+export * from "./src/noise/brownian.ts";
 export * from "./src/noise/schedule.ts";
 export * from "./src/noise/grid.ts";
 export * from "./src/noise/forward.ts";

@@ -1,5 +1,5 @@
 /**
- * The command line: `tweedie train` and `tweedie sample`.
+ * The command line: `tweedie train`, `tweedie sample` and `tweedie export`.
  *
  * Everything for people (progress, messages, errors) goes to stderr; stdout carries frames alone. An error is one line
  * that says what was wanted and what was got.
@@ -18,11 +18,13 @@
  * | `train` | `--allow-read=<data folder>,<folders of the files> --allow-write=<folders of the files>` |
  * | `sample --out file` | `--allow-read=<weights>,<folder of the file> --allow-write=<folder of the file>` |
  * | `sample --out -` | `--allow-read=<weights>` |
+ * | `export` | `--allow-read=<weights>,<folder of the file> --allow-write=<folder of the file>` |
  *
  * @module
  */
 
 import { Command, CommanderError } from "commander";
+import { exportCommand } from "./command/export_options.ts";
 import { Interrupted } from "./command/option.ts";
 import { sampleCommand } from "./command/sample_options.ts";
 import { trainCommand } from "./command/train_options.ts";
@@ -37,6 +39,7 @@ Exit codes: 0 done, 1 error, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
 Examples:
   tweedie train --checkpoint run.safetensors --weights fashion.safetensors
   tweedie sample --checkpoint fashion.safetensors --out grid.png
+  tweedie export --checkpoint fashion.safetensors --out fashion.onnx
 
 Where there is no tweedie yet, this installs it:
   deno install --global --name tweedie --allow-read --allow-write jsr:@tweedie/tweedie/cli`;
@@ -73,7 +76,7 @@ function program(): Command {
       getErrHasColors: () => false,
     })
     .addHelpText("after", epilog);
-  for (const command of [trainCommand(), sampleCommand()]) {
+  for (const command of [trainCommand(), sampleCommand(), exportCommand()]) {
     root.addCommand(command.copyInheritedSettings(root).helpOption("-h, --help", "show this help"));
     command.showHelpAfterError(`(tweedie ${command.name()} --help shows the options)`);
   }

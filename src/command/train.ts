@@ -9,10 +9,11 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { checkGpu } from "../tensor/backend.ts";
+import type { Engine } from "../tensor/engine.ts";
 import { fold, key as newKey } from "../tensor/key.ts";
 import {
   initialize,
-  type Layer,
+  oneHot,
   parameterCount,
   type Parameters,
   type Params,
@@ -22,7 +23,13 @@ import { type ImageModelConfig, scheduleOf } from "../network/model.ts";
 import { unet } from "../network/unet.ts";
 import { batches, type ImageBatch, type ImageSet } from "../train/data.ts";
 import { diffusionLoss } from "../train/diffusion.ts";
-import { disposeTraining, type Loss, newTraining, train, type TrainState } from "../train/loop.ts";
+import {
+  disposeTraining,
+  newTraining,
+  type Objective,
+  train,
+  type TrainState,
+} from "../train/loop.ts";
 import type { AdamOptions } from "../train/optimizer.ts";
 import {
   type Checkpoint,
@@ -32,7 +39,7 @@ import {
   toTensors,
 } from "../io/checkpoint.ts";
 import { checkWritable } from "../io/file.ts";
-import { type HostTensors, writeSafetensors } from "../io/safetensors.ts";
+import { writeSafetensors } from "../io/safetensors.ts";
 import { checkWeights } from "../io/weights.ts";
 import { turn } from "./option.ts";
 
@@ -91,8 +98,9 @@ export interface TrainReport {
  * Trains by a plan, from its checkpoint if there is one.
  *
  * @param plan What to train, on what terms.
- * @param options The images; the files; a signal, at which the run writes a checkpoint and stops.
- * @returns A report before the first step and after each. Nothing happens until it is iterated.
+ * @param options The images; the files; what runs the steps; a signal, at which the run writes a checkpoint and stops.
+ * @returns A report before the first step and for each. On an engine, whose state is only fetched every few steps, those
+ *   of a few steps come together. Nothing happens until it is iterated.
  * @throws {RangeError} If the checkpoint is of another plan.
  * @throws {SyntaxError} If the checkpoint is damaged.
  * @throws {Error} If the checkpoint cannot be read or its folder not be written to; all this before any work.
@@ -100,9 +108,14 @@ export interface TrainReport {
  */
 export async function* trainRun(
   plan: TrainPlan,
-  options: { readonly set: ImageSet; readonly files: TrainFiles; readonly signal?: AbortSignal },
+  options: {
+    readonly set: ImageSet;
+    readonly files: TrainFiles;
+    readonly engine?: Engine;
+    readonly signal?: AbortSignal;
+  },
 ): AsyncGenerator<TrainReport, void, undefined> {
-  const { set, files, signal } = options, { checkpoint, weights } = files;
+  const { set, files, engine, signal } = options, { checkpoint, weights } = files;
   for (const path of [checkpoint, weights]) if (path !== undefined) await checkWritable(path);
   const { network, loss } = objective(plan.target), source = batchesOf(set, plan);
   const found = await opened(checkpoint, plan, network.parameters);
@@ -113,20 +126,37 @@ export async function* trainRun(
     yield { step: start.step, loss: NaN, saved: false };
     signal?.throwIfAborted();
     const constants = { loss, key: fold(newKey(plan.seed), "train"), adam: plan.adam };
+    const paced = engine && { engine, every: pace(files.every ?? every) };
     if (start.step < plan.steps) {
-      for await (
-        const state of train(start, { ...constants, decay: plan.decay })(source(start.step))
-      ) {
+      const states = train(start, { ...constants, decay: plan.decay, ...paced });
+      for await (const state of states(source(start.step))) {
         if (signal) await turn();
         const stop = signal?.aborted === true;
         const saved = await kept(state, journal, { plan, files, stop });
-        yield { step: state.step, loss: state.loss, saved };
-        if (state.step >= plan.steps) break;
-        if (stop) signal.throwIfAborted();
+        yield* reports(state, saved);
+        if (stop && state.step < plan.steps) signal.throwIfAborted();
       }
     } else if (weights !== undefined) await saveWeights(weights, start, plan, journal.curve);
   } finally {
     disposeTraining(start);
+  }
+}
+
+/** Steps between checkpoints, where nothing else is said. */
+const every = 200;
+
+/**
+ * Steps between the states of an engine: as many as divide those between checkpoints, and at most ten, so that a signal
+ * is soon heeded.
+ */
+const pace = (between: number): number =>
+  [10, 9, 8, 7, 6, 5, 4, 3, 2].find((few) => between % few === 0) ?? 1;
+
+/** A report of each step since the state before. */
+function* reports({ step, losses }: TrainState, saved: boolean): Generator<TrainReport> {
+  for (const [i, loss] of losses.entries()) {
+    const behind = losses.length - 1 - i;
+    yield { step: step - behind, loss, saved: saved && behind === 0 };
   }
 }
 
@@ -136,7 +166,7 @@ interface Journal {
   readonly losses: number[];
 }
 
-/** Notes a step's loss; writes what is due: the checkpoint, and the weights at the end. */
+/** Notes the losses of steps; writes what is due: the checkpoint, and the weights at the end. */
 async function kept(
   state: TrainState,
   { curve, losses }: Journal,
@@ -146,8 +176,8 @@ async function kept(
     readonly stop: boolean;
   },
 ): Promise<boolean> {
-  const last = state.step >= plan.steps, due = last || state.step % (files.every ?? 200) === 0;
-  losses.push(state.loss);
+  const last = state.step >= plan.steps, due = last || state.step % (files.every ?? every) === 0;
+  losses.push(...state.losses);
   if (!due && !stop) return false;
   // Not where the run is stopped: its curve is to be that of a run that was not.
   if (due) {
@@ -165,20 +195,27 @@ function batchesOf(set: ImageSet, plan: TrainPlan): (start: number) => Iterable<
   const { batch: size, flip, dequantize, seed } = plan;
   const options = { size, flip, dequantize, key: fold(newKey(seed), "data") };
   batches(set, options);
-  return (start) => batches(set, { ...options, start });
+  return function* (start) {
+    for (const batch of batches(set, { ...options, start })) {
+      yield batch;
+      if (batch.position + 1 === plan.steps) return;
+    }
+  };
 }
 
 /** The network of a target and the loss that it is trained by. */
 function objective(
   target: TrainTarget,
-): { network: { readonly parameters: Parameters }; loss: Loss<ImageBatch> } {
+): { network: { readonly parameters: Parameters }; loss: Objective<ImageBatch> } {
   if (target.task === "classify") {
-    const network: Layer = classifier(target.model);
-    const loss: Loss<ImageBatch> = (params, batch) =>
-      crossEntropy(
-        network.apply(params, tf.tensor4d(batch.images, [...batch.shape])),
-        batch.labels!,
-      );
+    const { classes } = target.model, network = classifier(target.model);
+    const loss: Objective<ImageBatch> = {
+      inputs: ({ images, shape, labels }) => ({
+        x: tf.tensor4d(images, [...shape]),
+        label: oneHot(labels!, classes),
+      }),
+      loss: (params, { x, label }) => crossEntropy(network.apply(params, x!), label!),
+    };
     return { network, loss };
   }
   const { kind, schedule, network: config } = target.model, network = unet(config);
@@ -234,13 +271,10 @@ async function opened(
   for (const name of ["model", "ema", "adam.mean", "adam.square"]) {
     checkWeights(groups[name] ?? {}, parameters, path);
   }
-  // In the network's order, not the file's: sums over all weights, such as the gradient's norm, round by it.
-  const ordered = (group: HostTensors): HostTensors =>
-    Object.fromEntries(Object.keys(parameters).map((name) => [name, group[name]!]));
-  const group = (name: string): Params => toTensors(ordered(groups[name]!));
+  const group = (name: string): Params => toTensors(groups[name]!);
   const moments = { mean: group("adam.mean"), square: group("adam.square") };
-  const state = { step, params: group("model"), ema: group("ema"), moments, loss: NaN };
-  return { ...journal, state };
+  const state = { step, params: group("model"), ema: group("ema"), moments };
+  return { ...journal, state: { ...state, loss: NaN, losses: [] } };
 }
 
 async function isThere(path: string): Promise<boolean> {

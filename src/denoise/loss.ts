@@ -220,6 +220,72 @@ export function target(kind: Kind, { x0, eps, levels }: TargetParts): tf.Tensor 
   return jumpMany(x0, places.map(([alpha, sigma]) => ({ alpha, sigma })), eps);
 }
 
+/** What a network is shown and what it should answer, as tensors: a step of training without the network. */
+export interface Regression {
+  /** x_t = alpha·x_0 + sigma·eps, shape [N, ...sample]. */
+  readonly xt: tf.Tensor;
+  /** What a perfect network would answer, {@link target}; shape of x_t. */
+  readonly target: tf.Tensor;
+  /** Weight of each sample's squared error, [N]. */
+  readonly weights: tf.Tensor;
+}
+
+/**
+ * A batch as a regression: all of the loss that does not depend on the network.
+ *
+ * @param batch Data, noise and times. Not disposed of.
+ * @param options Schedule, meaning of the output, weighting.
+ * @returns New tensors. The caller disposes of them.
+ * @throws {RangeError} If shapes or counts do not agree, a weight is not finite, or a score is trained at sigma = 0.
+ *
+ * @example The loss in two parts
+ * ```ts
+ * import { denoisingLoss, linear, regression, regressionErrors } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const batch = { x0: tf.ones([2, 2]), eps: tf.tensor([[1, 3], [0, 2]]), t: [1, 1000] };
+ * const options = { schedule: linear(), kind: "eps" } as const, parts = regression(batch, options);
+ * const errors = regressionErrors(tf.tanh(parts.xt), parts), whole = denoisingLoss(tf.tanh, batch, options);
+ * assert.equal(tf.mean(errors).dataSync()[0], whole.dataSync()[0]);
+ * ```
+ */
+export function regression(batch: DenoisingBatch, options: DenoisingLossOptions): Regression {
+  const { x0, eps, t } = batch, { schedule, kind } = options;
+  const levels = t.map(schedule.at),
+    weights = levels.map((level, i) => weight(options, level, t[i]!));
+  return tf.tidy(() => ({
+    target: target(kind, { x0, eps, levels }),
+    xt: jumpMany(x0, levels, eps),
+    weights: tf.tensor1d(weights),
+  }));
+}
+
+/**
+ * The loss of each sample, `w·‖target − answer‖² / d`: a pure function of tensors.
+ *
+ * @param answer The network's answer to x_t; shape of x_t.
+ * @param parts The target and the weights of a {@link regression}. Not disposed of.
+ * @returns Shape [N], differentiable in the answer. The caller disposes of it.
+ * @throws {RangeError} If the answer is of another shape, and would be broadcast.
+ */
+export function regressionErrors(
+  answer: tf.Tensor,
+  { target, weights }: Pick<Regression, "target" | "weights">,
+): tf.Tensor1D {
+  if (!tf.util.arraysEqual(answer.shape, target.shape)) {
+    throw new RangeError(
+      `Cannot compute the loss: the network's output must be of shape [${target.shape}], got [${answer.shape}]`,
+    );
+  }
+  return tf.tidy(() => {
+    const squares = tf.square(tf.reshape(tf.sub(answer, target), [target.shape[0]!, -1]));
+    return tf.mul(tf.mean(squares, 1), weights) as tf.Tensor1D;
+  });
+}
+
 /**
  * The loss of each sample, `w·‖target − prediction‖² / d`, for evaluation and for importance sampling of t.
  *
@@ -247,14 +313,9 @@ export function perSample(
   batch: DenoisingBatch,
   options: DenoisingLossOptions,
 ): tf.Tensor1D {
-  const { x0, eps, t } = batch, { schedule, kind } = options;
-  const levels = t.map(schedule.at),
-    weights = levels.map((level, i) => weight(options, level, t[i]!));
   return tf.tidy(() => {
-    const wanted = target(kind, { x0, eps, levels });
-    const error = tf.sub(answer(network, jumpMany(x0, levels, eps), t), wanted);
-    const squares = tf.square(tf.reshape(error, [t.length, -1]));
-    return tf.mul(tf.mean(squares, 1), tf.tensor1d(weights)) as tf.Tensor1D;
+    const parts = regression(batch, options);
+    return regressionErrors(network(parts.xt, batch.t), parts);
   });
 }
 
@@ -265,15 +326,6 @@ function weight(options: DenoisingLossOptions, level: Level, t: number): number 
   if (Number.isFinite(value)) return value;
   throw new RangeError(
     `Cannot weigh the loss: the weight of the ${kind} error must be finite, got ${value} at t = ${t}`,
-  );
-}
-
-/** The network's answer; refuses one that would be broadcast. */
-function answer(network: Denoiser, xt: tf.Tensor, t: readonly number[]): tf.Tensor {
-  const value = network(xt, t);
-  if (tf.util.arraysEqual(value.shape, xt.shape)) return value;
-  throw new RangeError(
-    `Cannot compute the loss: the network's output must be of shape [${xt.shape}], got [${value.shape}]`,
   );
 }
 

@@ -12,6 +12,7 @@
  * @module
  */
 
+import * as tf from "@tensorflow/tfjs-core";
 import { writeAtomically } from "./file.ts";
 
 /** The array that holds each element type on the host. */
@@ -122,8 +123,6 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
 const isFloat = (dtype: Dtype): boolean => dtype.includes("F");
 
 const widthOf = (dtype: Dtype): number => constructors[dtype].BYTES_PER_ELEMENT;
-
-const product = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 /** JSON of a value for a message, cut short. */
 function shown(value: unknown): string {
@@ -236,7 +235,7 @@ function checked(name: string, tensor: HostTensor): HostTensor {
       `${at} of type ${dtype} must have data in ${constructors[dtype].name}, got ${got}`,
     );
   }
-  if (!shape.every(isCount) || product(shape) !== data.length) {
+  if (!shape.every(isCount) || tf.util.sizeFromShape([...shape]) !== data.length) {
     throw new RangeError(
       `${at} must have as many elements as its shape ${shown(shape)}, got ${data.length}`,
     );
@@ -421,7 +420,8 @@ const isRange = (value: unknown): value is [number, number] =>
   Array.isArray(value) && value.length === 2 && value.every(isCount) && value[0]! <= value[1]!;
 
 function sized(entry: Entry): Entry {
-  const { name, dtype, shape, begin, end } = entry, wanted = product(shape) * widthOf(dtype);
+  const { name, dtype, shape, begin, end } = entry,
+    wanted = tf.util.sizeFromShape([...shape]) * widthOf(dtype);
   if (end - begin === wanted) return entry;
   throw fault(
     `tensor ${shown(name)}`,

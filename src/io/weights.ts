@@ -10,7 +10,12 @@
 import type { Kind, Model } from "../denoise/prediction.ts";
 import { type Classifier, classifier, type ClassifierConfig } from "../network/classifier.ts";
 import type { Parameters, Params } from "../network/layer.ts";
-import { type ImageModelConfig, networkModel, scheduleOf } from "../network/model.ts";
+import {
+  type EngineOptions,
+  type ImageModelConfig,
+  networkModel,
+  scheduleOf,
+} from "../network/model.ts";
 import { unet } from "../network/unet.ts";
 import { checkShapes, toTensors } from "./checkpoint.ts";
 import {
@@ -65,6 +70,7 @@ interface Meta {
  * Reads a denoiser.
  *
  * @param path A file that `tweedie train` wrote: weights or a checkpoint.
+ * @param options What runs the model.
  * @returns The model, ready to sample, on the backend in use. Needs read permission for the file.
  * @throws {Error} If the file cannot be read; `cause` is the system's error.
  * @throws {SyntaxError} If the file is damaged, or is not of a denoiser.
@@ -82,7 +88,10 @@ interface Meta {
  * console.log(x.shape);
  * ```
  */
-export async function loadDenoiser(path: string): Promise<LoadedDenoiser> {
+export async function loadDenoiser(
+  path: string,
+  options: EngineOptions = {},
+): Promise<LoadedDenoiser> {
   const { tensors, config } = await contents(path, "denoise");
   checkFields(config, denoiserFields, path);
   checkFields(config.network, networkFields(Object.keys(tensors).length), path);
@@ -93,7 +102,8 @@ export async function loadDenoiser(path: string): Promise<LoadedDenoiser> {
   }));
   checkWeights(tensors, network.parameters, path);
   const params = toTensors(tensors);
-  return { model: networkModel(network, params, { schedule, kind: config.kind }), config, params };
+  const model = networkModel(network, params, { ...options, schedule, kind: config.kind });
+  return { model, config, params };
 }
 
 /**

@@ -7,7 +7,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { silu, softmax } from "../tensor/autodiff.ts";
-import { conv, dense, groupNorm, type Layer, parametersOf, type Params } from "./layer.ts";
+import { conv, dense, groupNorm, type Layer, oneHot, parametersOf, type Params } from "./layer.ts";
 
 /** Shape of a classifier. Plain data: it is stored with the weights. */
 export interface ClassifierConfig {
@@ -94,9 +94,11 @@ function checkImages(x: tf.Tensor, [height, width, channels]: readonly number[])
  * The cross entropy −mean ln p(label), in nats, of logits and labels.
  *
  * @param logits [N, classes].
- * @param labels One class for each row, in [0, classes).
+ * @param labels One class for each row, in [0, classes); or, as a tensor [N, classes], a distribution for each row, such
+ *   as {@link oneHot} makes.
  * @returns A scalar, differentiable in the logits, twice if need be. The caller disposes of it.
- * @throws {RangeError} If there is not one label for each row, or one is out of range.
+ * @throws {RangeError} If there is not one label for each row, or one is out of range, or the tensor's shape is not that
+ *   of the logits.
  *
  * @example Ignorance of two classes costs ln 2
  * ```ts
@@ -110,25 +112,23 @@ function checkImages(x: tf.Tensor, [height, width, channels]: readonly number[])
  * assert.ok(Math.abs(loss! - Math.LN2) < 1e-6);
  * ```
  */
-export function crossEntropy(logits: tf.Tensor, labels: ArrayLike<number>): tf.Scalar {
-  const [count, classes] = logits.shape as [number, number], rows = Array.from(labels);
-  if (rows.length !== count) {
-    throw new RangeError(
-      `Cannot compute the cross entropy: labels must have one entry for each of ${count} rows, got ${rows.length}`,
-    );
-  }
-  const wrong = rows.find((label) => !(Number.isInteger(label) && label >= 0 && label < classes));
-  if (wrong !== undefined) {
-    throw new RangeError(
-      `Cannot compute the cross entropy: label must be a whole number in [0, ${classes}), got ${wrong}`,
-    );
-  }
-  return tf.tidy(() =>
-    lifted(
-      logits,
-      tf.cast(tf.oneHot(tf.tensor1d(rows, "int32"), classes), "float32"),
-    ) as tf.Scalar
-  );
+export function crossEntropy(
+  logits: tf.Tensor,
+  labels: ArrayLike<number> | tf.Tensor,
+): tf.Scalar {
+  const [count, classes] = logits.shape as [number, number];
+  return tf.tidy(() => {
+    const target = labels instanceof tf.Tensor ? labels : oneHot(labels, classes);
+    if (!tf.util.arraysEqual(target.shape, logits.shape)) {
+      const [wanted, got] = labels instanceof tf.Tensor
+        ? [`of shape [${logits.shape}]`, `[${target.shape}]`]
+        : [`one for each of ${count} rows`, target.shape[0]];
+      throw new RangeError(
+        `Cannot compute the cross entropy: labels must be ${wanted}, got ${got}`,
+      );
+    }
+    return lifted(logits, target) as tf.Scalar;
+  });
 }
 
 /** With the gradient (softmax − target)/N in closed form, so that the shift against overflow takes no part in it. */

@@ -39,11 +39,30 @@ export interface Layer<Inputs extends readonly unknown[] = [x: tf.Tensor]> {
   readonly apply: (params: Params, ...inputs: Inputs) => tf.Tensor;
 }
 
-/** A network under a time, of the order of 0 to 1000, and a class or null for each sample (default: all null). */
+/** What a network is told of times and classes, as tensors. */
+export interface NetworkInputs {
+  /** Sinusoidal features of each sample's time, {@link timeFeatures}, float32 [N, features]. */
+  readonly time: tf.Tensor;
+  /** Each sample's class, one-hot, the last column for none: float32 [N, classes + 1]. Absent without classes. */
+  readonly label?: tf.Tensor;
+}
+
+/**
+ * A network under a time, of the order of 0 to 1000, and a class or null for each sample (default: all null).
+ *
+ * It comes in two parts: `inputs` makes tensors of numbers, `forward` is a pure function of tensors, for engines to
+ * compile. `apply` is the two, one after the other.
+ */
 export interface Network
   extends Layer<[x: tf.Tensor, times: readonly number[], condition?: Condition]> {
   /** Number of classes that it tells apart; 0 for a network without. */
   readonly classes: number;
+  /** Number of sinusoidal features of time; even. */
+  readonly features: number;
+  /** Times and classes as tensors, computed on the host in float64. The caller disposes of them. */
+  readonly inputs: (times: readonly number[], condition?: Condition) => NetworkInputs;
+  /** The function of tensors: reads no values. Returns a new tensor, which the caller disposes of. */
+  readonly forward: (params: Params, x: tf.Tensor, inputs: NetworkInputs) => tf.Tensor;
 }
 
 /** A function that disposes of what it makes but its result. */
@@ -56,22 +75,21 @@ const tidied = <Inputs extends readonly unknown[]>(
 export interface NetworkParts {
   /** Number of classes; 0 for none. */
   readonly classes: number;
-  /** The function, which may leave intermediate tensors behind. */
-  readonly apply: (
-    params: Params,
-    x: tf.Tensor,
-    under: { readonly times: readonly number[]; readonly condition: Condition },
-  ) => tf.Tensor;
+  /** Number of sinusoidal features of time; even. */
+  readonly features: number;
+  /** The function of tensors, which reads no values, and may leave intermediate tensors behind. */
+  readonly forward: (params: Params, x: tf.Tensor, inputs: NetworkInputs) => tf.Tensor;
 }
 
 /**
- * A network from its function: with checks of times and classes before, and no tensors left behind.
+ * A network from its function of tensors: with times and classes made tensors, and checked, before, and no tensors left
+ * behind.
  *
  * @param parameters What the function reads from its weights.
- * @param parts Number of classes, and the function.
+ * @param parts Numbers of classes and of features, and the function.
  * @returns The network.
- * @throws {RangeError} If `classes` is not a whole number of at least 0; when applied, if there is not one time and
- *   one class or null for each sample, or a class is not in [0, classes).
+ * @throws {RangeError} If `classes` is not a whole number of at least 0, or `features` not an even one of at least 2;
+ *   when applied, if there is not one time and one class or null for each sample, or a class is not in [0, classes).
  *
  * @example A linear network that takes no notice of time
  * ```ts
@@ -82,36 +100,66 @@ export interface NetworkParts {
  *
  * await useBackend("cpu");
  * const { parameters, apply } = dense("out", 2, 2);
- * const network = networkOf(parameters, { classes: 0, apply });
+ * const network = networkOf(parameters, { classes: 0, features: 2, forward: apply });
  * const params = initialize(parameters, key(0));
  * assert.deepEqual(network.apply(params, tf.zeros([3, 2]), [1, 2, 3]).shape, [3, 2]);
  * assert.throws(() => network.apply(params, tf.zeros([3, 2]), [1, 2]), RangeError);
  * ```
  */
-export function networkOf(parameters: Parameters, { classes, apply }: NetworkParts): Network {
-  if (!Number.isSafeInteger(classes) || classes < 0) {
-    throw new RangeError(
-      `Cannot build a network: classes must be a whole number of at least 0, got ${classes}`,
-    );
-  }
-  return {
-    parameters,
-    classes,
-    apply: (params, x, times, condition = times.map(() => null)) => {
-      checkCount("times", times, x);
-      checkCount("condition", condition, x);
-      checkClasses(condition, classes);
-      return tf.tidy(() => apply(params, x, { times, condition }));
-    },
+export function networkOf(parameters: Parameters, parts: NetworkParts): Network {
+  const { classes, features } = parts;
+  checkParts(parts);
+  const inputs: Network["inputs"] = (times, condition = times.map(() => null)) => {
+    checkCount("condition", condition, times.length);
+    checkClasses(condition, classes);
+    const time = timeFeatures(times, features);
+    if (classes === 0) return { time };
+    return { time, label: oneHot(condition.map((label) => label ?? classes), classes + 1) };
   };
+  const forward: Network["forward"] = tidied((params, x, under) => {
+    checkInputs(under, { ...parts, samples: x.shape[0]! });
+    return parts.forward(params, x, under);
+  });
+  const apply: Network["apply"] = tidied((params, x, times, condition) => {
+    checkCount("times", times, x.shape[0]!);
+    return forward(params, x, inputs(times, condition));
+  });
+  return { parameters, classes, features, inputs, forward, apply };
 }
 
-function checkCount(name: string, list: readonly unknown[], x: tf.Tensor): void {
-  if (list.length === x.shape[0]) return;
+function checkParts({ classes, features }: NetworkParts): void {
+  const refused = (name: string, wanted: string, got: number): RangeError =>
+    new RangeError(`Cannot build a network: ${name} must be ${wanted}, got ${got}`);
+  if (!Number.isSafeInteger(classes) || classes < 0) {
+    throw refused("classes", "a whole number of at least 0", classes);
+  }
+  if (!Number.isSafeInteger(features / 2) || features < 2) {
+    throw refused("features", "an even number of at least 2", features);
+  }
+}
+
+/** Refuses tensors of times and classes that are not those of the samples, before they are broadcast. */
+function checkInputs(
+  { time, label }: NetworkInputs,
+  { samples, classes, features }: {
+    readonly samples: number;
+    readonly classes: number;
+    readonly features: number;
+  },
+): void {
+  const check = (name: string, tensor: tf.Tensor | undefined, wanted: string): void => {
+    const got = tensor === undefined ? "none" : `[${tensor.shape.join(", ")}]`;
+    if (got === wanted) return;
+    throw new RangeError(`Cannot apply the network: ${name} must be ${wanted}, got ${got}`);
+  };
+  check("time", time, `[${samples}, ${features}]`);
+  check("label", label, classes > 0 ? `[${samples}, ${classes + 1}]` : "none");
+}
+
+function checkCount(name: string, list: readonly unknown[], samples: number): void {
+  if (list.length === samples) return;
   throw new RangeError(
-    `Cannot apply the network: ${name} must have one entry for each of ${
-      x.shape[0]
-    } samples, got ${list.length}`,
+    `Cannot apply the network: ${name} must have one entry for each of ${samples} samples, got ${list.length}`,
   );
 }
 
@@ -134,7 +182,7 @@ export function parametersOf(
 /** How many numbers parameters hold. */
 export function parameterCount(parameters: Parameters): number {
   return Object.values(parameters).reduce(
-    (total, { shape }) => total + shape.reduce((a, b) => a * b, 1),
+    (total, { shape }) => total + tf.util.sizeFromShape([...shape]),
     0,
   );
 }
@@ -162,7 +210,7 @@ export function initialize(parameters: Parameters, key: Key): Record<string, tf.
   const start = (
     [name, { shape, std = 0, mean = 0 }]: [string, Parameter],
   ): [string, tf.Tensor] => {
-    const values = normals(fold(key, name), shape.reduce((a, b) => a * b, 1)).map((z) =>
+    const values = normals(fold(key, name), tf.util.sizeFromShape([...shape])).map((z) =>
       mean + std * z
     );
     return [name, tf.tensor(values, [...shape], "float32")];
@@ -243,10 +291,13 @@ export function conv(
       [bias]: { shape: [outputs] },
     },
     apply: tidied((params, x) =>
-      tf.add(
-        tf.conv2d(x as tf.Tensor4D, params[weight] as tf.Tensor4D, stride, "same"),
-        params[bias]!,
-      )
+      tf.fused.conv2d({
+        x: x as tf.Tensor4D,
+        filter: params[weight] as tf.Tensor4D,
+        bias: params[bias]!,
+        strides: stride,
+        pad: "same",
+      })
     ),
   };
 }
@@ -264,12 +315,10 @@ export function conv(
  */
 export function groupNorm(name: string, channels: number, groups: number): Layer {
   checkDivides(name, { groups, channels });
-  const weight = `${name}.weight`, bias = `${name}.bias`;
+  const weight = `${name}.weight`, bias = `${name}.bias`, normalized = normalization(groups);
   return {
     parameters: { [weight]: { shape: [channels], mean: 1 }, [bias]: { shape: [channels] } },
-    apply: tidied((params, x) =>
-      tf.add(tf.mul(normalized(x, groups), params[weight]!), params[bias]!)
-    ),
+    apply: tidied((params, x) => normalized(x, params[weight]!, params[bias]!)),
   };
 }
 
@@ -286,30 +335,62 @@ function checkDivides(
   }
 }
 
-/** x with zero mean and unit variance in each sample's group, [N, H, W, C]. */
-function normalized(x: tf.Tensor, groups: number): tf.Tensor {
-  const channels = x.shape.at(-1)!, pixels = tf.util.sizeFromShape(x.shape.slice(1, -1));
-  const grouped = [x.shape[0]!, pixels, groups, channels / groups];
-  return tf.reshape(standardized(tf.reshape(x, grouped)), x.shape);
+/** A function of x [N, H, W, C] and a weight and a bias [C]. */
+type Normalization = (x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) => tf.Tensor;
+
+/**
+ * Group normalization with its gradient in closed form, in as few passes over the image as it takes. With m and s the
+ * mean and 1/standard deviation of a group of M numbers, and sums A = Σ dy, B = Σ dy·(x − m) over the pixels of a channel,
+ *
+ * ```text
+ *   dbias = A,  dweight = s·B,  dx = s·w·dy − s·Σ(w·A)/M − s³·(x − m)·Σ(w·B)/M,  the last sums over the group's channels
+ * ```
+ */
+function normalization(groups: number): Normalization {
+  const normalized = tf.customGrad((...inputs) => {
+    const [x, weight, bias, save] = inputs as unknown as [
+      tf.Tensor,
+      tf.Tensor,
+      tf.Tensor,
+      tf.GradSaveFunc,
+    ];
+    const channels = x.shape.at(-1)!, pixels = tf.util.sizeFromShape(x.shape.slice(1, -1));
+    const split = [x.shape[0]!, pixels, groups, channels / groups],
+      each = [1, 1, ...split.slice(2)];
+    // Not the output, nor anything between, so that the gradient can be differentiated again.
+    save([x, weight]);
+    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
+      const [x, weight] = [tf.reshape(saved[0]!, split), tf.reshape(saved[1]!, each)];
+      const { mean, scale } = moments(x), slope = tf.reshape(dy, split);
+      const a = tf.sum(slope, 1, true), b = centredSum(slope, x, { mean, sum: a });
+      const share = (sums: tf.Tensor): tf.Tensor =>
+        tf.div(tf.sum(tf.mul(sums, weight), 3, true), pixels * split[3]!);
+      const bend = tf.mul(share(b), tf.mul(scale, tf.square(scale)));
+      const level = tf.sub(tf.mul(mean, bend), tf.mul(scale, share(a)));
+      const dx = tf.add(tf.sub(tf.mul(slope, tf.mul(scale, weight)), tf.mul(x, bend)), level);
+      const flat = (sums: tf.Tensor): tf.Tensor => tf.reshape(tf.sum(sums, 0), [channels]);
+      return [tf.reshape(dx, saved[0]!.shape), flat(tf.mul(b, scale)), flat(a)];
+    };
+    const grouped = tf.reshape(x, split), { mean, scale } = moments(grouped);
+    const factor = tf.mul(scale, tf.reshape(weight, each));
+    const value = tf.add(tf.mul(tf.sub(grouped, mean), factor), tf.reshape(bias, each));
+    return { value: tf.reshape(value, x.shape), gradFunc };
+  });
+  return (x, weight, bias) => normalized(x, weight, bias);
 }
 
-/** Standardizes [N, pixels, G, C/G] over axes 1 and 3, with the gradient in closed form. */
-const standardized = tf.customGrad((...inputs) => {
-  const [x, save] = inputs as unknown as [tf.Tensor, tf.GradSaveFunc];
-  save([x]);
-  const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-    // From x and not from the saved output, so that the gradient can be differentiated again.
-    const { centred, scale } = moments(saved[0]!), y = tf.mul(centred, scale);
-    const along = tf.mul(y, tf.mean(tf.mul(dy, y), [1, 3], true));
-    return tf.mul(scale, tf.sub(tf.sub(dy, tf.mean(dy, [1, 3], true)), along));
-  };
-  const { centred, scale } = moments(x);
-  return { value: tf.mul(centred, scale), gradFunc };
-});
+/** Σ slope·(x − mean) over the pixels of each channel, from Σ slope·x: the image is read once. */
+const centredSum = (
+  slope: tf.Tensor,
+  x: tf.Tensor,
+  { mean, sum }: { readonly mean: tf.Tensor; readonly sum: tf.Tensor },
+): tf.Tensor => tf.sub(tf.sum(tf.mul(slope, x), 1, true), tf.mul(mean, sum));
 
-function moments(x: tf.Tensor): { centred: tf.Tensor; scale: tf.Tensor } {
-  const centred = tf.sub(x, tf.mean(x, [1, 3], true));
-  return { centred, scale: tf.rsqrt(tf.add(tf.mean(tf.square(centred), [1, 3], true), 1e-5)) };
+/** Mean and 1/standard deviation of each group of [N, pixels, G, C/G], both [N, 1, G, 1]. */
+function moments(x: tf.Tensor): { readonly mean: tf.Tensor; readonly scale: tf.Tensor } {
+  const mean = tf.mean(x, [1, 3], true),
+    variance = tf.mean(tf.square(tf.sub(x, mean)), [1, 3], true);
+  return { mean, scale: tf.rsqrt(tf.add(variance, 1e-5)) };
 }
 
 /**
@@ -318,29 +399,47 @@ function moments(x: tf.Tensor): { centred: tf.Tensor; scale: tf.Tensor } {
  * @param name Prefix of `.weight` [classes + 1, size].
  * @param classes Number of classes.
  * @param size Length of a vector.
- * @returns A layer from a class, in [0, classes), or null for each sample to [N, size].
+ * @returns A layer from one-hot rows [N, classes + 1], as {@link NetworkInputs} have them, to [N, size].
  */
-export function classEmbedding(
-  name: string,
-  classes: number,
-  size: number,
-): Layer<[condition: Condition]> {
+export function classEmbedding(name: string, classes: number, size: number): Layer {
   const weight = `${name}.weight`;
   return {
     parameters: { [weight]: { shape: [classes + 1, size], std: 1 } },
     // A product with one-hot rows: its gradient is a product too, on every backend.
-    apply: tidied((params, condition) => {
-      checkClasses(condition, classes);
-      return tf.matMul(
-        oneHot(condition.map((label) => label ?? classes), classes + 1),
-        params[weight]!,
-      );
-    }),
+    apply: tidied((params, label) => tf.matMul(label, params[weight]!)),
   };
 }
 
-const oneHot = (rows: readonly number[], width: number): tf.Tensor =>
-  tf.cast(tf.oneHot(tf.tensor1d([...rows], "int32"), width), "float32");
+/**
+ * Classes as one-hot rows: 1 in the column of the class, 0 elsewhere.
+ *
+ * @param labels One class for each row, in [0, classes).
+ * @param classes Number of columns.
+ * @returns float32 [N, classes]. The caller disposes of it.
+ * @throws {RangeError} If a label is out of range.
+ *
+ * @example Two rows of three columns
+ * ```ts
+ * import { oneHot } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * assert.deepEqual(oneHot([2, 0], 3).arraySync(), [[0, 0, 1], [1, 0, 0]]);
+ * ```
+ */
+export function oneHot(labels: ArrayLike<number>, classes: number): tf.Tensor2D {
+  const list = Array.from(labels), rows = new Float32Array(list.length * classes);
+  list.forEach((label, row) => {
+    if (!Number.isInteger(label) || label < 0 || label >= classes) {
+      throw new RangeError(
+        `Cannot make one-hot rows: label must be a whole number in [0, ${classes}), got ${label}`,
+      );
+    }
+    rows[row * classes + label] = 1;
+  });
+  return tf.tensor2d(rows, [list.length, classes]);
+}
 
 /**
  * Sinusoidal features of time: sin and cos of t·10000^(−i/half), i = 0..half − 1.
@@ -473,12 +572,8 @@ export function residual(
 
 /** Each pixel repeated to a 2×2 block: [N, H, W, C] to [N, 2H, 2W, C]. The caller disposes of the result. */
 export function upsampled(x: tf.Tensor): tf.Tensor {
-  const [n, height, width, channels] = x.shape as [number, number, number, number];
-  return tf.tidy(() => {
-    const columns = tf.reshape(x, [n * height * width, channels]);
-    const rows = tf.reshape(tf.concat([columns, columns], 1), [n * height, 2 * width * channels]);
-    return tf.reshape(tf.concat([rows, rows], 1), [n, 2 * height, 2 * width, channels]);
-  });
+  const [, height, width] = x.shape as [number, number, number];
+  return tf.image.resizeNearestNeighbor(x as tf.Tensor4D, [2 * height, 2 * width]);
 }
 
 /**

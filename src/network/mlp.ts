@@ -6,14 +6,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { silu } from "../tensor/autodiff.ts";
-import {
-  classEmbedding,
-  dense,
-  type Network,
-  networkOf,
-  parametersOf,
-  timeFeatures,
-} from "./layer.ts";
+import { classEmbedding, dense, type Network, networkOf, parametersOf } from "./layer.ts";
 
 /** Shape of a perceptron. Plain data: it can be stored with the weights. */
 export interface MlpConfig {
@@ -61,9 +54,10 @@ export function mlp(config: MlpConfig): Network {
   const out = dense("out", width, dimension, { gain: 0 });
   return networkOf(parametersOf(point, time, ...hidden, out, ...(label ? [label] : [])), {
     classes,
-    apply: (params, x, { times, condition }) => {
-      const t = time.apply(params, timeFeatures(times, features));
-      const embedded = label ? tf.add(t, label.apply(params, condition)) : t;
+    features,
+    forward: (params, x, under) => {
+      const t = time.apply(params, under.time);
+      const embedded = label ? tf.add(t, label.apply(params, under.label!)) : t;
       const first = tf.add(point.apply(params, x), embedded);
       const last = hidden.reduce((h, layer) => tf.add(h, layer.apply(params, silu(h))), first);
       return out.apply(params, silu(last));

@@ -4,6 +4,7 @@
  * @module
  */
 
+import * as tf from "@tensorflow/tfjs-core";
 import type { Condition, Kind, Model } from "../denoise/prediction.ts";
 import {
   cosine,
@@ -19,6 +20,7 @@ import {
   ve,
   vp,
 } from "../noise/schedule.ts";
+import { type Compiled, type Engine, mapTensors, type Tensors } from "../tensor/engine.ts";
 import type { Network, Params } from "./layer.ts";
 import { unet, type UNetConfig } from "./unet.ts";
 
@@ -110,8 +112,17 @@ export function networkTime(schedule: Schedule, t: number): number {
   return 1000 * t / schedule.span[1];
 }
 
-/** What a network's output means, under which schedule. */
-export interface NetworkOptions {
+/** What runs a network. */
+export interface EngineOptions {
+  /**
+   * What compiles and runs it, once for each shape of x. What it holds for the model is freed when it is closed, which
+   * ends the model. Default: none, tfjs as it is.
+   */
+  readonly engine?: Engine;
+}
+
+/** What a network's output means, under which schedule, and what runs it. */
+export interface NetworkOptions extends EngineOptions {
   /** The schedule. */
   readonly schedule: Schedule;
   /** What the network's output means. */
@@ -119,11 +130,12 @@ export interface NetworkOptions {
 }
 
 /**
- * A network and its weights as a model, without a condition; `given` puts one on, where the network has classes.
+ * A network and its weights as a model, without a condition; `given` puts one on, where the network has classes. On an
+ * engine it is compiled when it is first asked, once for all conditions.
  *
  * @param network The network.
  * @param params Its weights, which stay the caller's and must outlive the model.
- * @param options Schedule, and the meaning of the output.
+ * @param options Schedule, and the meaning of the output; engine.
  * @returns The model.
  *
  * @example A class for one sample and none for the other
@@ -145,16 +157,48 @@ export function networkModel(
   params: Params,
   options: NetworkOptions,
 ): Model {
-  const { schedule, kind } = options;
+  const { schedule, kind, engine } = options;
+  const apply: Evaluate = engine === undefined
+    ? (x, times, condition) => network.apply(params, x, times, condition)
+    : compiled(network, params, engine);
   const under = (condition?: Condition): Model => ({
     schedule,
     predict: (x, t) => {
-      const times = Array<number>(x.shape[0]!).fill(networkTime(schedule, t));
-      return { kind, value: network.apply(params, x, times, condition) };
+      const value = apply(x, Array(x.shape[0]!).fill(networkTime(schedule, t)), condition);
+      return value instanceof Promise ? value.then((value) => ({ kind, value })) : { kind, value };
     },
     ...(network.classes > 0 && { given: under }),
   });
   return under();
+}
+
+/** A network with its weights. */
+type Evaluate = (
+  x: tf.Tensor,
+  times: readonly number[],
+  condition?: Condition,
+) => tf.Tensor | Promise<tf.Tensor>;
+
+/** A network on an engine, made ready when it is first asked. */
+function compiled(network: Network, params: Params, engine: Engine): Evaluate {
+  const ofWeight = (name: string): string => `weights.${name}`;
+  const weights = Object.fromEntries(
+    Object.entries(params).map(([name, weight]) => [ofWeight(name), weight]),
+  );
+  const forward = ({ x, time, label, ...rest }: Tensors): Record<string, tf.Tensor> => {
+    const given = mapTensors(params, (_, name) => rest[ofWeight(name)]!);
+    return { y: network.forward(given, x!, { time: time!, ...(label && { label }) }) };
+  };
+  let ready: Compiled | undefined;
+  return async (x, times, condition) => {
+    const inputs = { ...network.inputs(times, condition) };
+    try {
+      ready ??= engine.compile(forward, weights);
+      return (await ready.run({ x, ...inputs }))["y"]!;
+    } finally {
+      tf.dispose(inputs);
+    }
+  };
 }
 
 /**
@@ -162,10 +206,16 @@ export function networkModel(
  *
  * @param config The configuration.
  * @param params Its weights, which stay the caller's and must outlive the model.
+ * @param options What runs it.
  * @returns The model.
  */
-export function imageModel(config: ImageModelConfig, params: Params): Model {
+export function imageModel(
+  config: ImageModelConfig,
+  params: Params,
+  options: EngineOptions = {},
+): Model {
   return networkModel(unet(config.network), params, {
+    ...options,
     schedule: scheduleOf(config.schedule),
     kind: config.kind,
   });

@@ -26,7 +26,6 @@ import {
   parametersOf,
   patched,
   residual,
-  timeFeatures,
   unpatched,
   upsampled,
 } from "./layer.ts";
@@ -114,10 +113,11 @@ export function unet(config: UNetConfig): Network {
   ];
   return networkOf(parametersOf(...layers, ...(label ? [label] : [])), {
     classes,
-    apply: (params, x, { times, condition }) => {
+    features: base,
+    forward: (params, x, under) => {
       checkImages(x, [...config.size, channels]);
-      const t = time2.apply(params, silu(time1.apply(params, timeFeatures(times, base))));
-      const e = silu(label ? tf.add(t, label.apply(params, condition)) : t);
+      const t = time2.apply(params, silu(time1.apply(params, under.time)));
+      const e = silu(label ? tf.add(t, label.apply(params, under.label!)) : t);
       let h = first.apply(params, patched(x, patch));
       const skips = [h];
       for (const { layer, push } of down) {

@@ -66,7 +66,7 @@ export function brownian(
 ): tf.Tensor[] {
   validate(times, horizon);
   const list = "hi" in keys ? [keys] : keys;
-  const size = shape.reduce((a, b) => a * b, 1);
+  const size = tf.util.sizeFromShape([...shape]);
   const at = times.map((t) => Math.round(t / horizon * ticks));
   const steps = at.slice(1).map(() => new Float32Array(list.length * size));
   list.forEach((key, row) => {

@@ -139,6 +139,8 @@ export async function backends(): Promise<BackendStatus[]> {
 /** Loads the plain JavaScript engine; its first write prints a banner unless tfjs thinks that it is under test. */
 async function startCpu(): Promise<void> {
   const { MathBackendCPU } = await import("@tensorflow/tfjs-backend-cpu");
+  const { repairCpu } = await import("./kernel/cpu.ts");
+  repairCpu();
   if (isStarted("cpu")) return;
   const engine = new MathBackendCPU(), testing = tf.env().getBool("IS_TEST");
   tf.env().set("IS_TEST", true);
@@ -225,7 +227,9 @@ async function startWebGpu(): Promise<void> {
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) throw unavailable("webgpu", noAdapter);
   const { WebGPUBackend } = await import("@tensorflow/tfjs-backend-webgpu");
-  register("webgpu", new WebGPUBackend(await openDevice(adapter), adapter.info));
+  const { guard, repairWebGpu } = await import("./kernel/webgpu.ts");
+  repairWebGpu();
+  register("webgpu", guard(new WebGPUBackend(await openDevice(adapter), adapter.info)));
 }
 
 async function openDevice(adapter: GPUAdapter): Promise<GPUDevice> {

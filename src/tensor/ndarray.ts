@@ -57,8 +57,6 @@ export interface HostView<D extends ViewData = ViewData> extends ArrayView<D> {
   readonly transpose: (...axes: number[]) => HostView<D>;
 }
 
-const product = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
-
 /**
  * A view of an array, the last axis fastest. Shares the array.
  *
@@ -77,7 +75,7 @@ const product = (shape: readonly number[]): number => shape.reduce((a, b) => a *
  * ```
  */
 export function view<D extends ViewData>(data: D, shape: readonly number[]): HostView<D> {
-  if (!isShape(shape) || product(shape) !== data.length) {
+  if (!isShape(shape) || tf.util.sizeFromShape([...shape]) !== data.length) {
     throw new RangeError(
       `Cannot view an array: shape must have ${data.length} elements, got [${shape}]`,
     );
@@ -140,7 +138,7 @@ export async function toNdarray(
  * ```
  */
 export function fromNdarray(array: ArrayView): tf.Tensor {
-  const { data, shape } = array, size = (checkReach(array), product(shape));
+  const { data, shape } = array, size = (checkReach(array), tf.util.sizeFromShape([...shape]));
   const whole = !(data instanceof Float32Array || data instanceof Float64Array);
   return whole
     ? tf.tensor(gathered(array, new Int32Array(size)), [...shape], "int32")
@@ -180,7 +178,7 @@ function checkReach({ data, shape, stride, offset }: ArrayView): void {
   const ends = shape.map((size, axis) => (size - 1) * stride[axis]!);
   const least = ends.reduce((a, b) => a + Math.min(b, 0), offset),
     most = ends.reduce((a, b) => a + Math.max(b, 0), offset);
-  if (product(shape) === 0 || (least >= 0 && most < data.length)) return;
+  if (tf.util.sizeFromShape([...shape]) === 0 || (least >= 0 && most < data.length)) return;
   throw new RangeError(`${at}: indices must be in [0, ${data.length}), got ${least} to ${most}`);
 }
 

@@ -34,7 +34,7 @@ const bits = (key: Key, count: number): Uint32Array => fillBits(key, new Uint32A
 
 /** Fills a tensor: each key fills its own row, or the only key the whole shape. */
 function drawn(draw: Draw, keys: Keys, shape: readonly number[]): tf.Tensor {
-  const size = shape.reduce((a, b) => a * b, 1);
+  const size = tf.util.sizeFromShape([...shape]);
   if (!isMany(keys)) return tf.tensor(drawnArray(draw, [keys], size), [...shape], "float32");
   return tf.tensor(drawnArray(draw, keys, size), [keys.length, ...shape], "float32");
 }
@@ -251,7 +251,7 @@ export function categorical(
       `Cannot draw categories: probabilities must have a row for each of ${list.length} keys, got ${rows.length}`,
     );
   }
-  const size = shape.reduce((a, b) => a * b, 1);
+  const size = tf.util.sizeFromShape([...shape]);
   const indices = list.flatMap((key, i) => choices(key, size, cumulative(rows[i]!)));
   return tf.tensor(indices, isMany(keys) ? [keys.length, ...shape] : [...shape], "int32");
 }

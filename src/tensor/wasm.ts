@@ -11,12 +11,14 @@
  * ```
  *
  * `BatchMatMul` has a fast kernel (XNNPACK) for one product of untransposed matrices only; every other product is
- * brought to that form. `Identity`, which copies in tfjs, shares its data instead.
+ * brought to that form. `Identity`, which copies in tfjs, shares its data instead. `UnsortedSegmentSum`, the gradient of
+ * an embedding, is a scattering, which sums what lands in one place.
  *
  * @module
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { everywhere, repairBackend } from "./kernel/repair.ts";
 
 type Shape4 = [number, number, number, number];
 type Window = readonly [before: number, after: number];
@@ -81,8 +83,19 @@ function geometry(attrs: BackpropAttrs, input: Shape4, filter: Shape4): tf.backe
   );
 }
 
-/** A stride-1 convolution over the window given: zeros where it reaches out, a cut where it falls short. */
-function correlate(x: tf.Tensor4D, filter: tf.Tensor, rows: Window, columns: Window): tf.Tensor4D {
+/** A stride-1 convolution over the window given. */
+function correlate(
+  x: tf.Tensor4D,
+  filter: tf.Tensor,
+  rows: Window,
+  columns: Window,
+  operation: Operation = (image, kernel) => tf.conv2d(image, kernel, 1, "valid"),
+): tf.Tensor4D {
+  return operation(framed(x, rows, columns), filter as tf.Tensor4D);
+}
+
+/** The window given of an image: zeros where it reaches out, a cut where it falls short. */
+function framed(x: tf.Tensor4D, rows: Window, columns: Window): tf.Tensor4D {
   const [n, height, width, channels] = x.shape,
     out = (size: number) => Math.max(0, size),
     cut = (size: number) => Math.min(0, size);
@@ -93,11 +106,13 @@ function correlate(x: tf.Tensor4D, filter: tf.Tensor, rows: Window, columns: Win
     width + cut(columns[0]) + cut(columns[1]),
     channels,
   ]);
-  const pad: tf.backend_util.ExplicitPadding = [[0, 0], [out(rows[0]), out(rows[1])], [
-    out(columns[0]),
-    out(columns[1]),
-  ], [0, 0]];
-  return tf.conv2d(inner, filter as tf.Tensor4D, 1, pad);
+  if ([...rows, ...columns].every((size) => size <= 0)) return inner;
+  return tf.pad(inner, [
+    [0, 0],
+    [out(rows[0]), out(rows[1])],
+    [out(columns[0]), out(columns[1])],
+    [0, 0],
+  ]);
 }
 
 /** Puts stride − 1 zeros between the pixels of each row and column. */
@@ -174,6 +189,75 @@ function matrices(x: tf.Tensor, batch: number[]): tf.Tensor[] {
   return tf.split(tf.reshape(full, [count, ...x.shape.slice(-2)]), count);
 }
 
+type Operation = (x: tf.Tensor4D, filter: tf.Tensor4D) => tf.Tensor4D;
+
+const depthwise: Operation = (x, filter) => tf.depthwiseConv2d(x, filter, 1, "valid");
+
+/**
+ * ∂L/∂x of a convolution of each channel by itself, from dy [N, h', w', C·M] and the filter [kh, kw, C, M]: each channel
+ * of dy with its flipped filter, and the M of one channel summed.
+ */
+function depthwiseInput({ inputs: { dy, filter }, attrs }: Backprop): tf.Tensor {
+  const { padInfo, strideHeight, strideWidth, inHeight, inWidth } = geometry(
+    attrs,
+    attrs.inputShape,
+    filter!.shape,
+  );
+  const [kh, kw, channels, multiplier] = filter!.shape;
+  const spaced = dilate(dy!, strideHeight, strideWidth);
+  const above = kh - 1 - padInfo.top, left = kw - 1 - padInfo.left;
+  const rows = [above, inHeight + kh - 1 - spaced.shape[1] - above] as const;
+  const columns = [left, inWidth + kw - 1 - spaced.shape[2] - left] as const;
+  const each = tf.reshape(flip(filter!), [kh, kw, channels * multiplier, 1]);
+  const all = correlate(spaced, each, rows, columns, depthwise);
+  return tf.sum(tf.reshape(all, [...all.shape.slice(0, 3), channels, multiplier]), 4);
+}
+
+/** ∂L/∂w of the same from x [N, H, W, C] and dy: for each tap the sum of what it saw times dy; [kh, kw, C, M]. */
+function depthwiseFilter({ inputs: { x, dy }, attrs }: Backprop): tf.Tensor {
+  const { padInfo, strideHeight, strideWidth } = geometry(attrs, x!.shape, attrs.filterShape);
+  const [kh, kw, channels, multiplier] = attrs.filterShape;
+  const [n, height, width] = dilate(dy!, strideHeight, strideWidth).shape;
+  const seen = framed(
+    x!,
+    [padInfo.top, height + kh - 1 - x!.shape[1] - padInfo.top],
+    [padInfo.left, width + kw - 1 - x!.shape[2] - padInfo.left],
+  );
+  const cotangents = tf.reshape(dy!, [-1, channels, multiplier]);
+  const taps = Array.from({ length: kh * kw }, (_, i) => {
+    const [row, column] = [Math.floor(i / kw), i % kw];
+    const part = tf.stridedSlice(seen, [0, row, column, 0], [
+      n,
+      row + height,
+      column + width,
+      channels,
+    ], [1, strideHeight, strideWidth, 1]);
+    return tf.sum(tf.mul(tf.reshape(part, [-1, channels, 1]), cotangents), 0);
+  });
+  return tf.reshape(tf.stack(taps), [kh, kw, channels, multiplier]);
+}
+
+interface Segments {
+  readonly inputs: { readonly x: tf.Tensor; readonly segmentIds: tf.Tensor1D };
+  readonly attrs: { readonly numSegments: number };
+}
+
+/** The sums of the rows of x with equal numbers; rows whose number is no segment's land in one more, which is cut off. */
+function segmentSum({ inputs: { x, segmentIds }, attrs: { numSegments } }: Segments): tf.Tensor {
+  const rest = x.shape.slice(1), width = tf.util.sizeFromShape(rest);
+  const valid = tf.logicalAnd(
+    tf.greaterEqual(segmentIds, 0),
+    tf.less(segmentIds, numSegments),
+  );
+  const rows = tf.where(valid, segmentIds, tf.fill(segmentIds.shape, numSegments, "int32"));
+  const sums = tf.scatterND(
+    tf.reshape(rows, [-1, 1]),
+    tf.reshape(x, [-1, width]),
+    [numSegments + 1, width],
+  );
+  return tf.reshape(tf.slice(sums, 0, numSegments), [numSegments, ...rest]);
+}
+
 interface Copy {
   readonly inputs: { readonly x: tf.TensorInfo };
   readonly backend: { incRef(dataId: tf.DataId): void };
@@ -198,16 +282,20 @@ export function registerWasmKernels(): void {
   replaceKernel("BatchMatMul", productOf(tf.getKernel("BatchMatMul", "wasm").kernelFunc));
   replaceKernel("Conv2DBackpropInput", backpropInput);
   replaceKernel("Conv2DBackpropFilter", backpropFilter);
+  replaceKernel("DepthwiseConv2dNativeBackpropInput", depthwiseInput);
+  replaceKernel("DepthwiseConv2dNativeBackpropFilter", depthwiseFilter);
+  replaceKernel("UnsortedSegmentSum", segmentSum);
+  repairBackend("wasm", everywhere);
 }
 
 function replaceKernel(
   kernelName: string,
-  kernel: (call: Backprop & Product & Copy) => tf.TensorInfo,
+  kernel: (call: Backprop & Product & Copy & Segments) => tf.TensorInfo,
 ): void {
   const old = tf.getKernel(kernelName, "wasm") as tf.KernelConfig | undefined;
   if (old !== undefined) tf.unregisterKernel(kernelName, "wasm");
   const kernelFunc = (call: unknown): tf.TensorInfo =>
-    tf.tidy(() => kernel(call as Backprop & Product & Copy) as tf.Tensor);
+    tf.tidy(() => kernel(call as Backprop & Product & Copy & Segments) as tf.Tensor);
   // The set-up binds the old kernel's C function, which a replacement may call.
   tf.registerKernel({ ...old, kernelName, backendName: "wasm", kernelFunc });
 }

@@ -14,6 +14,7 @@
  * @module
  */
 
+import * as tf from "@tensorflow/tfjs-core";
 import { gunzipSync } from "node:zlib";
 import { fillBits, fold, type Key } from "../tensor/key.ts";
 import { uniforms } from "../tensor/random.ts";
@@ -90,8 +91,6 @@ const fashionClasses = [
   "Ankle boot",
 ] as const;
 
-const product = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
-
 function fault(what: string, wanted: string, got: unknown): SyntaxError {
   return new SyntaxError(`Cannot decode IDX: ${what} must be ${wanted}, got ${got}`);
 }
@@ -115,7 +114,7 @@ function fault(what: string, wanted: string, got: unknown): SyntaxError {
  */
 export function decodeIdx(bytes: Uint8Array): IdxArray {
   const plain = isGzip(bytes) ? unzipped(bytes) : bytes, shape = idxShape(plain);
-  const data = plain.subarray(4 + 4 * shape.length), wanted = product(shape);
+  const data = plain.subarray(4 + 4 * shape.length), wanted = tf.util.sizeFromShape([...shape]);
   if (data.length !== wanted) {
     throw fault("data", `${wanted} bytes (shape ${shape.join("x")})`, data.length);
   }
@@ -333,7 +332,7 @@ function filler(
   { images, shape }: ImageSet,
   { key, flip = false, dequantize = false }: BatchOptions,
 ): (at: number, sample: number, out: Float32Array) => void {
-  const upright = Uint32Array.from({ length: product(shape.slice(1)) }, (_, i) => i),
+  const upright = Uint32Array.from({ length: tf.util.sizeFromShape(shape.slice(1)) }, (_, i) => i),
     mirror = mirrored(shape);
   const flipKey = fold(key, "flip"), noiseKey = fold(key, "dequantize");
   return (at, sample, out) => {
@@ -359,8 +358,12 @@ function checkSet({ images, shape, labels }: ImageSet): void {
     new RangeError(`Cannot make batches: ${what} must be ${wanted}, got ${got}`);
   const whole = shape.length === 4 && shape.every((size) => Number.isSafeInteger(size) && size > 0);
   if (!whole) throw refuse("shape", "[N, H, W, C], each at least 1", `[${shape}]`);
-  if (images.length !== product(shape)) {
-    throw refuse("images", `${product(shape)} bytes (shape ${shape.join("x")})`, images.length);
+  if (images.length !== tf.util.sizeFromShape([...shape])) {
+    throw refuse(
+      "images",
+      `${tf.util.sizeFromShape([...shape])} bytes (shape ${shape.join("x")})`,
+      images.length,
+    );
   }
   if (labels && labels.length !== shape[0]) {
     throw refuse("labels", `${shape[0]} numbers`, labels.length);

@@ -8,15 +8,16 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { denoisingLoss, type Weighting } from "../denoise/loss.ts";
+import { regression, regressionErrors, type Weighting } from "../denoise/loss.ts";
 import type { Condition, Kind } from "../denoise/prediction.ts";
 import type { Schedule } from "../noise/schedule.ts";
-import type { Network } from "../network/layer.ts";
+import type { Network, Params } from "../network/layer.ts";
 import { networkTime } from "../network/model.ts";
+import type { Tensors } from "../tensor/engine.ts";
 import { fold, type Key, split } from "../tensor/key.ts";
 import { normal, uniforms } from "../tensor/random.ts";
 import type { ImageBatch } from "./data.ts";
-import type { Loss } from "./loop.ts";
+import type { Objective } from "./loop.ts";
 import { uniformTimes } from "./timestep.ts";
 
 /** Options of {@link diffusionLoss}. */
@@ -32,23 +33,24 @@ export interface DiffusionLossOptions {
 }
 
 /**
- * The denoising loss of a network: a pure function of weights, batch and key.
+ * The denoising loss of a network: {@link denoisingLoss} of its answers, as an objective in two parts. The first draws
+ * times and noise and makes x_t and the target of them, the second asks the network and compares.
  *
  * @param network The network, which takes times in [0, 1000] and a class or null a sample.
  * @param options Schedule, meaning of the output, weighting, share of samples without a class.
- * @returns The loss: its times, noise and dropped classes come from the key, one key a sample. A network without
+ * @returns The objective: its times, noise and dropped classes come from the key, one key a sample. A network without
  *   classes sees no labels.
  * @throws {RangeError} If `nullShare` is not in [0, 1].
  *
  * @example A network that starts at zero loses the mean square of the noise, 1
  * ```ts
- * import { batches, diffusionLoss, initialize, key, linear, unet } from "@tweedie/tweedie";
+ * import { batches, diffusionLoss, initialize, key, linear, lossOf, unet } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import assert from "node:assert/strict";
  *
  * await useBackend("cpu");
  * const network = unet({ size: [8, 8], base: 8, multipliers: [1], blocks: 1 });
- * const loss = diffusionLoss(network, { schedule: linear(), kind: "eps" });
+ * const loss = lossOf(diffusionLoss(network, { schedule: linear(), kind: "eps" }));
  * const set = { images: new Uint8Array(4 * 64), shape: [4, 8, 8, 1] } as const;
  * for (const batch of batches(set, { size: 4, key: key(0) })) {
  *   const [value] = loss(initialize(network.parameters, key(1)), batch, key(2)).dataSync();
@@ -60,22 +62,29 @@ export interface DiffusionLossOptions {
 export function diffusionLoss(
   network: Network,
   options: DiffusionLossOptions,
-): Loss<ImageBatch> {
+): Objective<ImageBatch> {
   const { schedule, nullShare = 0 } = options;
   if (!(nullShare >= 0 && nullShare <= 1)) {
     throw new RangeError(`Cannot make a loss: nullShare must be in [0, 1], got ${nullShare}`);
   }
-  return (params, batch, key) =>
-    tf.tidy(() => {
-      const [n, ...sample] = batch.shape, keys = split(fold(key, "noise"), n);
-      const t = uniformTimes(schedule, n, fold(key, "times"));
-      const labels = network.classes > 0 ? batch.labels : undefined;
-      const condition = dropped(labels, n, { key: fold(key, "null"), share: nullShare });
+  const inputs = (batch: ImageBatch, key: Key): Record<string, tf.Tensor> => {
+    const [n, ...sample] = batch.shape, keys = split(fold(key, "noise"), n);
+    const t = uniformTimes(schedule, n, fold(key, "times"));
+    const labels = network.classes > 0 ? batch.labels : undefined;
+    const condition = dropped(labels, n, { key: fold(key, "null"), share: nullShare });
+    const times = t.map((time) => networkTime(schedule, time));
+    return tf.tidy(() => {
       const x0 = tf.tensor4d(batch.images, [...batch.shape]), eps = normal(keys, sample);
-      const predict = (xt: tf.Tensor, times: readonly number[]) =>
-        network.apply(params, xt, times.map((time) => networkTime(schedule, time)), condition);
-      return denoisingLoss(predict, { x0, eps, t }, options);
+      return { ...regression({ x0, eps, t }, options), ...network.inputs(times, condition) };
     });
+  };
+  const loss = (params: Params, { xt, target, weights, time, label }: Tensors): tf.Scalar =>
+    tf.tidy(() => {
+      const under = { time: time!, ...(label && { label }) };
+      const answer = network.forward(params, xt!, under);
+      return tf.mean(regressionErrors(answer, { target: target!, weights: weights! })) as tf.Scalar;
+    });
+  return { inputs, loss };
 }
 
 /** The labels as a condition, each replaced by null with the probability given; all null without labels. */

@@ -9,6 +9,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
+import { mapTensors } from "../tensor/engine.ts";
 
 /**
  * The share of the old average that is kept at a step: min(decay, (1 + step)/(10 + step)), small at first so that the
@@ -56,10 +57,6 @@ export function ema(
   params: Params,
   options: EmaOptions,
 ): Record<string, tf.Tensor> {
-  const { step, decay = 0.999 } = options, kept = emaDecay(step, decay);
-  if (!(decay >= 0 && decay <= 1)) {
-    throw new RangeError(`Cannot average weights: decay must be in [0, 1], got ${decay}`);
-  }
   const names = Object.keys(average), missing = names.find((name) => params[name] === undefined);
   if (missing !== undefined || names.length !== Object.keys(params).length) {
     throw new RangeError(
@@ -68,11 +65,49 @@ export function ema(
       }`,
     );
   }
+  return emaUpdate({ average, params }, emaConstants(options));
+}
+
+/** The shares of a step of {@link ema}; tensors where the step is compiled once. */
+export interface EmaConstants {
+  /** Share d of the old average. */
+  readonly kept: number | tf.Scalar;
+  /** Share 1 − d of the new weights. */
+  readonly taken: number | tf.Scalar;
+}
+
+/**
+ * The shares of a step, in float64 on the host.
+ *
+ * @param options Number of the step, and the final decay.
+ * @returns d and 1 − d.
+ * @throws {RangeError} If the decay is not in [0, 1].
+ */
+export function emaConstants(
+  { step, decay = 0.999 }: EmaOptions,
+): { readonly kept: number; readonly taken: number } {
+  if (!(decay >= 0 && decay <= 1)) {
+    throw new RangeError(`Cannot average weights: decay must be in [0, 1], got ${decay}`);
+  }
+  const kept = emaDecay(step, decay);
+  return { kept, taken: 1 - kept };
+}
+
+/**
+ * The arithmetic of {@link ema}: a pure function of tensors.
+ *
+ * @param current The average and the new weights, by the same names. Not disposed of.
+ * @param constants The shares, {@link emaConstants}.
+ * @returns New tensors. The caller disposes of them.
+ */
+export function emaUpdate(
+  { average, params }: { readonly average: Params; readonly params: Params },
+  { kept, taken }: EmaConstants,
+): Record<string, tf.Tensor> {
   return tf.tidy(() =>
-    Object.fromEntries(
-      names.map((
-        name,
-      ) => [name, tf.add(tf.mul(average[name]!, kept), tf.mul(params[name]!, 1 - kept))]),
+    mapTensors(
+      average,
+      (old, name) => tf.add(tf.mul(old, kept), tf.mul(params[name]!, taken)),
     )
   );
 }

@@ -9,6 +9,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
+import { mapTensors } from "../tensor/engine.ts";
 
 /** First and second moments of the gradients, by the weights' names. */
 export interface Moments {
@@ -48,7 +49,7 @@ export interface Updated {
 
 /** Zero moments for weights. The caller disposes of them. */
 export function noMoments(params: Params): Moments {
-  const zeros = () => mapped(params, (weight) => tf.zerosLike(weight));
+  const zeros = () => mapTensors(params, (weight) => tf.zerosLike(weight));
   return { mean: zeros(), square: zeros() };
 }
 
@@ -107,30 +108,97 @@ export function learningRate(step: number, options: AdamOptions = {}): number {
  * ```
  */
 export function adam(
-  current: {
-    readonly params: Params;
-    readonly gradients: Params;
-    readonly moments: Moments;
-    readonly step: number;
-  },
+  current: AdamInputs & { readonly step: number },
   options: AdamOptions = {},
 ): Updated {
-  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, decay = 0, clip } = options,
-    { params, moments, step } = current;
+  return adamUpdate(current, adamConstants(current.step, options));
+}
+
+/** Weights, their gradients and the moments so far, by the same names. */
+export interface AdamInputs {
+  /** Weights. */
+  readonly params: Params;
+  /** Gradient of the loss by each. */
+  readonly gradients: Params;
+  /** Moments before this step. */
+  readonly moments: Moments;
+}
+
+/** The numbers of a step of Adam. Those that change with the step may be tensors, for steps that are compiled once. */
+export interface AdamConstants {
+  /** Decay of the mean of gradients. */
+  readonly beta1: number;
+  /** Decay of the mean of squares. */
+  readonly beta2: number;
+  /** Added to the root of the second moment. */
+  readonly epsilon: number;
+  /** Greatest norm of the gradient; no limit when absent. */
+  readonly clip?: number;
+  /** Step size over 1 − β1ᵏ. */
+  readonly move: number | tf.Scalar;
+  /** 1/(1 − β2ᵏ). */
+  readonly scale: number | tf.Scalar;
+  /** 1 − step size · decay; absent without weight decay. */
+  readonly keep?: number | tf.Scalar;
+}
+
+/**
+ * The numbers of a step, in float64 on the host.
+ *
+ * @param step Number k of the step, from 1.
+ * @param options The constants of the run.
+ * @returns Those of the step.
+ * @throws {RangeError} If the step or a constant is out of range.
+ *
+ * @example Moments that start at zero are scaled up at first
+ * ```ts
+ * import { adamConstants } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * const { scale } = adamConstants(1, { beta2: 0.75 });
+ * assert.equal(scale, 4);
+ * ```
+ */
+export function adamConstants(
+  step: number,
+  options: AdamOptions = {},
+): AdamConstants & { readonly move: number; readonly scale: number; readonly keep?: number } {
+  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, decay = 0, clip } = options;
   checkOptions(options);
   check("step", step, step >= 1 && Number.isSafeInteger(step), "a whole number of at least 1");
-  const rate = learningRate(step, options), scale1 = 1 - beta1 ** step, scale2 = 1 - beta2 ** step;
+  const rate = learningRate(step, options);
+  return {
+    beta1,
+    beta2,
+    epsilon,
+    ...(clip !== undefined && { clip }),
+    move: rate / (1 - beta1 ** step),
+    scale: 1 / (1 - beta2 ** step),
+    ...(decay !== 0 && { keep: 1 - rate * decay }),
+  };
+}
+
+/**
+ * The arithmetic of {@link adam}: a pure function of tensors.
+ *
+ * @param current Weights, gradients and moments. Not disposed of.
+ * @param constants The numbers of the step, {@link adamConstants}.
+ * @returns New weights and moments. The caller disposes of them.
+ */
+export function adamUpdate(current: AdamInputs, constants: AdamConstants): Updated {
+  const { beta1, beta2, epsilon, clip, move, scale, keep } = constants,
+    { params, moments } = current;
   return tf.tidy(() => {
     const gradients = clip === undefined ? current.gradients : clipped(current.gradients, clip);
-    const mean = mapped(moments.mean, (m, name) => blend(m, gradients[name]!, beta1));
-    const square = mapped(
+    const mean = mapTensors(moments.mean, (m, name) => blend(m, gradients[name]!, beta1));
+    const square = mapTensors(
       moments.square,
       (v, name) => blend(v, tf.square(gradients[name]!), beta2),
     );
-    const updated = mapped(params, (weight, name) => {
-      const size = tf.add(tf.sqrt(tf.mul(square[name]!, 1 / scale2)), epsilon);
-      const move = tf.mul(tf.div(mean[name]!, size), rate / scale1);
-      return tf.sub(decay === 0 ? weight : tf.mul(weight, 1 - rate * decay), move);
+    const updated = mapTensors(params, (weight, name) => {
+      const size = tf.add(tf.sqrt(tf.mul(square[name]!, scale)), epsilon);
+      const kept = keep === undefined ? weight : tf.mul(weight, keep);
+      return tf.sub(kept, tf.mul(tf.div(mean[name]!, size), move));
     });
     return { params: updated, moments: { mean, square } };
   });
@@ -184,20 +252,16 @@ function check(name: string, value: number, fine: boolean, wanted: string): void
  */
 export function clipped(gradients: Params, limit: number): Record<string, tf.Tensor> {
   return tf.tidy(() => {
-    const squares = Object.values(gradients).map((gradient) => tf.sum(tf.square(gradient)));
+    // In the order of the names, so that the sum is rounded alike whatever order they come in.
+    const squares = Object.keys(gradients).sort().map((name) =>
+      tf.sum(tf.square(gradients[name]!))
+    );
     const norm = tf.sqrt(tf.sum(tf.stack(squares)));
     const factor = tf.minimum(1, tf.div(limit, tf.maximum(norm, 1e-12)));
-    return mapped(gradients, (gradient) => tf.mul(gradient, factor));
+    return mapTensors(gradients, (gradient) => tf.mul(gradient, factor));
   });
 }
 
 /** share·a + (1 − share)·b. */
 const blend = (a: tf.Tensor, b: tf.Tensor, share: number): tf.Tensor =>
   tf.add(tf.mul(a, share), tf.mul(b, 1 - share));
-
-function mapped(
-  params: Params,
-  f: (value: tf.Tensor, name: string) => tf.Tensor,
-): Record<string, tf.Tensor> {
-  return Object.fromEntries(Object.entries(params).map(([name, value]) => [name, f(value, name)]));
-}

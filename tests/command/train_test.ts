@@ -2,11 +2,19 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { reported } from "../../src/command/report.ts";
-import type { TrainReport } from "../../src/command/train.ts";
+import {
+  type TrainFiles,
+  type TrainPlan,
+  type TrainReport,
+  trainRun,
+} from "../../src/command/train.ts";
 import { loadCheckpoint, saveCheckpoint } from "../../src/io/checkpoint.ts";
-import { readSafetensors } from "../../src/io/safetensors.ts";
+import { floats, readSafetensors } from "../../src/io/safetensors.ts";
 import { loadClassifier, loadDenoiser } from "../../src/io/weights.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
+import { eager } from "../../src/tensor/engine.ts";
+import type { ImageSet } from "../../src/train/data.ts";
+import { assertClose } from "../network/weights.ts";
 import {
   called,
   dataset,
@@ -280,6 +288,104 @@ describe("tweedie train", () => {
       const without = await run("--allow-read=out", "--allow-write=out");
       assert.equal(without.code, 1);
       assert.match(without.said, /^tweedie: Requires read access to "data\/.*--allow-read.*\n$/);
+    });
+  });
+});
+
+describe("trainRun() on an engine", () => {
+  const set: ImageSet = {
+    images: Uint8Array.from({ length: 6 * 64 }, (_, i) => (i * 7919) % 256),
+    shape: [6, 8, 8, 1],
+    labels: Uint8Array.of(0, 1, 2, 0, 1, 2),
+  };
+  const rest = { steps: 23, batch: 2, seed: 1, adam: { rate: 1e-2, clip: 0.1 }, decay: 0.9 };
+  const augmented = { ...rest, flip: true, dequantize: true };
+  const plans: Record<string, TrainPlan> = {
+    denoise: {
+      ...augmented,
+      target: {
+        task: "denoise",
+        nullShare: 0.5,
+        model: {
+          schedule: { name: "linear" },
+          kind: "v",
+          network: { size: [8, 8], patch: 4, base: 8, groups: 4, multipliers: [1], classes: 3 },
+        },
+      },
+    },
+    classify: {
+      ...augmented,
+      steps: 12,
+      target: { task: "classify", model: { size: [8, 8], classes: 3, base: 8 } },
+    },
+  };
+
+  /** The reports of a run. */
+  async function ran(plan: TrainPlan, options: Parameters<typeof trainRun>[1]) {
+    const reports: TrainReport[] = [];
+    for await (const report of trainRun(plan, options)) reports.push(report);
+    return reports;
+  }
+
+  for (const [task, plan] of Object.entries(plans)) {
+    it(`trainRun() on an engine reports, saves and learns what it does without, to rounding: ${task}`, async () => {
+      await useBackend("cpu");
+      await within(async (folder) => {
+        const live = tf.memory().numTensors;
+        const files = (name: string): TrainFiles => ({
+          checkpoint: `${folder}/${name}`,
+          weights: `${folder}/${name}.weights`,
+          every: 8,
+        });
+        const wanted = await ran(plan, { set, files: files("plain") });
+        const got = await ran(plan, { set, files: files("engine"), engine: eager });
+        assert.deepEqual(got.map(({ step }) => step), [...Array(plan.steps + 1).keys()]);
+        const saved = (list: readonly TrainReport[]) =>
+          list.filter((r) => r.saved).map((r) => r.step);
+        assert.deepEqual(saved(got), saved(wanted));
+        assertClose(got.slice(1).map((r) => r.loss), wanted.slice(1).map((r) => r.loss), 1e-4);
+        const [a, b] = [
+          await readSafetensors(`${folder}/engine.weights`),
+          await readSafetensors(`${folder}/plain.weights`),
+        ];
+        const points = ({ metadata }: typeof a): number[][] => JSON.parse(metadata["curve"]!);
+        assert.deepEqual(points(a).map(([step]) => step), points(b).map(([step]) => step));
+        assertClose(points(a).flat(), points(b).flat(), 1e-4);
+        for (const [name, tensor] of Object.entries(b.tensors)) {
+          assertClose(floats(a.tensors[name]!), floats(tensor), 3e-3);
+        }
+        assert.equal(tf.memory().numTensors, live);
+      });
+    });
+  }
+
+  it("trainRun() on an engine stops at a signal within ten steps, and goes on to the same weights file", async () => {
+    await useBackend("cpu");
+    await within(async (folder) => {
+      const plan = plans["denoise"]!, live = tf.memory().numTensors;
+      const files = (name: string): TrainFiles => ({
+        checkpoint: `${folder}/${name}`,
+        weights: `${folder}/${name}.weights`,
+        every: 20,
+      });
+      await ran(plan, { set, files: files("whole"), engine: eager });
+      const control = new AbortController(), { signal } = control, seen: number[] = [];
+      const options = { set, files: files("broken"), engine: eager };
+      await assert.rejects(async () => {
+        for await (const { step } of trainRun(plan, { ...options, signal })) {
+          seen.push(step);
+          if (step === 2) control.abort(new Error("stop"));
+        }
+      }, /stop/);
+      assert.equal(seen.at(-1), 20);
+      assert.equal((await loadCheckpoint(`${folder}/broken`)).meta["step"], 20);
+      const again = await ran(plan, options);
+      assert.deepEqual(again.map(({ step }) => step), [20, 21, 22, 23]);
+      const [whole, broken] = await Promise.all(
+        ["whole", "broken"].map((name) => Deno.readFile(`${folder}/${name}.weights`)),
+      );
+      same(broken!, whole!);
+      assert.equal(tf.memory().numTensors, live);
     });
   });
 });

@@ -21,6 +21,8 @@ import {
   denoisingLoss,
   errorsOf,
   perSample,
+  regression,
+  regressionErrors,
   target,
   variational,
   type Weighting,
@@ -58,6 +60,45 @@ const opinion = (kind: Kind, schedule: Schedule) => (xt: tf.Tensor, t: readonly 
   const eps = tf.add(tf.mul(xt, 0.3), 0.1);
   return convert({ kind: "eps", value: eps }, kind, xt, schedule.at(t[0]!));
 };
+
+describe("regression", () => {
+  it("regression() is what the network is shown and asked for, and regressionErrors() compares as perSample() does", () => {
+    for (const schedule of [linear(), rectified()]) {
+      for (const kind of kinds) {
+        const t = [0.1, 0.5, 0.9].map((at) => Math.ceil(at * schedule.span[1] * 10) / 10);
+        const whole = schedule.steps === undefined ? t : t.map(Math.ceil);
+        const batch = draws([3, 2, 2], 1, whole), live = tf.memory().numTensors;
+        const options = { schedule, kind, weighting: weightings.simple };
+        const parts = regression(batch, options);
+        assert.equal(tf.memory().numTensors, live + 3);
+        let shown: Float32Array | undefined;
+        const wanted = perSample(
+          (xt) => {
+            shown = xt.dataSync<"float32">().slice();
+            return tf.tanh(xt);
+          },
+          batch,
+          options,
+        );
+        assert.deepEqual(parts.xt.dataSync(), shown);
+        const answer = tf.tanh(parts.xt), got = regressionErrors(answer, parts);
+        assert.deepEqual(got.dataSync(), wanted.dataSync());
+        const none = regressionErrors(parts.target, parts);
+        assert.deepEqual([...none.dataSync()], [0, 0, 0]);
+        tf.dispose([batch.x0, batch.eps, { ...parts }, wanted, answer, got, none]);
+      }
+    }
+  });
+
+  it("regressionErrors() refuses an answer that would be broadcast", () => {
+    const target = tf.zeros([2, 3]), weights = tf.ones([2]), answer = tf.zeros([1, 3]);
+    assert.throws(() => regressionErrors(answer, { target, weights }), {
+      name: "RangeError",
+      message: "Cannot compute the loss: the network's output must be of shape [2,3], got [1,3]",
+    });
+    tf.dispose([target, weights, answer]);
+  });
+});
 
 describe("denoisingLoss", () => {
   it("denoisingLoss() of zero noise is 1 and of the best eps is the closed form", () => {

@@ -6,7 +6,7 @@ const root = new URL("../../", import.meta.url);
 /** An example: the arguments it gets, and what must hold of the numbers that it prints. */
 interface Example {
   readonly args?: (folder: string) => string[];
-  readonly needs?: "data" | "ffmpeg";
+  readonly needs?: "data" | "ffmpeg" | "onnx";
   readonly check: (output: string, folder: string) => void | Promise<void>;
 }
 
@@ -52,9 +52,15 @@ const examples: Record<string, Example> = {
     check: (output) => within(numbersOf(/loss (\S+) after/.exec(output)![1]!)[0], 0, 0.95),
   },
   "06_your_own_sampler.ts": { check: (output) => within(numbersOf(output)[0], 0.66, 0.74) },
+  "08_onnx_out_and_in.ts": {
+    args: (folder) => [`${folder}/fashion.onnx`],
+    needs: "onnx",
+    check: (output) => within(numbersOf(output)[0], 0, 1e-4),
+  },
 };
 
 const present = {
+  onnx: () => import("onnxruntime-node").then(() => true, () => false),
   data: () => Deno.stat("/usr/share/datasets/fashion-mnist").then(() => true, () => false),
   ffmpeg: () =>
     new Deno.Command("ffmpeg", { args: ["-version"] }).output().then(() => true, () => false),

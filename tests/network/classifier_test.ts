@@ -2,7 +2,7 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { classifier, crossEntropy } from "../../src/network/classifier.ts";
-import { initialize, parameterCount } from "../../src/network/layer.ts";
+import { initialize, oneHot, parameterCount } from "../../src/network/layer.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
@@ -154,19 +154,34 @@ describe("crossEntropy()", () => {
   it("crossEntropy() refuses labels that do not fit the logits, which would count for nothing", () => {
     const x = tf.tensor2d(logits), live = tf.memory().numTensors;
     const cases: [number[], string][] = [
-      [[0, 1], "labels must have one entry for each of 3 rows, got 2"],
-      [[0, 1, 3], "label must be a whole number in [0, 3), got 3"],
-      [[0, -1, 1], "label must be a whole number in [0, 3), got -1"],
-      [[0, 0.5, 1], "label must be a whole number in [0, 3), got 0.5"],
+      [[0, 1], "compute the cross entropy: labels must be one for each of 3 rows, got 2"],
+      [[0, 1, 3], "make one-hot rows: label must be a whole number in [0, 3), got 3"],
+      [[0, -1, 1], "make one-hot rows: label must be a whole number in [0, 3), got -1"],
+      [[0, 0.5, 1], "make one-hot rows: label must be a whole number in [0, 3), got 0.5"],
     ];
     for (const [wrong, message] of cases) {
       assert.throws(() => crossEntropy(x, wrong), {
         name: "RangeError",
-        message: `Cannot compute the cross entropy: ${message}`,
+        message: `Cannot ${message}`,
       });
     }
     assert.equal(tf.memory().numTensors, live);
-    x.dispose();
+    const rows = tf.ones([1, 3]);
+    assert.throws(() => crossEntropy(x, rows), {
+      name: "RangeError",
+      message: "Cannot compute the cross entropy: labels must be of shape [3,3], got [1,3]",
+    });
+    tf.dispose([x, rows]);
+  });
+
+  it("crossEntropy() takes distributions, of which one-hot rows are labels", () => {
+    tf.tidy(() => {
+      const x = tf.tensor2d(logits), sharp = crossEntropy(x, oneHot(labels, 3));
+      assert.deepEqual(sharp.dataSync(), crossEntropy(x, labels).dataSync());
+      const [even] = crossEntropy(x, tf.fill([3, 3], 1 / 3)).dataSync();
+      const wanted = -odds.flat().reduce((sum, p) => sum + Math.log(p), 0) / 9;
+      assert.ok(Math.abs(even! - wanted) < 1e-6, `${even} against ${wanted}`);
+    });
   });
 
   it("crossEntropy() teaches a classifier two kinds of images", () => {

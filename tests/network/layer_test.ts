@@ -10,6 +10,7 @@ import {
   initialize,
   type Layer,
   networkOf,
+  oneHot,
   parameterCount,
   type Parameters,
   parametersOf,
@@ -34,8 +35,6 @@ import {
 
 const shapesOf = (parameters: Parameters): Record<string, readonly number[]> =>
   Object.fromEntries(Object.entries(parameters).map(([name, { shape }]) => [name, shape]));
-
-const labels = [1, null, 0] as const;
 
 /** Layers by name: the inputs of each, and its parameters as they should be. */
 const layers: Record<
@@ -72,11 +71,8 @@ const layers: Record<
     shapes: { "n.weight": [6], "n.bias": [6] },
   },
   "classEmbedding()": {
-    layer: {
-      ...classEmbedding("e", 3, 2),
-      apply: (p) => classEmbedding("e", 3, 2).apply(p, labels),
-    },
-    inputs: [],
+    layer: classEmbedding("e", 3, 2),
+    inputs: [[3, 4]],
     shapes: { "e.weight": [4, 2] },
   },
   "attention()": {
@@ -151,18 +147,15 @@ describe("layers", () => {
       valueAndGradients(whole(layer, inputs)).forEach((cpu, i) => assertClose(wasm[i]!, cpu, 1e-5));
     });
 
-    // The embedding takes no tensor.
-    if (inputs.length > 0) {
-      it(`${name} gives each sample of a batch what it gives it alone`, () => {
-        tf.tidy(() => {
-          const params = randomWeights(layer.parameters),
-            x = inputs.map((shape) => normal(key(1), shape));
-          const y = layer.apply(params, ...x), last = x[0]!.shape[0]! - 1;
-          const alone = layer.apply(params, ...x.map((t) => tf.slice(t, [last])));
-          assertClose(alone.dataSync(), tf.slice(y, [last]).dataSync(), 1e-6);
-        });
+    it(`${name} gives each sample of a batch what it gives it alone`, () => {
+      tf.tidy(() => {
+        const params = randomWeights(layer.parameters),
+          x = inputs.map((shape) => normal(key(1), shape));
+        const y = layer.apply(params, ...x), last = x[0]!.shape[0]! - 1;
+        const alone = layer.apply(params, ...x.map((t) => tf.slice(t, [last])));
+        assertClose(alone.dataSync(), tf.slice(y, [last]).dataSync(), 1e-6);
       });
-    }
+    });
   }
 });
 
@@ -342,16 +335,27 @@ describe("values of layers", () => {
   it("classEmbedding() gives each class its row, and null the last", () => {
     const layer = classEmbedding("e", 3, 2),
       params = { "e.weight": tf.tensor2d([[0, 1], [2, 3], [4, 5], [6, 7]]) };
-    const rows = layer.apply(params, [2, null, 0, 2]);
+    const network = networkOf({}, { classes: 3, features: 2, forward: (_, x) => x });
+    const { time, label } = network.inputs([0, 0, 0, 0], [2, null, 0, 2]);
+    const rows = layer.apply(params, label!);
     assert.deepEqual(rows.arraySync(), [[4, 5], [6, 7], [0, 1], [4, 5]]);
+    tf.dispose([params, time, label!, rows]);
+  });
+
+  it("oneHot() has a 1 in each label's column, and refuses a label without one", () => {
+    const rows = oneHot(Uint8Array.of(2, 0), 3),
+      none = oneHot([], 3),
+      live = tf.memory().numTensors;
+    assert.deepEqual([rows.arraySync(), rows.dtype], [[[0, 0, 1], [1, 0, 0]], "float32"]);
+    assert.deepEqual(none.shape, [0, 3]);
     for (const wrong of [3, -1, 0.5, NaN]) {
-      assert.throws(() => layer.apply(params, [wrong]), {
+      assert.throws(() => oneHot([0, wrong], 3), {
         name: "RangeError",
-        message:
-          `Cannot apply the network: class must be null or a whole number in [0, 3), got ${wrong}`,
+        message: `Cannot make one-hot rows: label must be a whole number in [0, 3), got ${wrong}`,
       });
     }
-    tf.dispose([params, rows]);
+    assert.equal(tf.memory().numTensors, live);
+    tf.dispose([rows, none]);
   });
 
   it("timeFeatures() are sines, then cosines, at rates from 1 down to 10000^(1/half - 1)", () => {
@@ -454,43 +458,67 @@ describe("networkOf()", () => {
   const seen: unknown[] = [];
   const network = networkOf({}, {
     classes: 2,
-    apply: (_, x, under) => {
-      seen.push(under);
+    features: 4,
+    forward: (_, x, { time, label }) => {
+      seen.push([time.arraySync(), label!.arraySync()]);
       return tf.add(tf.mul(x, 2), 1);
     },
   });
+  const without = networkOf({}, { classes: 0, features: 2, forward: (_, x) => tf.clone(x) });
 
-  it("networkOf() passes times and condition on, null for each sample by default", () => {
-    const x = tf.ones([2, 1]);
+  it("networkOf() passes on features of the times and one-hot classes, none for each sample by default", () => {
+    const x = tf.ones([2, 1]), features = timeFeatures([3, 4], 4), time = features.arraySync();
     tf.dispose([network.apply({}, x, [3, 4]), network.apply({}, x, [3, 4], [1, null])]);
     assert.deepEqual(seen, [
-      { times: [3, 4], condition: [null, null] },
-      { times: [3, 4], condition: [1, null] },
+      [time, [[0, 0, 1], [0, 0, 1]]],
+      [time, [[0, 1, 0], [0, 0, 1]]],
     ]);
-    x.dispose();
+    tf.dispose([x, features]);
+  });
+
+  it("networkOf() applies what it makes of its inputs", () => {
+    const x = tf.ones([2, 1]), inputs = network.inputs([3, 4], [1, null]);
+    const [one, other] = [
+      network.forward({}, x, inputs),
+      network.apply({}, x, [3, 4], [1, null]),
+    ];
+    assert.deepEqual([one.arraySync(), seen.at(-2)], [other.arraySync(), seen.at(-1)]);
+    assert.deepEqual([network.classes, network.features], [2, 4]);
+    assert.deepEqual([inputs.time.dtype, inputs.label!.dtype], ["float32", "float32"]);
+    tf.dispose([x, inputs.time, inputs.label!, one, other]);
+  });
+
+  it("networkOf() without classes makes no tensor of classes", () => {
+    const inputs = without.inputs([1, 2]);
+    assert.deepEqual(Object.keys(inputs), ["time"]);
+    inputs.time.dispose();
   });
 
   it("networkOf() disposes of what the function leaves behind", () => {
-    const x = tf.ones([2, 1]);
+    const x = tf.ones([2, 1]), inputs = network.inputs([0, 0]);
     assertLeavesOne(() => network.apply({}, x, [0, 0]));
-    x.dispose();
+    assertLeavesOne(() => network.forward({}, x, inputs));
+    tf.dispose([x, inputs.time, inputs.label!]);
   });
 
   it("networkOf() refuses times and classes that do not fit the samples", () => {
     const x = tf.ones([2, 1]), live = tf.memory().numTensors;
-    const unconditional = networkOf({}, { classes: 0, apply: (_, x) => tf.clone(x) });
-    const cases: [() => tf.Tensor, string][] = [
+    const cases: [() => unknown, string][] = [
       [() => network.apply({}, x, [1]), "times must have one entry for each of 2 samples, got 1"],
       [
         () => network.apply({}, x, [1, 2], [0, 0, 0]),
         "condition must have one entry for each of 2 samples, got 3",
       ],
       [
-        () => network.apply({}, x, [1, 2], [2, 0]),
-        "class must be null or a whole number in [0, 2), got 2",
+        () => network.inputs([1, 2, 3], [0]),
+        "condition must have one entry for each of 3 samples, got 1",
       ],
+      ...[2, -1, 0.5, NaN].map((wrong): [() => unknown, string] => [
+        () => network.apply({}, x, [1, 2], [wrong, 0]),
+        `class must be null or a whole number in [0, 2), got ${wrong}`,
+      ]),
       [
-        () => unconditional.apply({}, x, [1, 2], [null, 0]),
+        () => without.apply({}, x, [1, 2], [null, 0]),
         "class must be null without classes, got 0",
       ],
     ];
@@ -501,12 +529,43 @@ describe("networkOf()", () => {
     x.dispose();
   });
 
-  it("networkOf() refuses a number of classes that is not whole", () => {
+  it("networkOf() refuses tensors of times and classes that would be broadcast", () => {
+    const x = tf.ones([2, 1]), { time, label } = network.inputs([1, 2]), one = tf.ones([1, 4]);
+    const cases: [() => unknown, string][] = [
+      [
+        () => network.forward({}, x, { time: one, label: label! }),
+        "time must be [2, 4], got [1, 4]",
+      ],
+      [() => network.forward({}, x, { time, label: one }), "label must be [2, 3], got [1, 4]"],
+      [() => network.forward({}, x, { time }), "label must be [2, 3], got none"],
+      [
+        () => without.forward({}, x, { time: label!, label: label! }),
+        "time must be [2, 2], got [2, 3]",
+      ],
+    ];
+    for (const [forward, message] of cases) {
+      assert.throws(forward, {
+        name: "RangeError",
+        message: `Cannot apply the network: ${message}`,
+      });
+    }
+    tf.dispose([x, time, label!, one]);
+  });
+
+  it("networkOf() refuses a number of classes that is not whole, and of features that is not even", () => {
+    const forward = (_: unknown, x: tf.Tensor) => x;
     for (const classes of [-1, 1.5, NaN]) {
-      assert.throws(() => networkOf({}, { classes, apply: (_, x) => x }), {
+      assert.throws(() => networkOf({}, { classes, features: 2, forward }), {
         name: "RangeError",
         message:
           `Cannot build a network: classes must be a whole number of at least 0, got ${classes}`,
+      });
+    }
+    for (const features of [0, 3, -2, 2.5, NaN]) {
+      assert.throws(() => networkOf({}, { classes: 0, features, forward }), {
+        name: "RangeError",
+        message:
+          `Cannot build a network: features must be an even number of at least 2, got ${features}`,
       });
     }
   });

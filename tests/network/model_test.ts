@@ -2,7 +2,7 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import type { TensorPrediction } from "../../src/denoise/prediction.ts";
-import { networkOf } from "../../src/network/layer.ts";
+import { type Network, networkOf } from "../../src/network/layer.ts";
 import {
   imageModel,
   type ImageModelConfig,
@@ -15,6 +15,7 @@ import {
 import { mlp } from "../../src/network/mlp.ts";
 import { unet } from "../../src/network/unet.ts";
 import * as schedules from "../../src/noise/schedule.ts";
+import { eager, type Engine } from "../../src/tensor/engine.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
@@ -109,13 +110,14 @@ describe("networkModel()", () => {
 
   it("networkModel() asks the network at its time, under no class or under the one given", async () => {
     const asked: unknown[] = [];
-    const spy = networkOf({}, {
-      classes: 2,
-      apply: (_, x, under) => {
-        asked.push(under);
-        return tf.mul(x, 2);
+    const network = networkOf({}, { classes: 2, features: 2, forward: (_, x) => tf.mul(x, 2) });
+    const spy: Network = {
+      ...network,
+      apply: (params, x, times, condition) => {
+        asked.push({ times, condition });
+        return network.apply(params, x, times, condition);
       },
-    });
+    };
     const schedule = schedules.linear({ steps: 10 });
     const model = networkModel(spy, {}, { schedule, kind: "eps" }), x = tf.tensor2d([[1], [2]]);
     assert.equal(model.schedule, schedule);
@@ -125,7 +127,7 @@ describe("networkModel()", () => {
       await said(model.given!([1, null]).given!([0, 0]).predict(x, 5)),
     ];
     assert.deepEqual(asked, [
-      { times: [300, 300], condition: [null, null] },
+      { times: [300, 300], condition: undefined },
       { times: [500, 500], condition: [1, null] },
       { times: [500, 500], condition: [0, 0] },
     ]);
@@ -161,6 +163,86 @@ describe("networkModel()", () => {
     assert.equal(tf.memory().numTensors, live + 2);
     assert.deepEqual(first.value.dataSync(), second.value.dataSync());
     tf.dispose([first.value, second.value, x, params]);
+  });
+});
+
+describe("networkModel() on an engine", () => {
+  before(() => useBackend("cpu"));
+
+  /** The eager engine, with a count of what was compiled and of the inputs of each run. */
+  function counting() {
+    const count = { compiled: 0, runs: [] as string[][] };
+    const engine: Engine = {
+      ...eager,
+      compile: (fn, constants) => {
+        count.compiled++;
+        const { run, dispose } = eager.compile(fn, constants);
+        return {
+          run: (inputs) => {
+            count.runs.push(Object.keys(inputs));
+            return run(inputs);
+          },
+          dispose,
+        };
+      },
+    };
+    return { engine, count };
+  }
+
+  it("networkModel() on an engine says what it says without, under every condition, compiled once", async () => {
+    const params = randomWeights(network.parameters), x = normal(key(0), [2, 4, 4, 1]);
+    const { engine, count } = counting(), plain = imageModel(config, params);
+    const model = imageModel(config, params, { engine }), live = tf.memory().numTensors;
+    assert.equal(count.compiled, 0);
+    for (
+      const pair of [
+        [model, plain],
+        ...[[1, null], [0, 1]].map((c) => [model, plain].map((m) => m.given!(c))),
+      ]
+    ) {
+      const [got, wanted] = [
+        await said(pair[0]!.predict(x, 3)),
+        await said(pair[1]!.predict(x, 3)),
+      ];
+      assert.equal(got.kind, wanted.kind);
+      assert.deepEqual(got.value.dataSync(), wanted.value.dataSync());
+      tf.dispose([got.value, wanted.value]);
+    }
+    assert.equal(tf.memory().numTensors, live);
+    assert.deepEqual(count, { compiled: 1, runs: Array(3).fill(["x", "time", "label"]) });
+    tf.dispose([params, x]);
+  });
+
+  it("networkModel() on an engine takes weights of any name, and no class where there are none", async () => {
+    const { engine, count } = counting(), params = { x: tf.scalar(3), time: tf.scalar(5) };
+    const named = networkOf({ x: { shape: [] }, time: { shape: [] } }, {
+      classes: 0,
+      features: 2,
+      forward: (p, x) => tf.add(tf.mul(x, p["x"]!), p["time"]!),
+    });
+    const model = networkModel(named, params, {
+      schedule: schedules.linear(),
+      kind: "eps",
+      engine,
+    });
+    const x = tf.tensor2d([[1], [2]]), { value } = await said(model.predict(x, 3));
+    assert.deepEqual([...value.dataSync()], [8, 11]);
+    assert.deepEqual(count.runs, [["x", "time"]]);
+    tf.dispose([params, x, value]);
+  });
+
+  it("networkModel() on an engine rejects a wrong condition and leaves no tensor", async () => {
+    const params = randomWeights(network.parameters), x = normal(key(0), [2, 4, 4, 1]);
+    const model = imageModel(config, params, { engine: eager }), live = tf.memory().numTensors;
+    const wrong = normal(key(0), [2, 8, 4, 1]);
+    await assert.rejects(
+      async () => await model.given!([1]).predict(x, 3),
+      /condition must have one entry for each of 2 samples, got 1/,
+    );
+    await assert.rejects(async () => await model.predict(wrong, 3), /x must be of shape/);
+    wrong.dispose();
+    assert.equal(tf.memory().numTensors, live);
+    tf.dispose([params, x]);
   });
 });
 

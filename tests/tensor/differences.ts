@@ -37,22 +37,48 @@ const hostInner = (a: readonly tf.Tensor[], b: readonly tf.Tensor[]): number =>
 const normals = (under: Key, shapes: readonly (readonly number[])[]): tf.Tensor[] =>
   shapes.map((shape, i) => normal(fold(under, i), shape));
 
+/** A case's inputs, and the direction along which it is differentiated. */
+function points({ shapes, range = [-1, 1] }: Case): { x: tf.Tensor[]; direction: tf.Tensor[] } {
+  const under = key(17), along = fold(under, "direction"), [low, high] = range;
+  const inside = { low: low + 2 * h, high: high - 2 * h };
+  return {
+    x: shapes.map((shape, i) => uniform(fold(under, i), shape, inside)),
+    direction: shapes.map((shape, i) => uniform(fold(along, i), shape, { low: -1 })),
+  };
+}
+
+const h = 0.02;
+
+/** Each field ⟨·, c⟩ with random c, and the field that is its gradient. */
+const derivative = (field: Field, c: readonly tf.Tensor[]): Field => (inputs) =>
+  tf.grads((...y) => inner(field(y), c))(inputs);
+
+const cotangents = (order: number, like: readonly tf.Tensor[]): tf.Tensor[] =>
+  normals(fold(fold(key(17), "cotangent"), order), like.map(({ shape }) => shape));
+
 /**
- * Fields one made of the other, D₀ = sin f, D_{k+1} = ∇⟨D_k, c_k⟩ with random c_k, and for each order the slope of
- * ⟨D_{k−1}, c_{k−1}⟩ along a random direction, by D_k and by a five-point difference. The sine keeps every order
- * dependent on x, so that the gradients of gradients take part even where f is linear.
+ * The fields D₀ = sin f, D_{k+1} = ∇⟨D_k, c_k⟩ with random c_k at the case's inputs, to an order. The sine keeps every
+ * order dependent on x, so that the gradients of gradients take part even where f is linear.
  */
-export function slopes({ f, shapes, range = [-1, 1], orders = 3 }: Case): [number, number][] {
-  const under = key(17), [low, high] = range, h = 0.02;
-  const along = fold(under, "direction"), inside = { low: low + 2 * h, high: high - 2 * h };
-  const x = shapes.map((shape, i) => uniform(fold(under, i), shape, inside));
-  const direction = shapes.map((shape, i) => uniform(fold(along, i), shape, { low: -1 }));
+export function fields(one: Case, orders: number): tf.Tensor[][] {
+  const { x } = points(one);
+  let field: Field = (inputs) => [tf.sin(one.f(...inputs))];
+  const found = [field(x)];
+  for (let order = 0; order < orders; order++) {
+    field = derivative(field, cotangents(order, found[order]!));
+    found.push(field(x));
+  }
+  return found;
+}
+
+/** For each order the slope of ⟨D_{k−1}, c_{k−1}⟩ along a random direction, by D_k and by a five-point difference. */
+export function slopes(one: Case): [number, number][] {
+  const { x, direction } = points(one);
   const at = (s: number) => x.map((t, i) => tf.add(t, tf.mul(direction[i]!, s)));
-  let field: Field = (inputs) => [tf.sin(f(...inputs))];
-  return Array.from({ length: orders }, (_, order) => {
-    const last = field, outputs = last(x).map(({ shape }) => shape);
-    const c = normals(fold(fold(under, "cotangent"), order), outputs);
-    field = (inputs) => tf.grads((...y) => inner(last(y), c))(inputs);
+  let field: Field = (inputs) => [tf.sin(one.f(...inputs))];
+  return Array.from({ length: one.orders ?? 3 }, (_, order) => {
+    const last = field, c = cotangents(order, last(x));
+    field = derivative(last, c);
     const value = (s: number) => hostInner(last(at(s)), c);
     const difference = (8 * (value(h) - value(-h)) - (value(2 * h) - value(-2 * h))) / (12 * h);
     return [hostInner(field(x), direction), difference] as [number, number];

@@ -5,6 +5,7 @@ import { fold, key } from "../../src/tensor/key.ts";
 import { normal, uniforms } from "../../src/tensor/random.ts";
 import "../../src/tensor/autodiff.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
+import { assertClose } from "../network/weights.ts";
 
 interface Case {
   readonly input: [number, number, number, number];
@@ -62,17 +63,6 @@ async function gradientsOn(
   const results = [y, dx!, dw!].map((tensor) => tensor.dataSync() as Float32Array);
   tf.dispose([x, w, y, dy, dx!, dw!]);
   return results;
-}
-
-function assertClose(got: ArrayLike<number>, wanted: ArrayLike<number>, tolerance: number): void {
-  assert.equal(got.length, wanted.length);
-  const scale = Math.max(1, ...Array.from(wanted, Math.abs));
-  for (let i = 0; i < wanted.length; i++) {
-    assert.ok(
-      Math.abs(got[i]! - wanted[i]!) <= tolerance * scale,
-      `element ${i}: ${got[i]} against ${wanted[i]}`,
-    );
-  }
 }
 
 describe("wasm kernels", () => {

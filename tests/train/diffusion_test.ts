@@ -12,6 +12,7 @@ import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";
 import type { ImageBatch } from "../../src/train/data.ts";
 import { diffusionLoss, type DiffusionLossOptions } from "../../src/train/diffusion.ts";
+import { lossOf } from "../../src/train/loop.ts";
 import { uniformTimes } from "../../src/train/timestep.ts";
 import { randomWeights } from "../network/weights.ts";
 
@@ -26,19 +27,34 @@ const batchOf = (n: number, value: number, labels?: readonly number[]): ImageBat
 /** A network that says 0, or ever the same, and remembers what it was asked. */
 function spy(classes = 3, answer = 0) {
   const asked: { x: number[]; times: readonly number[]; condition: Condition }[] = [];
-  const network: Network = networkOf({}, {
+  let seen: number[] = [];
+  const inner = networkOf({}, {
     classes,
-    apply: (_, x, { times, condition }) => {
-      asked.push({ x: [...x.dataSync()], times, condition });
+    features: 2,
+    forward: (_, x) => {
+      seen = [...x.dataSync()];
       return tf.fill(x.shape, answer);
     },
   });
+  let given: { times: readonly number[]; condition: Condition };
+  const network: Network = {
+    ...inner,
+    inputs: (times, condition = times.map(() => null)) => {
+      given = { times, condition };
+      return inner.inputs(times, condition);
+    },
+    forward: (params, x, inputs) => {
+      const y = inner.forward(params, x, inputs);
+      asked.push({ x: seen, ...given });
+      return y;
+    },
+  };
   return { network, asked };
 }
 
-const lossOf =
+const valueOf =
   (network: Network, options: DiffusionLossOptions) => (batch: ImageBatch, key: Key) => {
-    const loss = diffusionLoss(network, options)({}, batch, key), [value] = loss.dataSync();
+    const loss = lossOf(diffusionLoss(network, options))({}, batch, key), [value] = loss.dataSync();
     loss.dispose();
     return value!;
   };
@@ -74,7 +90,7 @@ describe("diffusionLoss()", () => {
   for (const [name, schedule] of Object.entries({ linear: linear({ steps: 100 }), vp: vp() })) {
     for (const [what, { options, f }] of Object.entries(cases)) {
       it(`diffusionLoss() of a network that says 0 is its closed form on ${name}: ${what}`, () => {
-        const loss = lossOf(spy().network, { schedule, ...options }), runs = 150;
+        const loss = valueOf(spy().network, { schedule, ...options }), runs = 150;
         const losses = Array.from({ length: runs }, (_, i) => loss(batchOf(4, m), fold(key(4), i)));
         const wanted = overTime(schedule, f),
           error = Math.sqrt(mean(losses.map((l) => (l - mean(losses)) ** 2)) / runs);
@@ -86,7 +102,7 @@ describe("diffusionLoss()", () => {
 
   it("diffusionLoss() asks the network at the batch's times in its own unit", () => {
     const schedule = linear({ steps: 10 }), { network, asked } = spy();
-    lossOf(network, { schedule, kind: "eps" })(batchOf(5, 0), key(1));
+    valueOf(network, { schedule, kind: "eps" })(batchOf(5, 0), key(1));
     const wanted = uniformTimes(schedule, 5, fold(key(1), "times"));
     assert.deepEqual(asked[0]!.times, wanted.map((t) => networkTime(schedule, t)));
     assert.ok(asked[0]!.times.every((t) => t >= 100 && t <= 1000));
@@ -94,7 +110,7 @@ describe("diffusionLoss()", () => {
 
   it("diffusionLoss() shows the network alpha·x0 + sigma·eps and compares it with the eps", () => {
     const schedule = linear({ steps: 10 }), { network, asked } = spy(3, 0.5);
-    const got = lossOf(network, { schedule, kind: "eps" })(batchOf(3, m), key(1));
+    const got = valueOf(network, { schedule, kind: "eps" })(batchOf(3, m), key(1));
     const levels = uniformTimes(schedule, 3, fold(key(1), "times")).map((t) => schedule.at(t));
     const eps = asked[0]!.x.map((x, i) => (x - levels[i >> 2]!.alpha * m) / levels[i >> 2]!.sigma);
     assert.ok(Math.abs(got - mean(eps.map((e) => (e - 0.5) ** 2))) < 1e-5);
@@ -105,7 +121,7 @@ describe("diffusionLoss()", () => {
   it("diffusionLoss() draws a sample's noise whatever its batch", () => {
     const schedule = vp(),
       { network, asked } = spy(),
-      loss = lossOf(network, { schedule, kind: "eps" });
+      loss = valueOf(network, { schedule, kind: "eps" });
     loss(batchOf(1, 0), key(1));
     loss(batchOf(6, 0), key(1));
     const sigma = (n: number) =>
@@ -115,7 +131,7 @@ describe("diffusionLoss()", () => {
   });
 
   it("diffusionLoss() is a function of the key, and another under another", () => {
-    const loss = lossOf(spy().network, { schedule: linear(), kind: "eps", nullShare: 0.5 });
+    const loss = valueOf(spy().network, { schedule: linear(), kind: "eps", nullShare: 0.5 });
     const batch = batchOf(4, m, [0, 1, 2, 0]);
     assert.equal(loss(batch, key(1)), loss(batch, key(1)));
     assert.notEqual(loss(batch, key(1)), loss(batch, key(2)));
@@ -124,7 +140,7 @@ describe("diffusionLoss()", () => {
   it("diffusionLoss() drops the share of classes asked for, and keeps the others in their places", () => {
     const labels = Array.from({ length: 64 }, (_, i) => i % 3), { network, asked } = spy();
     const share = 0.2,
-      loss = lossOf(network, { schedule: linear(), kind: "eps", nullShare: share });
+      loss = valueOf(network, { schedule: linear(), kind: "eps", nullShare: share });
     for (let i = 0; i < 40; i++) loss(batchOf(64, 0, labels), fold(key(6), i));
     let nulls = 0;
     for (const { condition } of asked) {
@@ -137,7 +153,7 @@ describe("diffusionLoss()", () => {
 
   it("diffusionLoss() drops classes whatever the time", () => {
     const { network, asked } = spy(), n = 500;
-    const loss = lossOf(network, { schedule: linear(), kind: "eps", nullShare: 0.5 });
+    const loss = valueOf(network, { schedule: linear(), kind: "eps", nullShare: 0.5 });
     for (let i = 0; i < n; i++) loss(batchOf(1, 0, [1]), fold(key(7), i));
     const pairs = asked.map((
       { times, condition },
@@ -149,8 +165,8 @@ describe("diffusionLoss()", () => {
 
   it("diffusionLoss() drops no class by default, and every one where the share is 1", () => {
     const labels = [2, 0, 1], { network, asked } = spy();
-    lossOf(network, { schedule: linear(), kind: "eps" })(batchOf(3, 0, labels), key(0));
-    lossOf(network, { schedule: linear(), kind: "eps", nullShare: 1 })(
+    valueOf(network, { schedule: linear(), kind: "eps" })(batchOf(3, 0, labels), key(0));
+    valueOf(network, { schedule: linear(), kind: "eps", nullShare: 1 })(
       batchOf(3, 0, labels),
       key(0),
     );
@@ -159,8 +175,8 @@ describe("diffusionLoss()", () => {
 
   it("diffusionLoss() gives no class without labels, nor to a network without classes", () => {
     const some = spy(), none = spy(0), options = { schedule: linear(), kind: "eps" } as const;
-    lossOf(some.network, options)(batchOf(2, 0), key(0));
-    lossOf(none.network, options)(batchOf(2, 0, [1, 2]), key(0));
+    valueOf(some.network, options)(batchOf(2, 0), key(0));
+    valueOf(none.network, options)(batchOf(2, 0, [1, 2]), key(0));
     assert.deepEqual(some.asked[0]!.condition, [null, null]);
     assert.deepEqual(none.asked[0]!.condition, [null, null]);
   });
@@ -175,7 +191,8 @@ describe("diffusionLoss()", () => {
       classes: 2,
     });
     const params = randomWeights(network.parameters), names = Object.keys(params);
-    const loss = diffusionLoss(network, { schedule: linear(), kind: "v", nullShare: 0.5 });
+    const objective = diffusionLoss(network, { schedule: linear(), kind: "v", nullShare: 0.5 });
+    const loss = lossOf(objective);
     const batch: ImageBatch = {
       images: new Float32Array(64).fill(0.3),
       shape: [4, 4, 4, 1],

@@ -7,7 +7,9 @@ import { fold, key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";
 import {
   adam,
+  adamConstants,
   type AdamOptions,
+  adamUpdate,
   clipped,
   learningRate,
   noMoments,
@@ -159,6 +161,42 @@ describe("adam()", () => {
   });
 });
 
+describe("adamConstants()", () => {
+  it("adamConstants() has the step size and corrections of the step", () => {
+    const { move, scale, keep, ...rest } = adamConstants(3, settings["all together"]);
+    assert.deepEqual(rest, { beta1: 0.9, beta2: 0.999, epsilon: 1e-3, clip: 5 });
+    const rate = learningRate(3, settings["all together"]);
+    assert.ok(Math.abs(move - rate / (1 - 0.9 ** 3)) < 1e-15);
+    assert.ok(Math.abs(scale * (1 - 0.999 ** 3) - 1) < 1e-12);
+    assert.ok(Math.abs(keep! - (1 - 0.1 * rate)) < 1e-15);
+    assert.deepEqual(Object.keys(adamConstants(1)), [
+      "beta1",
+      "beta2",
+      "epsilon",
+      "move",
+      "scale",
+    ]);
+  });
+
+  it("adamUpdate() takes the numbers of a step as tensors", async () => {
+    await useBackend("cpu");
+    tf.tidy(() => {
+      const params = tensors((name) => gradientAt(5, name)), moments = noMoments(params);
+      const current = { params, gradients: tensors((name) => gradientAt(6, name)), moments };
+      const constants = adamConstants(2, settings["all together"]);
+      const { move, scale, keep } = constants;
+      const given = { move: tf.scalar(move), scale: tf.scalar(scale), keep: tf.scalar(keep!) };
+      const [a, b] = [
+        adamUpdate(current, constants),
+        adamUpdate(current, { ...constants, ...given }),
+      ];
+      for (const name of Object.keys(sizes)) {
+        assert.deepEqual(a.params[name]!.dataSync(), b.params[name]!.dataSync());
+      }
+    });
+  });
+});
+
 describe("learningRate()", () => {
   it("learningRate() is constant by default, at 0.001", () => {
     assert.deepEqual([1, 10, 1e6].map((step) => learningRate(step)), [1e-3, 1e-3, 1e-3]);
@@ -209,6 +247,25 @@ describe("clipped()", () => {
     const zeros = { w: tf.zeros([3]) }, still = clipped(zeros, 1);
     assert.deepEqual([...still["w"]!.dataSync()], [0, 0, 0]);
     tf.dispose([gradients, same, zeros, still]);
+  });
+
+  it("clipped() gives the same bits in whatever order the gradients come", async () => {
+    await useBackend("wasm"); // which sums in float32
+    for (let draw = 0; draw < 20; draw++) {
+      tf.tidy(() => {
+        const list = Array.from({ length: 9 }, (_, i): [string, tf.Tensor] => [
+          `w${i}`,
+          tf.tensor1d(normals(fold(fold(key(3), draw), i), 5)),
+        ]);
+        const gradients = Object.fromEntries(list), reversed = Object.fromEntries(list.reverse());
+        const [one, other] = [clipped(gradients, 1), clipped(reversed, 1)];
+        assert.deepEqual(Object.keys(other), Object.keys(reversed));
+        for (const name of Object.keys(gradients)) {
+          assert.deepEqual(one[name]!.dataSync(), other[name]!.dataSync());
+        }
+      });
+    }
+    await useBackend("cpu");
   });
 
   it("clipped() leaves no tensor behind but its result", () => {

@@ -1,0 +1,396 @@
+/**
+ * Convolutions and their gradients, on images as NHWC [N, H, W, C] and filters as HWIO, stored as NCHW and OIHW.
+ *
+ * ONNX has the convolution. The gradient by its input is again one, with the filter turned round, or its transpose where
+ * there are strides. The gradient by its filter, W'[i, j] = sum over n and places p of x[p + (i, j)]·dy[p], is one
+ * product of matrices: the image shifted by each j side by side, times the cotangent shifted back by each i.
+ *
+ * @module
+ */
+
+import * as tf from "@tensorflow/tfjs-core";
+import type { Recorder } from "../graph/record.ts";
+import { integers, made, placed, product, range, type Value } from "../graph/value.ts";
+import { type Attributes, binary, type Lowerings } from "./elementwise.ts";
+import { activated, multiplied } from "./contraction.ts";
+import { unsupported } from "./shape.ts";
+
+/** The order in which images are stored. */
+export const nchw: readonly number[] = [0, 3, 1, 2];
+
+/** The order in which filters are stored. */
+const oihw: readonly number[] = [3, 2, 0, 1];
+
+/** A convolution's sizes. */
+type Info = tf.backend_util.Conv2DInfo;
+
+/** The sizes of a convolution from images to images. */
+function infoOf(
+  kernel: string,
+  { image, filter, depthwise = false }: {
+    readonly image: readonly number[];
+    readonly filter: readonly number[];
+    readonly depthwise?: boolean;
+  },
+  { strides, pad, dilations = 1, dataFormat = "NHWC", dimRoundingMode }: Attributes,
+): Info {
+  if (dataFormat !== "NHWC") throw unsupported(kernel, "dataFormat", "NHWC", dataFormat);
+  return tf.backend_util.computeConv2DInfo(
+    [...image] as [number, number, number, number],
+    [...filter] as [number, number, number, number],
+    strides,
+    dilations,
+    pad,
+    dimRoundingMode,
+    depthwise,
+  );
+}
+
+const padsOf = ({ padInfo: { top, left, bottom, right } }: Info): number[] => [
+  top,
+  left,
+  bottom,
+  right,
+];
+
+const convAttributes = (info: Info) => ({
+  kernel_shape: [info.filterHeight, info.filterWidth],
+  strides: [info.strideHeight, info.strideWidth],
+  dilations: [info.dilationHeight, info.dilationWidth],
+  pads: padsOf(info),
+});
+
+const image = (name: string, shape: readonly number[]): Value =>
+  made(name, { type: "float32", shape }, { order: nchw });
+
+function conv(
+  rec: Recorder,
+  { x, filter, bias }: { readonly x: Value; readonly filter: Value; readonly bias?: Value },
+  attributes: Attributes,
+): Value {
+  const info = infoOf("Conv2D", { image: x.shape, filter: filter.shape }, attributes);
+  const stored = placed(rec, filter, oihw);
+  const name = convNode(rec, {
+    x: placed(rec, x, nchw),
+    filter: { stored, turned: false },
+    ...(bias && { bias: placed(rec, bias, [0]) }),
+    isFixed: filter.values !== undefined,
+    channels: [info.inChannels, info.outChannels],
+    attributes: { ...convAttributes(info), group: 1 },
+  });
+  return image(name, info.outShape);
+}
+
+/** A convolution of stored values. */
+interface StoredConv {
+  readonly x: string;
+  /** A filter OIHW; `turned` if its I are this convolution's outputs. */
+  readonly filter: { readonly stored: string; readonly turned: boolean };
+  readonly bias?: string;
+  /** Whether the filter is a constant: ONNX Runtime then chooses the layout itself. */
+  readonly isFixed: boolean;
+  /** Channels in and out. */
+  readonly channels: readonly [number, number];
+  readonly attributes: Readonly<Record<string, number | readonly number[]>>;
+}
+
+function convNode(rec: Recorder, conv: StoredConv): string {
+  const { x, filter: { stored, turned }, bias, channels: [inputs, outputs], attributes } = conv;
+  const { block } = rec, optional = bias === undefined ? [] : [bias];
+  const fits = block > 0 && inputs % block === 0 && outputs % block === 0;
+  if (conv.isFixed || !fits) {
+    const filter = turned ? transpose(rec, stored, [1, 0, 2, 3]) : stored;
+    return rec.node("Conv", [x, filter, ...optional], { attributes });
+  }
+  const blocked = rec.node("ReorderInput", [x], { domain: nchwc });
+  const y = rec.node("Conv", [blocked, blockedFilter(rec, conv), ...optional], {
+    attributes,
+    domain: nchwc,
+  });
+  return rec.node("ReorderOutput", [y], { attributes: { channels: outputs }, domain: nchwc });
+}
+
+/** ONNX Runtime's operators on images whose channels lie side by side in blocks. */
+const nchwc = "com.microsoft.nchwc";
+
+/** A filter in blocks of output channels, of input channels, places, and then the insides of the input and output blocks. */
+function blockedFilter(
+  rec: Recorder,
+  { filter: { stored, turned }, channels: [inputs, outputs], attributes }: StoredConv,
+): string {
+  const { block } = rec, [height, width] = attributes["kernel_shape"] as [number, number];
+  const [first, second] = turned ? [inputs, outputs] : [outputs, inputs];
+  const dims = [first / block, block, second / block, block, height, width];
+  const perm = turned ? [2, 0, 4, 5, 1, 3] : [0, 2, 4, 5, 3, 1];
+  const blocks = transpose(rec, reshape(rec, stored, dims), perm);
+  return reshape(rec, blocks, [outputs, inputs, height, width]);
+}
+
+/** The gradient by the input. */
+function convBack(rec: Recorder, dy: Value, filter: Value, attributes: Attributes): Value {
+  const shape = attributes["inputShape"] as number[];
+  const info = infoOf("Conv2DBackpropInput", { image: shape, filter: filter.shape }, attributes);
+  const { strideHeight, strideWidth, dilationHeight, dilationWidth } = info;
+  const plain = [strideHeight, strideWidth, dilationHeight, dilationWidth].every((n) => n === 1);
+  return image(
+    plain ? turnedConv(rec, dy, filter, info) : transposedConv(rec, dy, filter, info),
+    shape,
+  );
+}
+
+/** A convolution with the filter turned by half a turn and its channels exchanged. */
+function turnedConv(rec: Recorder, dy: Value, filter: Value, info: Info): string {
+  const { filterHeight: height, filterWidth: width, padInfo } = info;
+  const plain = placed(rec, filter, oihw);
+  const turned = height * width === 1 ? plain : rec.node("Slice", [
+    plain,
+    integers(rec, [height - 1, width - 1]),
+    integers(rec, [-height - 1, -width - 1]),
+    integers(rec, [2, 3]),
+    integers(rec, [-1, -1]),
+  ]);
+  return convNode(rec, {
+    x: placed(rec, dy, nchw),
+    filter: { stored: turned, turned: true },
+    isFixed: filter.values !== undefined,
+    channels: [info.outChannels, info.inChannels],
+    attributes: {
+      kernel_shape: [height, width],
+      strides: [1, 1],
+      dilations: [1, 1],
+      group: 1,
+      pads: [
+        height - 1 - padInfo.top,
+        width - 1 - padInfo.left,
+        height - 1 - padInfo.bottom,
+        width - 1 - padInfo.right,
+      ],
+    },
+  });
+}
+
+function transposedConv(rec: Recorder, dy: Value, filter: Value, info: Info): string {
+  // What strides leave over at the far edges.
+  const rest = (size: number, out: number, stride: number, extent: number, pads: number): number =>
+    size - ((out - 1) * stride + extent - pads);
+  const { padInfo, effectiveFilterHeight, effectiveFilterWidth } = info;
+  const { kernel_shape, strides, dilations, pads } = convAttributes(info);
+  return rec.node("ConvTranspose", [placed(rec, dy, nchw), placed(rec, filter, oihw)], {
+    attributes: {
+      kernel_shape,
+      strides,
+      dilations,
+      pads,
+      group: 1,
+      output_padding: [
+        rest(
+          info.inHeight,
+          info.outHeight,
+          info.strideHeight,
+          effectiveFilterHeight,
+          padInfo.top + padInfo.bottom,
+        ),
+        rest(
+          info.inWidth,
+          info.outWidth,
+          info.strideWidth,
+          effectiveFilterWidth,
+          padInfo.left + padInfo.right,
+        ),
+      ],
+    },
+  });
+}
+
+/** The gradient by the filter. */
+function convFilter(rec: Recorder, x: Value, dy: Value, attributes: Attributes): Value {
+  const shape = attributes["filterShape"] as number[];
+  const info = infoOf("Conv2DBackpropFilter", { image: x.shape, filter: shape }, attributes);
+  const keepsSize = info.strideHeight === 1 && info.strideWidth === 1 &&
+    info.outHeight === info.inHeight && info.outWidth === info.inWidth;
+  const name = keepsSize && product(shape.slice(0, 2)) > 1
+    ? filterByShifts(rec, x, dy, info)
+    : filterByPlaces(rec, x, dy, info);
+  return made(name, { type: "float32", shape }, { order: oihw });
+}
+
+const transpose = (rec: Recorder, name: string, perm: readonly number[]): string =>
+  rec.node("Transpose", [name], { attributes: { perm } });
+const reshape = (rec: Recorder, name: string, dims: readonly number[]): string =>
+  rec.node("Reshape", [name, integers(rec, dims)]);
+
+/** Maps of fewer places than this make thin matrices: there the batch is joined with the places. */
+const thin = 100;
+
+/** One product of the image, shifted along its rows, and the cotangent, shifted along its columns. */
+function filterByShifts(rec: Recorder, x: Value, dy: Value, info: Info): string {
+  const { batchSize: n, inChannels: c, outChannels: o, outHeight: h, outWidth: w } = info;
+  const { filterHeight: rows, filterWidth: columns, padInfo } = info, joint = h * w < thin;
+  const wide = (name: string, channels: number): string => {
+    const turned = joint ? transpose(rec, name, [1, 0, 2, 3]) : name;
+    return reshape(rec, turned, joint ? [channels, n * h * w] : [n, channels, h * w]);
+  };
+  const images = shifted(rec, placed(rec, x, nchw), {
+    channels: c,
+    size: [1, columns],
+    pads: [0, padInfo.left, 0, padInfo.right],
+    places: range(columns),
+  });
+  const cotangents = shifted(rec, placed(rec, dy, nchw), {
+    channels: o,
+    size: [rows, 1],
+    pads: [padInfo.bottom, 0, padInfo.top, 0],
+    places: range(rows).reverse(),
+  });
+  const sizes = joint ? undefined : [n, rows * o, columns * c] as const;
+  const sums = productOver(rec, [wide(cotangents, rows * o), wide(images, columns * c)], sizes);
+  return transpose(rec, reshape(rec, sums, [o, rows, c, columns]), [0, 2, 1, 3]);
+}
+
+/** Shifts of an image. */
+interface Shifts {
+  readonly channels: number;
+  /** Size of a filter with a single 1. */
+  readonly size: readonly [number, number];
+  readonly pads: readonly number[];
+  /** Where in the filter the 1 is, for each shift. */
+  readonly places: readonly number[];
+}
+
+/**
+ * Each channel of an image shifted in several ways, side by side: a convolution with filters of a single 1, of all ways
+ * in ONNX Runtime the fastest.
+ */
+function shifted(rec: Recorder, name: string, { channels, size, pads, places }: Shifts): string {
+  const dims = [channels * places.length, 1, ...size], extent = product(size);
+  const ones = (): number[] =>
+    range(channels).flatMap(() =>
+      places.flatMap((at) => range(extent).map((k) => k === at ? 1 : 0))
+    );
+  return rec.node("Conv", [name, rec.constant("float32", dims, ones)], {
+    attributes: {
+      kernel_shape: size,
+      pads,
+      group: channels,
+      strides: [1, 1],
+      dilations: [1, 1],
+    },
+  });
+}
+
+/** a·bᵀ, summed over the batch if it stands apart: then the batch and the sizes of one product. */
+function productOver(
+  rec: Recorder,
+  operands: readonly [string, string],
+  apart: readonly [n: number, rows: number, columns: number] | undefined,
+): string {
+  const each = multiplied(rec, operands, { rank: apart ? 3 : 2, turned: [false, true] });
+  if (!apart) return each;
+  // As a product with ones the sum takes ONNX Runtime a fifth of the time.
+  const [n, rows, columns] = apart, ones = rec.constant("float32", [1, n], () => Array(n).fill(1));
+  return rec.node("MatMul", [ones, reshape(rec, each, [n, rows * columns])]);
+}
+
+/** For each place of the filter the image as it sees it; then one product. */
+function filterByPlaces(rec: Recorder, x: Value, dy: Value, info: Info): string {
+  const { batchSize: n, inChannels: c, outChannels: o, outHeight: h, outWidth: w } = info;
+  const { filterHeight: rows, filterWidth: columns } = info, places = rows * columns;
+  const joint = h * w < thin;
+  const stored = (value: Value): string =>
+    joint ? transpose(rec, placed(rec, value, nchw), [1, 0, 2, 3]) : placed(rec, value, nchw);
+  const images = framed(rec, stored(x), info);
+  const seen = range(places).map((k) =>
+    seenFrom(rec, images, info, [Math.floor(k / columns), k % columns])
+  );
+  const together = seen.length === 1
+    ? seen[0]!
+    : rec.node("Concat", seen, { attributes: { axis: joint ? 0 : 1 } });
+  const left = reshape(rec, together, joint ? [places * c, n * h * w] : [n, places * c, h * w]);
+  const right = reshape(rec, stored(dy), joint ? [o, n * h * w] : [n, o, h * w]);
+  const sizes = joint ? undefined : [n, o, places * c] as const;
+  const sums = reshape(rec, productOver(rec, [right, left], sizes), [o, rows, columns, c]);
+  return transpose(rec, sums, [0, 3, 1, 2]);
+}
+
+/** An image with its padding. */
+function framed(rec: Recorder, name: string, info: Info): string {
+  const [top, left, bottom, right] = padsOf(info) as [number, number, number, number];
+  if (top + left + bottom + right === 0) return name;
+  return rec.node("Pad", [name, integers(rec, [0, 0, top, left, 0, 0, bottom, right])]);
+}
+
+/** The places of a padded image that one place of the filter meets. */
+function seenFrom(
+  rec: Recorder,
+  name: string,
+  info: Info,
+  [row, column]: readonly [number, number],
+): string {
+  const { strideHeight, strideWidth, padInfo, inHeight, inWidth } = info;
+  const from = [row * info.dilationHeight, column * info.dilationWidth] as const;
+  const to = [
+    from[0] + (info.outHeight - 1) * strideHeight + 1,
+    from[1] + (info.outWidth - 1) * strideWidth + 1,
+  ];
+  const all = strideHeight * strideWidth === 1 && from[0] === 0 && from[1] === 0 &&
+    to[0] === inHeight + padInfo.top + padInfo.bottom &&
+    to[1] === inWidth + padInfo.left + padInfo.right;
+  if (all) return name;
+  return rec.node("Slice", [
+    name,
+    integers(rec, from),
+    integers(rec, to),
+    integers(rec, [2, 3]),
+    integers(rec, [strideHeight, strideWidth]),
+  ]);
+}
+
+/** Each channel by itself: a convolution in as many groups as there are channels. */
+function depthwise(rec: Recorder, x: Value, filter: Value, attributes: Attributes): Value {
+  const info = infoOf(
+    "DepthwiseConv2dNative",
+    { image: x.shape, filter: filter.shape, depthwise: true },
+    attributes,
+  );
+  const [h, w, c, multiplier] = filter.shape as [number, number, number, number];
+  const flat = reshape(rec, placed(rec, filter, [2, 3, 0, 1]), [c * multiplier, 1, h, w]);
+  const name = rec.node("Conv", [placed(rec, x, nchw), flat], {
+    attributes: { ...convAttributes(info), group: c },
+  });
+  return image(name, info.outShape);
+}
+
+/** A convolution with what tfjs fuses to it. */
+function fused(
+  rec: Recorder,
+  operands: Readonly<Record<string, Value>>,
+  attributes: Attributes,
+  result: Value,
+): Value {
+  const { bias, preluActivationWeights: weights } = operands;
+  const biased = bias ? binary(rec, "Add", result, bias) : result;
+  const { activation, leakyreluAlpha } = attributes;
+  return activated(rec, biased, { activation, leakyreluAlpha, weights });
+}
+
+/** The lowerings of this file. */
+export const convolutionKernels: Lowerings = {
+  Conv2D: (rec, { x, filter }, attributes) => conv(rec, { x: x!, filter: filter! }, attributes),
+  FusedConv2D: (rec, operands, attributes) => {
+    const { x, filter, bias, ...others } = operands;
+    const isVector = bias?.shape.length === 1;
+    const result = conv(rec, { x: x!, filter: filter!, ...(isVector && { bias }) }, attributes);
+    return fused(rec, isVector || !bias ? others : { bias, ...others }, attributes, result);
+  },
+  Conv2DBackpropInput: (rec, { dy, filter }, attributes) => convBack(rec, dy!, filter!, attributes),
+  Conv2DBackpropFilter: (rec, { x, dy }, attributes) => convFilter(rec, x!, dy!, attributes),
+  DepthwiseConv2dNative: (rec, { x, filter }, attributes) =>
+    depthwise(rec, x!, filter!, attributes),
+  FusedDepthwiseConv2D: (rec, operands, attributes) =>
+    fused(
+      rec,
+      operands,
+      attributes,
+      depthwise(rec, operands["x"]!, operands["filter"]!, attributes),
+    ),
+};

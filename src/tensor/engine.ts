@@ -1,0 +1,172 @@
+/**
+ * What runs pure functions of tensors, and may make them faster.
+ *
+ * An engine takes a function from named tensors to named tensors, in tfjs operations, and gives one that answers with
+ * the same numbers, to float rounding. The eager one calls the function; others trace it once for each set of shapes,
+ * compile what they see and run that. So the function must be pure: what it reads besides its arguments is fixed when it
+ * is first seen.
+ *
+ * @module
+ */
+
+import * as tf from "@tensorflow/tfjs-core";
+
+/** Tensors by name. */
+export type Tensors = Readonly<Record<string, tf.Tensor>>;
+
+/** A pure, synchronous function from named tensors to named tensors, which the caller disposes of. */
+export type Pure = (inputs: Tensors) => Record<string, tf.Tensor>;
+
+/** A function on an engine. */
+export interface Compiled {
+  /**
+   * The function's answer. The inputs stay the caller's; the outputs, on tfjs's current backend, are handed over.
+   * Rejects with an error that names the function's fault, or the engine's.
+   */
+  readonly run: (inputs: Tensors) => Promise<Record<string, tf.Tensor>>;
+  /** Frees what the engine holds for it. Calling it again does nothing. */
+  readonly dispose: () => Promise<void>;
+}
+
+/** What a step of a fold answers: the state that follows, of the names and shapes of the one before, and outputs. */
+export interface Folded {
+  /** The state that follows. */
+  readonly state: Record<string, tf.Tensor>;
+  /** What the caller is told. */
+  readonly outputs: Record<string, tf.Tensor>;
+}
+
+/** A pure, synchronous step of a fold. */
+export type FoldStep = (state: Tensors, inputs: Tensors) => Folded;
+
+/** A fold whose state stays with the engine, for steps whose state is large and seldom looked at. */
+export interface Fold {
+  /** Makes a step: inputs stay the caller's, outputs are handed over. */
+  readonly step: (inputs: Tensors) => Promise<Record<string, tf.Tensor>>;
+  /** A copy of the state, handed over. */
+  readonly state: () => Promise<Record<string, tf.Tensor>>;
+  /** Frees what the engine holds for it. Calling it again does nothing. */
+  readonly dispose: () => Promise<void>;
+}
+
+/** Something that runs pure functions of tensors. */
+export interface Engine {
+  /** What runs them, in a few words, for people. */
+  readonly name: string;
+  /**
+   * Makes a function ready.
+   *
+   * @param fn The function.
+   * @param constants Inputs that never change, such as weights, given here once instead of at every call. They stay
+   *   the caller's and must outlive the result.
+   */
+  readonly compile: (fn: Pure, constants?: Tensors) => Compiled;
+  /**
+   * Begins a fold.
+   *
+   * @param step The step.
+   * @param start The first state. It stays the caller's, and is copied before the promise resolves.
+   */
+  readonly fold: (step: FoldStep, start: Tensors) => Promise<Fold>;
+  /** Frees everything. Calling it again does nothing. */
+  readonly close: () => Promise<void>;
+}
+
+/** Other tensors by the same names. */
+export function mapTensors(
+  tensors: Tensors,
+  f: (tensor: tf.Tensor, name: string) => tf.Tensor,
+): Record<string, tf.Tensor> {
+  return Object.fromEntries(
+    Object.entries(tensors).map(([name, tensor]) => [name, f(tensor, name)]),
+  );
+}
+
+/**
+ * The engine that calls each function as it is, on tfjs's current backend. It holds nothing, so to close it does nothing:
+ * folds are disposed of one by one.
+ *
+ * @example Twice what is given
+ * ```ts
+ * import { eager } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const doubled = eager.compile(({ x }) => ({ y: tf.mul(x!, 2) }));
+ * const { y } = await doubled.run({ x: tf.tensor([1, 2]) });
+ * assert.deepEqual([...y!.dataSync()], [2, 4]);
+ * ```
+ *
+ * @example A running sum
+ * ```ts
+ * import { eager } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const sum = await eager.fold(
+ *   ({ sum }, { x }) => ({ state: { sum: tf.add(sum!, x!) }, outputs: {} }),
+ *   { sum: tf.scalar(0) },
+ * );
+ * for (const x of [1, 2, 3]) await sum.step({ x: tf.scalar(x) });
+ * assert.equal((await sum.state())["sum"]!.dataSync()[0], 6);
+ * await sum.dispose();
+ * ```
+ */
+export const eager: Engine = {
+  name: "tfjs, uncompiled",
+  compile: (fn, constants = {}) => ({
+    run: (inputs) => soon(() => tf.tidy(() => cloned(fn({ ...constants, ...inputs })))),
+    dispose: () => Promise.resolve(),
+  }),
+  fold: (step, start) => soon(() => eagerFold(step, start)),
+  close: () => Promise.resolve(),
+};
+
+/** A promise of what a function returns or throws. */
+const soon = <A>(f: () => A): Promise<A> => new Promise((resolve) => resolve(f()));
+
+/** Handles of their own, so that an output that is an input, or is there twice, can be disposed of by itself. */
+const cloned = (tensors: Tensors): Record<string, tf.Tensor> =>
+  mapTensors(tensors, (tensor) => tf.clone(tensor));
+
+function eagerFold(step: FoldStep, start: Tensors): Fold {
+  let held: Tensors | undefined = cloned(start);
+  const open = (): Tensors => {
+    if (held !== undefined) return held;
+    throw new TypeError("Cannot use the fold: it must be open, got one that was disposed of");
+  };
+  return {
+    step: (inputs) =>
+      soon(() => {
+        const before = open();
+        const { state, outputs } = tf.tidy(() =>
+          made(step(before, inputs), before) as never
+        ) as Folded;
+        tf.dispose({ ...before });
+        held = state;
+        return outputs;
+      }),
+    state: () => soon(() => cloned(open())),
+    dispose: () =>
+      soon(() => {
+        tf.dispose({ ...held });
+        held = undefined;
+      }),
+  };
+}
+
+/** What a step made, in handles of its own; refuses a state that is not like the one before. */
+function made({ state, outputs }: Folded, before: Tensors): Folded {
+  const shapes = (tensors: Tensors): string =>
+    Object.entries(tensors).map(([name, { shape }]) => `${name} [${shape}]`).sort().join(", ");
+  if (shapes(state) !== shapes(before)) {
+    throw new RangeError(
+      `Cannot fold: the state must stay ${shapes(before)}, got ${shapes(state) || "none"}`,
+    );
+  }
+  return { state: cloned(state), outputs: cloned(outputs) };
+}

@@ -1,0 +1,105 @@
+/**
+ * Smooth functions that are right at every order of differentiation, whatever gradients are registered.
+ *
+ * Each saves its input, and its derivative is written with functions of the same kind.
+ *
+ * @module
+ */
+
+import * as tf from "@tensorflow/tfjs-core";
+
+/** A function of one tensor whose derivative is written with functions of the same kind, so that every order is right. */
+function smooth(
+  value: (x: tf.Tensor) => tf.Tensor,
+  derivative: (x: tf.Tensor) => tf.Tensor,
+): (x: tf.Tensor) => tf.Tensor {
+  const lifted = tf.customGrad((...inputs) => {
+    const [x, save] = inputs as unknown as [tf.Tensor, tf.GradSaveFunc];
+    save([x]);
+    return {
+      value: value(x),
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.mul(dy, derivative(saved[0]!)),
+    };
+  });
+  return (x) => lifted(x);
+}
+
+/**
+ * eˣ, right at every order of differentiation. float32 of x's shape; the caller disposes of it, as with all functions
+ * here.
+ */
+export const exp: (x: tf.Tensor) => tf.Tensor = smooth(tf.exp, (x) => exp(x));
+
+/** 1/(1 + e⁻ˣ), right at every order. Shape of x. */
+export const sigmoid: (x: tf.Tensor) => tf.Tensor = smooth(
+  tf.sigmoid,
+  (x) => tf.mul(sigmoid(x), sigmoid(tf.neg(x))),
+);
+
+/** tanh x, right at every order. Shape of x. */
+export const tanh: (x: tf.Tensor) => tf.Tensor = smooth(
+  tf.tanh,
+  (x) => tf.sub(1, tf.square(tanh(x))),
+);
+
+/**
+ * x·sigmoid(x), right at every order. Shape of x.
+ *
+ * Source: S. Elfwing, E. Uchibe, K. Doya, "Sigmoid-weighted linear units for neural network function approximation in
+ * reinforcement learning" (2018), equation 5.
+ *
+ * @example The second derivative, of which tfjs's own gradients make 0.443
+ * ```ts
+ * import { smooth } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const second = tf.grad(tf.grad(smooth.silu))(tf.scalar(0.7));
+ * assert.equal(second.dataSync()[0]!.toFixed(3), "0.391");
+ * ```
+ */
+export const silu: (x: tf.Tensor) => tf.Tensor = smooth(
+  (x) => tf.mul(x, tf.sigmoid(x)),
+  (x) => {
+    // In terms of silu itself, which a compiled step has at hand.
+    const s = sigmoid(x);
+    return tf.add(s, tf.mul(tf.mul(x, s), tf.sub(1, s)));
+  },
+);
+
+const liftedSoftmax = tf.customGrad((...inputs) => {
+  const [x, save] = inputs as unknown as [tf.Tensor, tf.GradSaveFunc];
+  save([x]);
+  return {
+    value: tf.softmax(x),
+    gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => softmaxVjp(dy, saved[0]!),
+  };
+});
+
+/** The vector–Jacobian product of a softmax over the last axis, from its input. */
+export function softmaxVjp(dy: tf.Tensor, x: tf.Tensor): tf.Tensor {
+  const s = softmax(x), weighted = tf.mul(dy, s);
+  return tf.sub(weighted, tf.mul(s, tf.sum(weighted, -1, true)));
+}
+
+/** Softmax over the last axis, right at every order. Shape of x; rows sum to 1. */
+export function softmax(x: tf.Tensor): tf.Tensor {
+  return liftedSoftmax(x);
+}
+
+const liftedLogSoftmax = tf.customGrad((...inputs) => {
+  const [x, save] = inputs as unknown as [tf.Tensor, tf.GradSaveFunc];
+  save([x]);
+  return {
+    value: tf.logSoftmax(x),
+    gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) =>
+      tf.sub(dy, tf.mul(softmax(saved[0]!), tf.sum(dy, -1, true))),
+  };
+});
+
+/** Logarithm of the softmax over the last axis, right at every order. Shape of x; exponentials of rows sum to 1. */
+export function logSoftmax(x: tf.Tensor): tf.Tensor {
+  return liftedLogSoftmax(x);
+}

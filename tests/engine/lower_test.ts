@@ -1,0 +1,115 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import * as tf from "@tensorflow/tfjs-core";
+import "../../src/tensor/autodiff.ts";
+import * as ort from "onnxruntime-node";
+import { useBackend } from "../../src/tensor/backend.ts";
+import type { Pure, Tensors } from "../../src/tensor/engine.ts";
+import { compiler } from "../../src/engine/compile/compile.ts";
+import { type Ort, sessions } from "../../src/engine/runtime/session.ts";
+import { lowerings } from "../../src/engine/compile/trace.ts";
+import { type Case, cases, type Chance, chance } from "./cases.ts";
+
+await useBackend("cpu");
+
+const engine = compiler(sessions(ort as unknown as Ort, { threads: 1 }), { shapes: 1 });
+
+/** How an input may lie when a kernel meets it. */
+type Lie = "plain" | "turned" | "spread";
+
+/** The same function of inputs that lie otherwise: with their axes reversed in memory, or spread from one of their slices. */
+function lain({ inputs, fn, by = [] }: Case, r: Chance): Case {
+  const lies = Object.fromEntries(
+    Object.keys(inputs).map((
+      name,
+    ) => [name, (["plain", "turned", "spread"] as const)[Math.floor(3 * r())]!]),
+  );
+  const given = Object.fromEntries(
+    Object.entries(inputs).map(([name, x]) => [name, given1(x, lies[name]!)]),
+  );
+  const seen = (all: Tensors): Record<string, tf.Tensor> =>
+    Object.fromEntries(
+      Object.entries(all).map(([name, x]) => [name, seen1(x, inputs[name]!.shape, lies[name]!)]),
+    );
+  return { inputs: given, fn: (all) => fn(seen(all)), by };
+}
+
+const reversed = (rank: number): number[] => Array.from({ length: rank }, (_, i) => rank - 1 - i);
+
+function given1(x: tf.Tensor, lie: Lie): tf.Tensor {
+  if (lie === "turned") return tf.transpose(x, reversed(x.rank));
+  if (lie === "spread" && x.rank > 0) {
+    return tf.slice(x, x.shape.map(() => 0), [...x.shape.slice(0, -1), 1]);
+  }
+  return tf.clone(x);
+}
+
+function seen1(x: tf.Tensor, shape: number[], lie: Lie): tf.Tensor {
+  if (lie === "turned") return tf.transpose(x, reversed(x.rank));
+  if (lie !== "spread" || shape.length === 0) return x;
+  if (x.dtype === "float32") return tf.mul(x, tf.fill(shape, 1));
+  return tf.tile(x, shape.map((size, i) => i === shape.length - 1 ? size : 1));
+}
+
+/** The gradient of a weighed sum of all outputs, as a function. */
+const gradient = (fn: Pure, by: readonly string[]): Pure => (all) => {
+  const total = (...xs: tf.Tensor[]): tf.Scalar => {
+    const outputs = Object.values(
+      fn({ ...all, ...Object.fromEntries(by.map((name, i) => [name, xs[i]!])) }),
+    );
+    const sums = outputs.map((y, i) => tf.sum(tf.mul(tf.mul(y, y), i + 0.5)));
+    return tf.addN(sums) as tf.Scalar;
+  };
+  const grads = tf.grads(total)(by.map((name) => all[name]!));
+  return Object.fromEntries(grads.map((grad, i) => [by[i]!, grad]));
+};
+
+async function compare(fn: Pure, inputs: Tensors, what: string): Promise<void> {
+  const wanted = tf.tidy(() => fn(inputs)), compiled = engine.compile(fn);
+  const got = await compiled.run(inputs);
+  await compiled.dispose();
+  assert.deepEqual(Object.keys(got).sort(), Object.keys(wanted).sort(), what);
+  for (const [name, tensor] of Object.entries(wanted)) {
+    assert.deepEqual(got[name]!.shape, tensor.shape, `${what}: shape of ${name}`);
+    assert.equal(got[name]!.dtype, tensor.dtype, `${what}: type of ${name}`);
+    const a = await got[name]!.data(), b = await tensor.data();
+    b.forEach((x, i) => {
+      const close = Object.is(a[i], x) || Math.abs(a[i]! - x) <= 2e-5 * (1 + Math.abs(x));
+      assert.ok(close, `${what}: ${name}[${i}] is ${a[i]}, must be ${x}`);
+    });
+  }
+  tf.dispose([wanted, got]);
+}
+
+const draws = 12;
+
+describe("lowerings", () => {
+  for (const [kernel, make] of Object.entries(cases)) {
+    it(`${kernel} compiled is ${kernel} on the cpu backend, with its gradients`, async () => {
+      for (let seed = 0; seed < draws; seed++) {
+        const r = chance(1000 * seed + kernel.length),
+          plain = make(r),
+          { inputs, fn, by = [] } = lain(plain, r);
+        const what = `seed ${seed}, ${Object.entries(inputs).map(([n, x]) => `${n} [${x.shape}]`)}`;
+        await compare(fn, inputs, what);
+        if (by.length > 0) await compare(gradient(fn, by), inputs, `gradient, ${what}`);
+        tf.dispose([plain.inputs, inputs]);
+      }
+    });
+  }
+
+  it("have a case each, and no case is without", () => {
+    assert.deepEqual(Object.keys(cases).sort(), Object.keys(lowerings).sort());
+  });
+
+  it("each case calls the kernel that it is named for", async () => {
+    for (const [kernel, make] of Object.entries(cases)) {
+      const { inputs, fn } = make(chance(1));
+      const { kernels } = await tf.profile(() => fn(inputs));
+      assert.ok(
+        kernels.some(({ name }) => name === kernel),
+        `${kernel}: ${kernels.map(({ name }) => name)}`,
+      );
+    }
+  });
+});
