@@ -371,6 +371,10 @@ function normalization(groups: number): Normalization {
       const flat = (sums: tf.Tensor): tf.Tensor => tf.reshape(tf.sum(sums, 0), [channels]);
       return [tf.reshape(dx, saved[0]!.shape), flat(tf.mul(b, scale)), flat(a)];
     };
+    if (standardizes()) {
+      const y = tf.engine().runKernel(standardize, { x }, { groups, epsilon }) as tf.Tensor;
+      return { value: tf.add(tf.mul(y, weight), bias), gradFunc };
+    }
     const grouped = tf.reshape(x, split), { mean, scale } = moments(grouped);
     const factor = tf.mul(scale, tf.reshape(weight, each));
     const value = tf.add(tf.mul(tf.sub(grouped, mean), factor), tf.reshape(bias, each));
@@ -378,6 +382,13 @@ function normalization(groups: number): Normalization {
   });
   return (x, weight, bias) => normalized(x, weight, bias);
 }
+
+/** A kernel that some engines have: x [N, H, W, C] with zero mean and unit variance in each group. */
+const standardize = "Standardize", epsilon = 1e-5;
+
+/** Whether to use it: where there is one, and no gradient whose backward pass would have use for the moments. */
+const standardizes = (): boolean =>
+  tf.engine().state.gradientDepth === 0 && tf.getKernel(standardize, tf.getBackend()) != null;
 
 /** Σ slope·(x − mean) over the pixels of each channel, from Σ slope·x: the image is read once. */
 const centredSum = (
@@ -390,7 +401,7 @@ const centredSum = (
 function moments(x: tf.Tensor): { readonly mean: tf.Tensor; readonly scale: tf.Tensor } {
   const mean = tf.mean(x, [1, 3], true),
     variance = tf.mean(tf.square(tf.sub(x, mean)), [1, 3], true);
-  return { mean, scale: tf.rsqrt(tf.add(variance, 1e-5)) };
+  return { mean, scale: tf.rsqrt(tf.add(variance, epsilon)) };
 }
 
 /**

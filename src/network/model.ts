@@ -20,7 +20,16 @@ import {
   ve,
   vp,
 } from "../noise/schedule.ts";
-import { type Compiled, type Engine, mapTensors, type Tensors } from "../tensor/engine.ts";
+import {
+  andThen,
+  type Awaitable,
+  type Compiled,
+  disposing,
+  type Engine,
+  mapTensors,
+  outlined,
+  type Tensors,
+} from "../tensor/engine.ts";
 import type { Network, Params } from "./layer.ts";
 import { unet, type UNetConfig } from "./unet.ts";
 
@@ -157,15 +166,16 @@ export function networkModel(
   params: Params,
   options: NetworkOptions,
 ): Model {
-  const { schedule, kind, engine } = options;
-  const apply: Evaluate = engine === undefined
-    ? (x, times, condition) => network.apply(params, x, times, condition)
-    : compiled(network, params, engine);
+  const { schedule, kind, engine } = options, evaluate = evaluation(network, params, engine);
+  const apply: Evaluate = (x, times, condition) => {
+    const inputs = { ...network.inputs(times, condition) };
+    return andThen(disposing(inputs, () => evaluate({ x, ...inputs })), ({ y }) => y!);
+  };
   const under = (condition?: Condition): Model => ({
     schedule,
     predict: (x, t) => {
       const value = apply(x, Array(x.shape[0]!).fill(networkTime(schedule, t)), condition);
-      return value instanceof Promise ? value.then((value) => ({ kind, value })) : { kind, value };
+      return andThen(value, (value) => ({ kind, value }));
     },
     ...(network.classes > 0 && { given: under }),
   });
@@ -179,8 +189,15 @@ type Evaluate = (
   condition?: Condition,
 ) => tf.Tensor | Promise<tf.Tensor>;
 
-/** A network on an engine, made ready when it is first asked. */
-function compiled(network: Network, params: Params, engine: Engine): Evaluate {
+/**
+ * A network's forward pass with its weights: on an engine, made ready when it is first asked; otherwise at once, and one
+ * piece for engines that trace what surrounds it.
+ */
+function evaluation(
+  network: Network,
+  params: Params,
+  engine: Engine | undefined,
+): (inputs: Tensors) => Awaitable<Record<string, tf.Tensor>> {
   const ofWeight = (name: string): string => `weights.${name}`;
   const weights = Object.fromEntries(
     Object.entries(params).map(([name, weight]) => [ofWeight(name), weight]),
@@ -189,16 +206,9 @@ function compiled(network: Network, params: Params, engine: Engine): Evaluate {
     const given = mapTensors(params, (_, name) => rest[ofWeight(name)]!);
     return { y: network.forward(given, x!, { time: time!, ...(label && { label }) }) };
   };
+  if (engine === undefined) return outlined(forward, weights);
   let ready: Compiled | undefined;
-  return async (x, times, condition) => {
-    const inputs = { ...network.inputs(times, condition) };
-    try {
-      ready ??= engine.compile(forward, weights);
-      return (await ready.run({ x, ...inputs }))["y"]!;
-    } finally {
-      tf.dispose(inputs);
-    }
-  };
+  return async (inputs) => await (ready ??= engine.compile(forward, weights)).run(inputs);
 }
 
 /**

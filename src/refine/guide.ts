@@ -11,6 +11,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { andThen, disposing } from "../tensor/engine.ts";
 import type { Condition, Model, Prediction } from "../denoise/prediction.ts";
 import { refined, type Refinement, type Sampler, type State } from "../sample/chain.ts";
 
@@ -139,13 +140,10 @@ export function classifierFree(condition: Condition, options: ClassifierFreeOpti
 
 /** One evaluation of the doubled batch, its halves joined. */
 function mixed(both: Model, scale: number): Model["predict"] {
-  return async (x, t, signal) => {
+  return (x, t, signal) => {
     const twice = tf.concat([x, x]);
-    try {
-      return joined(await both.predict(twice, t, signal), scale);
-    } finally {
-      twice.dispose();
-    }
+    const prediction = disposing(twice, () => both.predict(twice, t, signal));
+    return andThen(prediction, (prediction) => joined(prediction, scale));
   };
 }
 

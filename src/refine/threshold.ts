@@ -12,6 +12,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { andThen } from "../tensor/engine.ts";
 import { convert, type Model } from "../denoise/prediction.ts";
 import type { Refinement } from "../sample/chain.ts";
 import { onModel } from "./guide.ts";
@@ -79,15 +80,15 @@ function clipped(model: Model, clip: Clip): Model {
   const { schedule, given } = model;
   return {
     schedule,
-    predict: async (x, t, signal) => {
-      const prediction = await model.predict(x, t, signal);
-      try {
-        const value = tf.tidy(() => clip(convert(prediction, "x0", x, schedule.at(t))));
-        return { kind: "x0", value };
-      } finally {
-        tf.dispose({ ...prediction });
-      }
-    },
+    predict: (x, t, signal) =>
+      andThen(model.predict(x, t, signal), (prediction) => {
+        try {
+          const value = tf.tidy(() => clip(convert(prediction, "x0", x, schedule.at(t))));
+          return { kind: "x0", value };
+        } finally {
+          tf.dispose({ ...prediction });
+        }
+      }),
     ...(given && { given: (condition) => clipped(given(condition), clip) }),
   };
 }

@@ -23,6 +23,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { andThen } from "../tensor/engine.ts";
 import { convert } from "../denoise/prediction.ts";
 import { posterior, posteriorMean, variances } from "../denoise/posterior.ts";
 import { type GridOptions, times } from "../noise/grid.ts";
@@ -266,15 +267,15 @@ export function ddimInverse(schedule: Schedule, options: GridOptions = {}): Samp
   return along(legs(schedule, times(schedule, options).toReversed()), encoding);
 }
 
-const encoding = (leg: Leg): Transition => (env) => async (state) => {
-  const prediction = await env.model.predict(state.x, leg.s, env.signal);
-  try {
-    const x = tf.tidy(() => encoded(leg, state.x, convert(prediction, "eps", state.x, leg.to)));
-    return { ...state, x, t: leg.s, step: state.step + 1 };
-  } finally {
-    tf.dispose({ ...prediction });
-  }
-};
+const encoding = (leg: Leg): Transition => (env) => (state) =>
+  andThen(env.model.predict(state.x, leg.s, env.signal), (prediction) => {
+    try {
+      const x = tf.tidy(() => encoded(leg, state.x, convert(prediction, "eps", state.x, leg.to)));
+      return { ...state, x, t: leg.s, step: state.step + 1 };
+    } finally {
+      tf.dispose({ ...prediction });
+    }
+  });
 
 function encoded({ from, to }: Leg, x: tf.Tensor, eps: tf.Tensor): tf.Tensor {
   const scale = to.alpha / from.alpha;

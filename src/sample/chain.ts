@@ -15,8 +15,10 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Level, Schedule } from "../noise/schedule.ts";
 import { convert, type Model } from "../denoise/prediction.ts";
+import { andThen, type Awaitable, type Engine } from "../tensor/engine.ts";
 import { fold, type Key } from "../tensor/key.ts";
 import { normal } from "../tensor/random.ts";
+import { replaced, stepOn } from "./step.ts";
 
 /** A past evaluation, for multistep solvers. */
 export interface Evaluation {
@@ -57,9 +59,6 @@ export interface Env {
   readonly noise?: (state: State, purpose: string) => tf.Tensor;
 }
 
-/** A value or a promise of it. */
-export type Awaitable<A> = A | Promise<A>;
-
 /** A Markov transition kernel. Returns new tensors, leaves those of the state alone. */
 export type Transition<S extends State = State> = (env: Env) => (state: S) => Awaitable<S>;
 
@@ -73,6 +72,11 @@ export type Refinement = <S extends State>(sampler: Sampler<S>) => Sampler<S>;
 export interface RunOptions extends Env {
   /** Stop with an error when x_t holds NaN or infinity. Default: true. */
   readonly finite?: boolean;
+  /**
+   * What runs the steps: each is compiled as a whole (network, guidance and update), with everything that it does not
+   * compute with tensors left here. The model must answer at once. Default: none, each operation by itself.
+   */
+  readonly engine?: Engine;
 }
 
 /** A state, or a function that makes one from the environment and hands it over, such as {@link prior}. */
@@ -266,15 +270,15 @@ export function denoising(
   leg: Leg,
   move: (x0: tf.Tensor, state: State, env: Env) => tf.Tensor,
 ): Transition {
-  return (env) => async (state) => {
-    const x0 = await denoised(env, state.x, leg.t, leg.from);
-    try {
-      return { ...state, x: move(x0, state, env), t: leg.s, step: state.step + 1, x0 };
-    } catch (error) {
-      x0.dispose();
-      throw error;
-    }
-  };
+  return (env) => (state) =>
+    andThen(denoised(env, state.x, leg.t, leg.from), (x0) => {
+      try {
+        return { ...state, x: move(x0, state, env), t: leg.s, step: state.step + 1, x0 };
+      } catch (error) {
+        x0.dispose();
+        throw error;
+      }
+    });
 }
 
 /**
@@ -356,30 +360,32 @@ function injected(z: tf.Tensor, shape: readonly number[]): tf.Tensor {
  * @param x x_t, shape [N, ...sample].
  * @param t Time on the model's schedule.
  * @param level Marginal at t.
- * @returns The x0 prediction, shape of x. The caller disposes of it.
+ * @returns The x0 prediction, shape of x; a promise of it if the model answers later. The caller disposes of it.
  */
-export async function denoised(
+export function denoised(
   env: Env,
   x: tf.Tensor,
   t: number,
   level: Level,
-): Promise<tf.Tensor> {
-  const prediction = await env.model.predict(x, t, env.signal);
-  try {
-    return convert(prediction, "x0", x, level);
-  } finally {
-    // Energy predictions hold two tensors, the others one.
-    tf.dispose({ ...prediction });
-  }
+): Awaitable<tf.Tensor> {
+  return andThen(env.model.predict(x, t, env.signal), (prediction) => {
+    try {
+      return convert(prediction, "x0", x, level);
+    } finally {
+      // Energy predictions hold two tensors, the others one.
+      tf.dispose({ ...prediction });
+    }
+  });
 }
 
 /**
  * Runs a sampler: yields the start, then each x_t, pulled one at a time.
  *
  * @param start The first state, which stays the caller's, or a function that makes it.
- * @param options Model and key; an abort signal; whether to stop at NaN and infinity.
+ * @param options Model and key; an abort signal; whether to stop at NaN and infinity; what runs the steps.
  * @returns A function of a sampler, whose result computes nothing until it is iterated.
  * @throws {RangeError} While iterated: when x_t is not finite, with the step and the time.
+ * @throws {TypeError} While iterated, on an engine: when a step or the model answers later, or cannot be compiled.
  * @throws The signal's reason, when aborted.
  *
  * @example
@@ -415,7 +421,9 @@ async function* trajectory<S extends State>(
     yield state;
     for await (const transition of sampler) {
       options.signal?.throwIfAborted();
-      const next = await transition(options)(state);
+      const next = options.engine
+        ? await stepOn(options.engine, transition(options), state)
+        : await transition(options)(state);
       release(state, next);
       state = next;
       options.signal?.throwIfAborted();
@@ -448,19 +456,8 @@ async function* trajectory<S extends State>(
  * ```
  */
 export function retained<S>(value: S): S {
-  const copy = (part: unknown): unknown => {
-    if (part instanceof tf.Tensor) return tf.clone(part);
-    if (Array.isArray(part)) return part.map(copy);
-    if (!isPlain(part)) return part;
-    return Object.fromEntries(Object.entries(part).map(([name, inner]) => [name, copy(inner)]));
-  };
-  return copy(value) as S;
+  return replaced(value, (tensor) => tf.clone(tensor));
 }
-
-/** Whether a value is an object literal; a typed array, a date or a map is shared with the caller as it is. */
-const isPlain = (value: unknown): value is Record<string, unknown> =>
-  value !== null && typeof value === "object" &&
-  [Object.prototype, null].includes(Object.getPrototypeOf(value));
 
 /** Disposes of the tensors of a state that its successor does not hold. */
 function release(state: State, next: State): void {

@@ -17,6 +17,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { andThen } from "../tensor/engine.ts";
 import { type GridOptions, times } from "../noise/grid.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
 import {
@@ -174,10 +175,8 @@ function multistep(
 }
 
 /** The same transition, whose new state carries its evaluation as history. */
-const remembering = ({ t }: Leg, transition: Transition): Transition => (env) => async (state) => {
-  const next = await transition(env)(state);
-  return { ...next, history: [{ t, x0: next.x0! }] };
-};
+const remembering = ({ t }: Leg, transition: Transition): Transition => (env) => (state) =>
+  andThen(transition(env)(state), (next) => ({ ...next, history: [{ t, x0: next.x0! }] }));
 
 function checkedOptions(
   options: DpmSolverOptions,

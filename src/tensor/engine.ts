@@ -17,6 +17,40 @@ export type Tensors = Readonly<Record<string, tf.Tensor>>;
 /** A pure, synchronous function from named tensors to named tensors, which the caller disposes of. */
 export type Pure = (inputs: Tensors) => Record<string, tf.Tensor>;
 
+/** A value, or a promise of it. */
+export type Awaitable<A> = A | Promise<A>;
+
+/**
+ * A function of a value that may still be to come: at once if it is there. What is at hand at every step can be traced.
+ *
+ * @param value The value, or a promise of it.
+ * @param next What to do with it.
+ * @returns What that gives; a promise only if one of the two is.
+ */
+export function andThen<A, B>(value: Awaitable<A>, next: (value: A) => Awaitable<B>): Awaitable<B> {
+  return value instanceof Promise ? value.then(next) : next(value);
+}
+
+/**
+ * What a use of tensors gives, at once or later; they are disposed of when it is done with them or has failed.
+ *
+ * @param tensors A tensor, or an array or record of them.
+ * @param use The use.
+ * @returns What it gives.
+ */
+export function disposing<A>(tensors: tf.TensorContainer, use: () => Awaitable<A>): Awaitable<A> {
+  const dispose = (): void => tf.dispose(tensors);
+  try {
+    const value = use();
+    if (value instanceof Promise) return value.finally(dispose);
+    dispose();
+    return value;
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+}
+
 /** A function on an engine. */
 export interface Compiled {
   /**
@@ -68,8 +102,58 @@ export interface Engine {
    * @param start The first state. It stays the caller's, and is copied before the promise resolves.
    */
   readonly fold: (step: FoldStep, start: Tensors) => Promise<Fold>;
+  /**
+   * Runs a function that is another one each time, such as a step of a sampler: its operations are looked at each time
+   * and compiled where they are new; the numbers that it brings along may differ. What {@link outlined} functions in it
+   * compute is looked at once.
+   *
+   * @param fn The function: synchronous.
+   * @param inputs Its inputs, which stay the caller's.
+   * @returns Its answer, handed over.
+   */
+  readonly run: (fn: Pure, inputs: Tensors) => Promise<Record<string, tf.Tensor>>;
   /** Frees everything. Calling it again does nothing. */
   readonly close: () => Promise<void>;
+}
+
+/** A pure function with constants of its own, which an engine that traces what surrounds it takes as one piece. */
+export interface Unit {
+  /** The function. */
+  readonly fn: Pure;
+  /** Inputs that never change. */
+  readonly constants: Tensors;
+}
+
+/** Takes the call of a unit down, instead of carrying it out. */
+export type Outliner = (unit: Unit, inputs: Tensors) => Record<string, tf.Tensor>;
+
+let outliner: Outliner | undefined;
+
+/** Carries out a synchronous body, in which calls of units are taken down, or with none also within one that does. */
+export function outlining<A>(take: Outliner | undefined, body: () => A): A {
+  const before = outliner;
+  outliner = take;
+  try {
+    return body();
+  } finally {
+    outliner = before;
+  }
+}
+
+/**
+ * Marks a pure function as one piece for engines: traced once for each set of shapes, however often what surrounds it is.
+ * Elsewhere, and where a gradient is taken through it, it is the function itself.
+ *
+ * @param fn The function.
+ * @param constants Inputs that never change, such as weights. They stay the caller's.
+ * @returns The function of the other inputs.
+ */
+export function outlined(fn: Pure, constants: Tensors = {}): Pure {
+  const unit: Unit = { fn, constants };
+  return (inputs) =>
+    outliner !== undefined && tf.engine().state.gradientDepth === 0
+      ? outliner(unit, inputs)
+      : fn({ ...constants, ...inputs });
 }
 
 /** Other tensors by the same names. */
@@ -123,6 +207,7 @@ export const eager: Engine = {
     dispose: () => Promise.resolve(),
   }),
   fold: (step, start) => soon(() => eagerFold(step, start)),
+  run: (fn, inputs) => soon(() => tf.tidy(() => cloned(fn(inputs)))),
   close: () => Promise.resolve(),
 };
 

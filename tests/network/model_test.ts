@@ -113,9 +113,9 @@ describe("networkModel()", () => {
     const network = networkOf({}, { classes: 2, features: 2, forward: (_, x) => tf.mul(x, 2) });
     const spy: Network = {
       ...network,
-      apply: (params, x, times, condition) => {
+      inputs: (times, condition) => {
         asked.push({ times, condition });
-        return network.apply(params, x, times, condition);
+        return network.inputs(times, condition);
       },
     };
     const schedule = schedules.linear({ steps: 10 });

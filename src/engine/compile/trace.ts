@@ -12,9 +12,10 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { Pure, Tensors } from "../../tensor/engine.ts";
+import { outlining, type Pure, type Tensors, type Unit } from "../../tensor/engine.ts";
 import type { Constant, Graph } from "../graph/graph.ts";
-import { type Recorder, recorder, type RecorderOptions } from "../graph/record.ts";
+import { called, type Library } from "../graph/call.ts";
+import { type Recorder, recorder } from "../graph/record.ts";
 import {
   constantOf,
   type DType,
@@ -29,7 +30,7 @@ import { convolutionKernels } from "../lower/convolution.ts";
 import { elementwiseKernels, type Lowerings, type Operands } from "../lower/elementwise.ts";
 import { gatheringKernels } from "../lower/gather.ts";
 import { poolKernels } from "../lower/pool.ts";
-import { reducingKernels } from "../lower/reduce.ts";
+import { ownKernels, reducingKernels } from "../lower/reduce.ts";
 import { shapeKernels } from "../lower/shape.ts";
 
 /** The shape and type of a tensor. */
@@ -49,7 +50,13 @@ export interface Program {
 }
 
 /** Options of {@link trace}. */
-export type TraceOptions = Pick<RecorderOptions, "block">;
+export interface TraceOptions {
+  /**
+   * Channels that ONNX Runtime's own blocked layout keeps side by side, to write down convolutions in it whose filters are
+   * inputs; such a graph is right for that runtime and processor alone. Default: 0, graphs that any runtime reads.
+   */
+  readonly block?: number;
+}
 
 /** All kernels that can be traced. */
 export const lowerings: Lowerings = {
@@ -184,14 +191,16 @@ function install(): TraceBackend {
   if (present) return present as TraceBackend;
   // Below every other, so that tfjs never chooses it by itself.
   tf.registerBackend(backendName, () => new TraceBackend(), -1000);
-  for (const kernelName of new Set([...kernelNames, ...Object.keys(lowerings)])) {
+  for (
+    const kernelName of new Set([...kernelNames, ...Object.keys({ ...lowerings, ...ownKernels })])
+  ) {
     tf.registerKernel({ kernelName, backendName, kernelFunc: kernelOf(kernelName) });
   }
   return tf.findBackend(backendName) as TraceBackend;
 }
 
 function kernelOf(kernelName: string): tf.KernelFunc {
-  const lower = lowerings[kernelName];
+  const lower = lowerings[kernelName] ?? ownKernels[kernelName];
   if (lower === undefined) {
     return () => {
       throw new TypeError(
@@ -235,7 +244,8 @@ export function trace(
   options: TraceOptions = {},
 ): Program {
   const fixed = Object.entries(constants).map(([name, tensor]) => [name, fixedOf(tensor)] as const);
-  const look = (): Program => traced(fn, { specs, fixed, rec: recorder(options) });
+  const look = (): Program =>
+    outlining(undefined, () => traced(fn, { specs, fixed, rec: recorder(options) }));
   const first = look(), second = look();
   const difference = differs(first.graph, second.graph);
   if (difference === undefined) return first;
@@ -260,13 +270,67 @@ export interface Sight extends Program {
  *
  * @param fn The function: synchronous, in tfjs operations.
  * @param specs Shape and type of each input.
+ * @param pieces What is known of outlined functions, and where the graphs of new ones are put.
  * @returns The graph, and the numbers.
  * @throws {TypeError} As {@link trace}, but that the function may bring along any tensor and be another one next time.
  */
-export function glance(fn: Pure, specs: Readonly<Record<string, Spec>>): Sight {
-  const rec = recorder({ lift: true }), program = traced(fn, { specs, fixed: [], rec });
+export function glance(
+  fn: Pure,
+  specs: Readonly<Record<string, Spec>>,
+  pieces: Pieces,
+): Sight {
+  const rec = recorder({ lift: true });
+  const program = outlining(
+    (unit, inputs) => outlinedCall(rec, pieces, { unit, inputs }),
+    () => traced(fn, { specs, fixed: [], rec }),
+  );
   return { ...program, numbers: rec.lifted };
 }
+
+/** Outlined functions that have been traced, by their shapes, and the graphs that nodes refer to by number. */
+export interface Pieces {
+  /** The graphs. */
+  readonly library: Library;
+  /** The programs. */
+  readonly programs: WeakMap<Unit, Map<string, Program>>;
+}
+
+/** A node for an outlined function, which is traced the first time that it meets these shapes. */
+function outlinedCall(
+  rec: Recorder,
+  { library, programs }: Pieces,
+  { unit, inputs }: { readonly unit: Unit; readonly inputs: Tensors },
+): Record<string, tf.Tensor> {
+  const tracer = install(), specs = specsOf(inputs), key = JSON.stringify(specs);
+  const known = programs.get(unit) ?? new Map<string, Program>();
+  programs.set(unit, known);
+  const program = known.get(key) ?? trace(unit.fn, specs, unit.constants);
+  known.set(key, program);
+  const { graph, outputs } = program;
+  const operands = graph.inputs.map(({ name }) => natural(rec, tracer.valueFor(inputs[name]!)));
+  const names = called(rec, library.number(graph), graph, operands);
+  return Object.fromEntries(
+    Object.entries(outputs).map((
+      [name, { shape, dtype: type }],
+      i,
+    ) => [name, tensorOf(tracer, made(names[i]!, { type, shape }))]),
+  );
+}
+
+/** The shapes and types of tensors. */
+export const specsOf = (inputs: Tensors): Record<string, Required<Spec>> =>
+  Object.fromEntries(
+    Object.entries(inputs).map((
+      [name, { shape, dtype }],
+    ) => [name, { shape, dtype: dtype as DType }]),
+  );
+
+const tensorOf = (tracer: TraceBackend, value: Value): tf.Tensor =>
+  tf.engine().makeTensorFromTensorInfo({
+    dataId: tracer.keep(value),
+    shape: [...value.shape],
+    dtype: value.type,
+  }, tracer);
 
 /** What a function is traced with. */
 interface Setting {
@@ -281,12 +345,7 @@ function traced(fn: Pure, { specs, fixed, rec }: Setting): Program {
   tracer.rec = rec;
   tf.engine().startScope("trace");
   try {
-    const tensor = (value: Value): tf.Tensor =>
-      tf.engine().makeTensorFromTensorInfo({
-        dataId: tracer.keep(value),
-        shape: [...value.shape],
-        dtype: value.type,
-      }, tracer);
+    const tensor = (value: Value): tf.Tensor => tensorOf(tracer, value);
     const inputs = Object.entries(specs).map(([name, spec]) =>
       [name, tensor(declared(rec, name, spec))] as const
     );

@@ -140,3 +140,23 @@ export const reducingKernels: Lowerings = {
     return [made(values, { type: x!.type, shape }), made(small, { type: "int32", shape })];
   },
 };
+
+/**
+ * Kernels that are the library's own: what it does in one step where the backend knows how, and composes elsewhere.
+ *
+ * `Standardize` takes x [N, H, W, C] to zero mean and unit variance in each of `groups` groups of channels of a sample.
+ */
+export const ownKernels: Lowerings = {
+  Standardize: (rec, { x }, { groups, epsilon }) => {
+    const [n, h, w, c] = x!.shape as [number, number, number, number], order = [0, 3, 1, 2];
+    const sizes = integers(rec, [n, groups, h * w * c / groups]);
+    const rows = rec.node("Reshape", [placed(rec, x!, order), sizes]);
+    const vector = (value: number): string =>
+      rec.constant("float32", [groups], () => Array(groups).fill(value));
+    const name = rec.node("InstanceNormalization", [rows, vector(1), vector(0)], {
+      attributes: { epsilon: { float: epsilon } },
+    });
+    const image = rec.node("Reshape", [name, integers(rec, [n, c, h, w])]);
+    return made(image, x!, { order });
+  },
+};
