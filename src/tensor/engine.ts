@@ -156,6 +156,17 @@ export function outlined(fn: Pure, constants: Tensors = {}): Pure {
       : fn({ ...constants, ...inputs });
 }
 
+/**
+ * Disposes of what tfjs saved for a backward pass that an error has called off, and that it would keep for ever. Call it
+ * where a gradient has failed; within another gradient, whose passes go on, it does nothing.
+ */
+export function releaseTape(): void {
+  const { state } = tf.engine();
+  if (state.gradientDepth > 0 || state.activeTape == null) return;
+  tf.dispose(state.activeTape.map(({ saved }) => saved ?? []));
+  state.activeTape = [];
+}
+
 /** Other tensors by the same names. */
 export function mapTensors(
   tensors: Tensors,

@@ -13,7 +13,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
-import type { FoldStep, Tensors } from "../tensor/engine.ts";
+import { type FoldStep, releaseTape, type Tensors } from "../tensor/engine.ts";
 import { emaConstants, emaUpdate } from "./ema.ts";
 import { adamConstants, type AdamOptions, adamUpdate, type Moments } from "./optimizer.ts";
 
@@ -195,12 +195,4 @@ export function differentiated(
 function one(loss: tf.Scalar): tf.Scalar {
   if (loss.size === 1) return loss;
   throw new RangeError(`Cannot train: the loss must be one number, got shape [${loss.shape}]`);
-}
-
-/** Disposes of what tfjs saved for a backward pass that an error has called off, and that it would keep for ever. */
-function releaseTape(): void {
-  const { state } = tf.engine();
-  if (state.gradientDepth > 0 || state.activeTape == null) return;
-  tf.dispose(state.activeTape.map(({ saved }) => saved ?? []));
-  state.activeTape = [];
 }

@@ -21,7 +21,8 @@ export interface CompilerOptions {
 
 /** A function compiled for one set of shapes. */
 interface Session {
-  readonly id: number;
+  /** Its number; absent where there is nothing to run. */
+  readonly id?: number;
   readonly program: Program;
 }
 
@@ -117,11 +118,8 @@ function compiled(executor: Executor, source: Source): Compiled {
   const cache = cacheOf(executor, { ...source, constants, fn: apart(source.fn) });
   return {
     run: async (inputs) => {
-      const given = renamed(inputs, inputName),
-        { id, program } = await cache.session(specsOf(given));
-      const feeds = await feedsOf(given, program),
-        fetches = fetchesOf(Object.keys(program.outputs));
-      return toTensors(under(await executor.run(id, feeds, fetches), outputName("")));
+      const given = renamed(inputs, inputName), hosts = await toHosts(given);
+      return await ran(executor, await cache.session(specsOf(given)), { hosts });
     },
     dispose: cache.dispose,
   };
@@ -141,44 +139,75 @@ function cacheOf(executor: Executor, { fn, constants, shapes, block = 0 }: Sourc
   const sessions = sessionsOf(executor, shapes);
   return {
     session: (specs) =>
-      sessions.session(JSON.stringify(specs), () => trace(fn, specs, constants, { block })),
+      sessions.session(
+        JSON.stringify(Object.entries(specs).sort(([a], [b]) => a < b ? -1 : 1)),
+        () => trace(fn, specs, constants, { block }),
+      ),
     dispose: sessions.dispose,
   };
 }
 
-/** Sessions by key, the one used last at the end. What is asked for twice at once is loaded once. */
+/**
+ * Sessions by key, the one used last at the end; what is asked for twice at once is loaded once. Whoever waits for a
+ * session must run it at once when it comes: runs and releases are carried out in the order in which they are asked for,
+ * so one that makes room later is released after that run.
+ */
 function sessionsOf(executor: Executor, most: number): {
   readonly session: (key: string, program: () => Program) => Promise<Session>;
   readonly dispose: () => Promise<void>;
 } {
-  const sessions = new Map<string, Promise<Session>>();
+  const sessions = new Map<string, Promise<Session>>(), closing = new Set<Promise<void>>();
+  let isOpen = true;
   const open = async (make: () => Program): Promise<Session> => {
-    const program = make(), { id } = await executor.load(encode(program.graph));
-    return { id, program };
+    const program = make();
+    // ONNX Runtime has no use for a graph that answers nothing.
+    if (program.graph.outputs.length === 0) return { program };
+    return { id: (await executor.load(encode(program.graph))).id, program };
   };
-  const close = async (key: string): Promise<void> => {
-    const session = sessions.get(key)!;
+  const close = (key: string, found: Promise<Session>): void => {
     sessions.delete(key);
-    await executor.free([(await session).id], []);
+    // One that could not be opened has said so, and of one whose executor is closed nothing is left.
+    const free = ({ id }: Session) => id === undefined ? undefined : executor.free([id], []);
+    const released = found.then(free).catch(() => undefined).finally(() =>
+      closing.delete(released)
+    );
+    closing.add(released);
   };
   return {
-    session: async (key, program) => {
+    session: (key, program) => {
+      if (!isOpen) return Promise.reject(disposed("function"));
       const found = sessions.get(key) ?? open(program);
       sessions.delete(key);
       sessions.set(key, found);
-      try {
-        const session = await found;
-        if (sessions.size > most) await close(sessions.keys().next().value!);
-        return session;
-      } catch (error) {
-        sessions.delete(key);
-        throw error;
-      }
+      found.catch(() => sessions.get(key) === found && sessions.delete(key));
+      const [oldest] = sessions;
+      if (sessions.size > most) close(...oldest!);
+      return found;
     },
     dispose: async () => {
-      await Promise.all([...sessions.keys()].map(close));
+      isOpen = false;
+      for (const [key, found] of sessions) close(key, found);
+      await Promise.all(closing);
     },
   };
+}
+
+const disposed = (what: string): TypeError =>
+  new TypeError(`Cannot use the ${what}: it must be open, got one that was disposed of`);
+
+/** The outputs of a session that are fetched back; the others stay in slots. */
+async function ran(
+  executor: Executor,
+  { id, program }: Session,
+  { hosts, kept = {} }: {
+    readonly hosts: Readonly<Record<string, Feed>>;
+    readonly kept?: Readonly<Record<string, Fetch>>;
+  },
+): Promise<Record<string, tf.Tensor>> {
+  if (id === undefined) return {};
+  const fetches: Record<string, Fetch> = mapped(program.outputs, (_, name) => kept[name] ?? true);
+  const answer = await executor.run(id, feedsOf(program, hosts), fetches);
+  return toTensors(under(answer, outputName("")));
 }
 
 /**
@@ -191,17 +220,13 @@ function running(executor: Executor, most: number): Engine["run"] {
   return async (fn, inputs) => {
     const given = renamed(inputs, inputName);
     const { graph, outputs, numbers } = glance(apart(fn), specsOf(given), pieces);
-    const { id, program } = await sessions.session(keyOf(graph), () => (
-      { graph: expanded(graph, pieces.library), outputs }
-    ));
-    const feeds = await feedsOf(given, program);
-    for (const [name, { dims, data }] of numbers) {
-      if (program.graph.inputs.some((port) => port.name === name)) {
-        feeds[name] = { type: "float32", dims, data: data as Float32Array };
-      }
-    }
-    const fetches = fetchesOf(Object.keys(outputs));
-    return toTensors(under(await executor.run(id, feeds, fetches), outputName("")));
+    const brought = [...numbers].map(([name, { dims, data }]): [string, HostTensor] => [
+      name,
+      { type: "float32", dims, data },
+    ]);
+    const hosts = { ...await toHosts(given), ...Object.fromEntries(brought) };
+    const program = (): Program => ({ graph: expanded(graph, pieces.library), outputs });
+    return await ran(executor, await sessions.session(keyOf(graph), program), { hosts });
   };
 }
 
@@ -211,20 +236,21 @@ const keyOf = ({ nodes, constants, inputs, outputs }: Graph): string =>
 /** Steps of samplers that stay compiled: those of one solver differ at its first and last times. */
 const steps = 8;
 
-/** Inputs as the executor takes them; a graph may do without some of them. */
-async function feedsOf(inputs: Tensors, { graph }: Program): Promise<Record<string, Feed>> {
-  const feeds: Record<string, Feed> = {};
-  for (const { name } of graph.inputs) if (inputs[name]) feeds[name] = await toHost(inputs[name]);
-  return feeds;
+/** Tensors as the executor takes them, in copies that it may keep. */
+async function toHosts(tensors: Tensors): Promise<Record<string, HostTensor>> {
+  const host = async ([name, tensor]: [string, tf.Tensor]): Promise<[string, HostTensor]> => {
+    const data = (await tensor.data()).slice();
+    return [name, { type: tensor.dtype as DType, dims: tensor.shape, data }];
+  };
+  return Object.fromEntries(await Promise.all(Object.entries(tensors).map(host)));
 }
 
-async function toHost(tensor: tf.Tensor): Promise<HostTensor> {
-  const data = await tensor.data();
-  return { type: tensor.dtype as DType, dims: tensor.shape, data: data.slice() };
-}
-
-const fetchesOf = (names: readonly string[]): Record<string, Fetch> =>
-  Object.fromEntries(names.map((name) => [name, true]));
+/** What a graph reads of all that there is; it may do without some. */
+const feedsOf = ({ graph }: Program, hosts: Readonly<Record<string, Feed>>): Record<string, Feed> =>
+  Object.fromEntries(graph.inputs.flatMap(({ name }) => {
+    const feed = hosts[name];
+    return feed === undefined ? [] : [[name, feed]];
+  }));
 
 function toTensors(values: Readonly<Record<string, HostTensor>>): Record<string, tf.Tensor> {
   return mapped(
@@ -254,21 +280,22 @@ const under = <A>(record: Readonly<Record<string, A>>, prefix: string): Record<s
     ) => [name.slice(prefix.length), value]),
   );
 
-/** A step of a fold as one function of its state and inputs. */
-function stepped(step: FoldStep, names: readonly string[]): Pure {
+/** A step of a fold as one function of its state and inputs. Refuses one whose state the next step could not read. */
+function stepped(step: FoldStep, specs: Readonly<Record<string, Spec>>): Pure {
+  const told = (each: Readonly<Record<string, Spec>>): string =>
+    Object.entries(each).map(([name, { shape }]) => `${name} [${shape}]`).sort().join(", ");
   return (all) => {
     const { state, outputs } = step(under(all, stateName("")), under(all, inputName("")));
-    const missing = names.find((name) => !state[name]);
-    if (missing !== undefined || Object.keys(state).length !== names.length) {
-      throw new TypeError(
-        `Cannot compile a fold: its state must keep the names ${names}, got ${Object.keys(state)}`,
+    if (told(specsOf(state)) !== told(specs)) {
+      throw new RangeError(
+        `Cannot fold: the state must stay ${told(specs)}, got ${told(specsOf(state)) || "none"}`,
       );
     }
     return { ...renamed(state, nextName), ...renamed(outputs, outputName) };
   };
 }
 
-/** A fold whose state lies in the executor's slots, in two sets: a step reads the one and writes the other. */
+/** A fold whose state lies in the executor's slots, each of which a step reads and then writes. */
 async function folded(
   executor: Executor,
   { step, start, shapes, name, block }: {
@@ -279,52 +306,31 @@ async function folded(
     readonly block: number;
   },
 ): Promise<Fold> {
-  const names = Object.keys(start), specs = renamed(specsOf(start), stateName);
-  const cache = cacheOf(executor, { fn: stepped(step, names), constants: {}, shapes, block });
-  const slot = (entry: string, side: number): string => `${name}.${side}.${entry}`;
-  let side = 0;
-  for (const entry of names) await executor.put(slot(entry, 0), await toHost(start[entry]!));
+  const specs = specsOf(start), names = Object.keys(start);
+  const cache = cacheOf(executor, { fn: stepped(step, specs), constants: {}, shapes, block });
+  const slots = Object.fromEntries(names.map((entry) => [entry, `${name}.${entry}`]));
+  let isOpen = true;
+  for (const [entry, host] of Object.entries(await toHosts(start))) {
+    await executor.put(slots[entry]!, host);
+  }
   return {
     step: async (inputs) => {
-      const given = renamed(inputs, inputName);
-      const { id, program } = await cache.session({ ...specs, ...specsOf(given) });
-      checkShapes(program, specs, names);
-      const state = Object.fromEntries(names.map((entry) => [stateName(entry), slot(entry, side)]));
-      const next = Object.fromEntries(
-        names.map((entry) => [nextName(entry), slot(entry, 1 - side)]),
-      );
-      const outputs = Object.keys(program.outputs).filter((entry) =>
-        entry.startsWith(outputName(""))
-      );
-      const answer = await executor.run(id, { ...await feedsOf(given, program), ...state }, {
-        ...fetchesOf(outputs),
-        ...next,
-      });
-      side = 1 - side;
-      return toTensors(under(answer, outputName("")));
+      const given = renamed(inputs, inputName), hosts = await toHosts(given);
+      if (!isOpen) throw disposed("fold");
+      const session = await cache.session({ ...renamed(specs, stateName), ...specsOf(given) });
+      const feeds = { ...hosts, ...renamed(slots, stateName) };
+      return await ran(executor, session, { hosts: feeds, kept: renamed(slots, nextName) });
     },
     state: async () => {
-      const read = async (entry: string) => [entry, await executor.get(slot(entry, side))] as const;
+      if (!isOpen) throw disposed("fold");
+      const read = async (entry: string) => [entry, await executor.get(slots[entry]!)] as const;
       return toTensors(Object.fromEntries(await Promise.all(names.map(read))));
     },
     dispose: async () => {
+      isOpen = false;
       await cache.dispose();
-      await executor.free([], names.flatMap((entry) => [slot(entry, 0), slot(entry, 1)]));
+      // An executor that is closed holds nothing any more.
+      await executor.free([], Object.values(slots)).catch(() => undefined);
     },
   };
-}
-
-/** Refuses a step that changes a shape: the next one could not read it. */
-function checkShapes(
-  { outputs }: Program,
-  specs: Readonly<Record<string, Spec>>,
-  names: readonly string[],
-): void {
-  for (const name of names) {
-    const { shape } = outputs[nextName(name)]!, wanted = specs[stateName(name)]!.shape;
-    if (String(shape) === String(wanted)) continue;
-    throw new TypeError(
-      `Cannot compile a fold: the state's ${name} must keep its shape [${wanted}], got [${shape}]`,
-    );
-  }
 }

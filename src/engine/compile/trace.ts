@@ -12,7 +12,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { outlining, type Pure, type Tensors, type Unit } from "../../tensor/engine.ts";
+import { outlining, type Pure, releaseTape, type Tensors, type Unit } from "../../tensor/engine.ts";
 import type { Constant, Graph } from "../graph/graph.ts";
 import { called, type Library } from "../graph/call.ts";
 import { type Recorder, recorder } from "../graph/record.ts";
@@ -74,9 +74,10 @@ const backendName = "tweedie-trace";
 /** Numbers that a function brings along are written into the graph up to this many; more must be inputs. */
 const table = 4096;
 
-/** A value, and how many tensors share it. */
+/** A value, the graph that it belongs to, and how many tensors share it. */
 interface Held {
   readonly value: Value;
+  readonly rec: Recorder | undefined;
   refs: number;
 }
 
@@ -87,27 +88,25 @@ class TraceBackend extends tf.KernelBackend {
 
   keep(value: Value): object {
     const id = {};
-    this.held.set(id, { value, refs: 1 });
+    this.held.set(id, { value, rec: this.rec, refs: 1 });
     this.count++;
     return id;
   }
 
-  /** The value of a tensor: a traced one, or a small one from outside, which is fixed. */
+  /** The value of a tensor: a traced one, or one from outside, which is fixed if it is small. */
   valueFor({ dataId, shape, dtype }: tf.TensorInfo): Value {
     const found = this.held.get(dataId);
-    if (found) return found.value;
-    const size = product(shape);
-    if (size > table && !this.rec?.lifts) throw captured(shape);
-    const owner = tf.engine().state.tensorInfo.get(dataId)!.backend;
-    const numbers = owner.readSync(dataId) as ArrayLike<number>;
-    return constantOf(numbers, { type: dtype as DType, shape });
+    if (found?.rec === this.rec || found?.value.values !== undefined) return found!.value;
+    if (found) throw foreign(shape);
+    const owner = tf.engine().state.tensorInfo.get(dataId)?.backend;
+    if (!owner) throw gone(shape);
+    const type = traceable(dtype);
+    if (product(shape) > table && !this.rec?.lifts) throw captured(shape);
+    return constantOf(owner.readSync(dataId) as ArrayLike<number>, { type, shape });
   }
 
   override write(values: tf.BackendValues, shape: number[], dtype: tf.DataType): object {
-    if (!isTraceable(dtype)) {
-      throw new TypeError(`Cannot compile: tensors must be float32, int32 or bool, got ${dtype}`);
-    }
-    const value = constantOf(values as ArrayLike<number>, { type: dtype, shape });
+    const type = traceable(dtype), value = constantOf(values as ArrayLike<number>, { type, shape });
     if (value.values!.length > table && !this.rec?.lifts) throw captured(shape);
     return this.keep(value);
   }
@@ -117,11 +116,13 @@ class TraceBackend extends tf.KernelBackend {
   }
 
   override readSync(dataId: object): tf.BackendValues {
-    const { value } = this.held.get(dataId)!;
-    if (value.values === undefined) {
+    const value = this.held.get(dataId)?.value;
+    if (value?.values === undefined) {
       throw new TypeError(
         "Cannot compile: the function must not read a tensor's numbers, got dataSync(), arraySync() or print() " +
-          `of a tensor of shape [${value.shape}]; a branch on numbers is tf.where`,
+          `of a tensor${
+            value ? ` of shape [${value.shape}]` : ""
+          }; a branch on numbers is tf.where`,
       );
     }
     const numbers = numbersOf(value);
@@ -169,8 +170,22 @@ class TraceBackend extends tf.KernelBackend {
   override dispose(): void {}
 }
 
-const isTraceable = (dtype: tf.DataType): dtype is DType =>
-  dtype === "float32" || dtype === "int32" || dtype === "bool";
+/** A type that can be traced; refuses others. */
+function traceable(dtype: tf.DataType): DType {
+  if (dtype === "float32" || dtype === "int32" || dtype === "bool") return dtype;
+  throw new TypeError(`Cannot compile: tensors must be float32, int32 or bool, got ${dtype}`);
+}
+
+const foreign = (shape: readonly number[]): TypeError =>
+  new TypeError(
+    `Cannot compile: a function traced within another must be given all that it uses, got a tensor of shape [${shape}] ` +
+      "that the other computes",
+  );
+
+const gone = (shape: readonly number[]): TypeError =>
+  new TypeError(
+    `Cannot compile: tensors must be alive, got one of shape [${shape}] that was disposed of`,
+  );
 
 const captured = (shape: readonly number[]): TypeError =>
   new TypeError(
@@ -255,8 +270,10 @@ export function trace(
   );
 }
 
-const fixedOf = (tensor: tf.Tensor): Value =>
-  constantOf(tensor.dataSync(), { type: tensor.dtype as DType, shape: tensor.shape });
+function fixedOf(tensor: tf.Tensor): Value {
+  const type = traceable(tensor.dtype);
+  return constantOf(tensor.dataSync(), { type, shape: tensor.shape });
+}
 
 /** A function seen once, with the numbers that it brought along. */
 export interface Sight extends Program {
@@ -322,7 +339,7 @@ export const specsOf = (inputs: Tensors): Record<string, Required<Spec>> =>
   Object.fromEntries(
     Object.entries(inputs).map((
       [name, { shape, dtype }],
-    ) => [name, { shape, dtype: dtype as DType }]),
+    ) => [name, { shape, dtype: traceable(dtype) }]),
   );
 
 const tensorOf = (tracer: TraceBackend, value: Value): tf.Tensor =>
@@ -355,6 +372,9 @@ function traced(fn: Pure, { specs, fixed, rec }: Setting): Program {
       [name, tracer.valueFor(output)] as const
     );
     return programOf(rec, outputs);
+  } catch (error) {
+    releaseTape();
+    throw error;
   } finally {
     tf.engine().endScope();
     tracer.rec = outer;
@@ -363,7 +383,7 @@ function traced(fn: Pure, { specs, fixed, rec }: Setting): Program {
 }
 
 function declared(rec: Recorder, name: string, { shape, dtype: type = "float32" }: Spec): Value {
-  rec.input({ name, type, dims: shape });
+  rec.input({ name, type: traceable(type), dims: shape });
   return made(name, { type, shape });
 }
 
@@ -372,6 +392,8 @@ function checkedAnswer(answer: unknown): Record<string, tf.Tensor> {
     Object.values(answer).every((value) => value instanceof tf.Tensor);
   if (isRecord) return answer as Record<string, tf.Tensor>;
   const got = answer instanceof Promise ? "a promise" : typeof answer;
+  // Its own failure, which is to come, is no news.
+  if (answer instanceof Promise) answer.catch(() => undefined);
   throw new TypeError(`Cannot compile: the function must answer tensors by name, got ${got}`);
 }
 

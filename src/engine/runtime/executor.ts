@@ -14,7 +14,7 @@ import type { ElementType } from "../graph/graph.ts";
  * away is empty, in the same thread too. One that is a part of a larger buffer, or of shared memory, is copied.
  */
 export interface HostTensor {
-  /** Its elements' type: int64 only as an answer of a graph that was made elsewhere. */
+  /** Its elements' type; int64 only for graphs that were made elsewhere. */
   readonly type: ElementType;
   /** Its shape. */
   readonly dims: readonly number[];
@@ -25,7 +25,7 @@ export interface HostTensor {
 /** Where an input comes from: a tensor, or the name of a slot. */
 export type Feed = HostTensor | string;
 
-/** Where an output goes: back to the caller, or into the slot of that name, which must not be read by the same run. */
+/** Where an output goes: back to the caller, or into the slot of that name, which the same run may have read. */
 export type Fetch = true | string;
 
 /** How ONNX Runtime is to work. */
