@@ -77,6 +77,11 @@ export interface RunOptions extends Env {
    * compute with tensors left here. The model must answer at once. Default: none, each operation by itself.
    */
   readonly engine?: Engine;
+  /**
+   * Ends the run before the next transition, when a state has arrived: for samplers that go on for ever, such as those that
+   * choose their own steps. Default: never, the run ends with its sampler.
+   */
+  readonly until?: (state: State) => boolean;
 }
 
 /** A state, or a function that makes one from the environment and hands it over, such as {@link prior}. */
@@ -421,6 +426,7 @@ async function* trajectory<S extends State>(
     yield state;
     for await (const transition of sampler) {
       options.signal?.throwIfAborted();
+      if (options.until?.(state)) return;
       const next = options.engine
         ? await stepOn(options.engine, transition(options), state)
         : await transition(options)(state);

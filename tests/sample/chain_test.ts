@@ -79,6 +79,27 @@ function watched(count: number, transition: Transition = halve) {
 describe("run()", () => {
   before(() => useBackend("cpu"));
 
+  it("run() ends before the next transition once a state has arrived, and closes an endless sampler", async () => {
+    let closed = false;
+    const endless = sampler(function* () {
+      try {
+        while (true) yield halve;
+      } finally {
+        closed = true;
+      }
+    });
+    const before = live(), begin = start(), until = ({ t }: State) => t <= 2;
+    const times = await collect(run(begin, { ...env, until })(endless), ({ t }) => t);
+    assert.deepEqual(times, [5, 4, 3, 2]);
+    assert.ok(closed);
+    assert.deepEqual(
+      await collect(run(begin, { ...env, until: () => true })(endless), ({ t }) => t),
+      [5],
+    );
+    begin.x.dispose();
+    assert.equal(live(), before);
+  });
+
   it("yields the start first, then each state", async () => {
     const from = start();
     assert.deepEqual(await collect(run(from, env)(watched(2).source), values), [[8, -4], [4, -2], [
