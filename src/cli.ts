@@ -19,13 +19,18 @@
  * | `sample --out file` | `--allow-read=<weights>,<folder of the file> --allow-write=<folder of the file>` |
  * | `sample --out -` | `--allow-read=<weights>` |
  * | `export` | `--allow-read=<weights>,<folder of the file> --allow-write=<folder of the file>` |
+ * | with `--engine onnx`, besides | `--allow-ffi`, and in a clone `--allow-read=src/engine/runtime`, its worker's code |
+ * | with `--engine tensorflow`, besides | `--allow-read --allow-env --allow-ffi` |
+ *
+ * `--engine auto`, which is what `train` and `sample` do unless told, is onnx where `--allow-ffi` is given and it starts,
+ * and wasm elsewhere; it says which. So the permission decides whether native code is fetched and run.
  *
  * @module
  */
 
 import { Command, CommanderError } from "commander";
 import { exportCommand } from "./command/export_options.ts";
-import { Interrupted } from "./command/option.ts";
+import { Interrupted, oneLine } from "./command/option.ts";
 import { sampleCommand } from "./command/sample_options.ts";
 import { trainCommand } from "./command/train_options.ts";
 
@@ -42,7 +47,8 @@ Examples:
   tweedie export --checkpoint fashion.safetensors --out fashion.onnx
 
 Where there is no tweedie yet, this installs it:
-  deno install --global --name tweedie --allow-read --allow-write jsr:@tweedie/tweedie/cli`;
+  deno install --global --name tweedie --allow-read --allow-write jsr:@tweedie/tweedie/cli
+With --allow-ffi besides, train and sample run natively, many times as fast.`;
 
 /**
  * Runs the command line.
@@ -87,8 +93,7 @@ function program(): Command {
 function report(error: unknown): number {
   // Commander has said what was wrong by now.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-  const message = error instanceof Error ? error.message : String(error);
-  console.error(`tweedie: ${message.replace(/\s*\n\s*/g, "; ")}`);
+  console.error(`tweedie: ${oneLine(error)}`);
   return error instanceof Interrupted ? error.exitCode : 1;
 }
 

@@ -8,8 +8,6 @@ import { Command, Option } from "commander";
 import { useBackend } from "../tensor/backend.ts";
 import { checkWritable, writeAtomically } from "../io/file.ts";
 import { loadDenoiser } from "../io/weights.ts";
-import { decode } from "../engine/onnx/proto.ts";
-import { exportDenoiser } from "../engine/onnx/export.ts";
 import { misused, refuseSamePath, say } from "./option.ts";
 
 /** What commander gives: one entry for each option below. */
@@ -59,6 +57,7 @@ function refuseUsage({ checkpoint, out }: ExportArguments, command: Command): vo
 
 async function exportWith({ checkpoint, out }: ExportArguments): Promise<void> {
   await checkWritable(out);
+  const { decode, exportDenoiser } = await import("../engine/engine.ts");
   // Nothing is computed, so the backend that needs nothing will do.
   await useBackend("cpu");
   const { config, params } = await loadDenoiser(checkpoint);

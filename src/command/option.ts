@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { normalize } from "node:path";
 
 /** A reader of an option's text. */
@@ -44,12 +44,6 @@ export const positives: Reader<number[]> = (text) => {
     );
   }
 };
-
-/** `--backend`, which every command has. */
-export function backendOption(): Option {
-  return new Option("--backend <name>", "engine").choices(["wasm", "cpu", "webgpu", "tensorflow"])
-    .default("wasm");
-}
 
 /** Refuses options that were given and would have no effect, by their names in the code. */
 export function refuseGiven(command: Command, names: readonly string[], wanted: string): void {
@@ -126,6 +120,12 @@ export async function interruptible<A>(body: (signal: AbortSignal) => Promise<A>
  */
 export function turn(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve));
+}
+
+/** What an error says, in one line, and without the places in the code that Deno adds where an import fails. */
+export function oneLine(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return message.replace(/\n\s+at .*/g, "").replace(/\s*\n\s*/g, "; ");
 }
 
 /** A line for people, on the standard error; a standard error that is closed must not end the work. */

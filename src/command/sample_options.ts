@@ -6,7 +6,7 @@
 
 import { Command, Option } from "commander";
 import { pipe } from "fp-ts/lib/function.js";
-import { type Backend, checkGpu, useBackend } from "../tensor/backend.ts";
+import { checkGpu } from "../tensor/backend.ts";
 import { key as newKey } from "../tensor/key.ts";
 import type { Condition } from "../denoise/prediction.ts";
 import type { GridOptions, Spacing } from "../noise/grid.ts";
@@ -19,14 +19,21 @@ import { thresholded } from "../refine/threshold.ts";
 import { type FrameOptions, frames, type Image } from "../watch/frames.ts";
 import { progress } from "../watch/progress.ts";
 import { every as everyNth, watched } from "../watch/record.ts";
-import type { ImageModelConfig } from "../network/model.ts";
+import type { EngineOptions, ImageModelConfig } from "../network/model.ts";
 import { apng, type ApngOptions, png, saveApng, savePng, savePngs } from "../io/png.ts";
 import { checkWritable, writeAtomically } from "../io/file.ts";
 import { toStdout } from "../io/process.ts";
 import { raw, y4m } from "../io/video.ts";
 import { loadDenoiser } from "../io/weights.ts";
 import {
-  backendOption,
+  addEngine,
+  type EngineArguments,
+  engineNotes,
+  enginePermissions,
+  onEngine,
+  refuseThreads,
+} from "./engine.ts";
+import {
   interruptible,
   limited,
   misused,
@@ -41,7 +48,7 @@ import {
 type Format = "png" | "pngs" | "apng" | "y4m" | "rgb24" | "gray";
 
 /** What commander gives: one entry for each option below. */
-interface SampleArguments {
+interface SampleArguments extends EngineArguments {
   readonly checkpoint: string;
   readonly sampler: "ddim" | "ddpm" | "dpm";
   readonly steps: number;
@@ -60,15 +67,16 @@ interface SampleArguments {
   readonly grid?: number[];
   readonly zoom: number;
   readonly fps: number;
-  readonly backend: Backend;
 }
 
 const notes = `
 The same key gives the same samples, however many: the first of --count 16 is
-the one of --count 1.
+the one of --count 1, to rounding on onnx.
+
+${engineNotes}
 
 Permissions: --allow-read for the weights; to write files, --allow-read and
---allow-write for their folders.
+--allow-write for their folders; ${enginePermissions}
 
 Examples:
   A grid of ten garments, one of each class:
@@ -139,8 +147,8 @@ function addSampler(command: Command): void {
     )
     .option("--count <n>", "number of samples", limited(65536), 16)
     .option("--key <seed>", "seed of all randomness", numeric({ least: 0, whole: true }), 0)
-    .option("--no-clip", "do not clip predictions of x0 to the range of pixels")
-    .addOption(backendOption());
+    .option("--no-clip", "do not clip predictions of x0 to the range of pixels");
+  addEngine(command);
 }
 
 function addPictures(command: Command): void {
@@ -179,6 +187,7 @@ const extensions: Readonly<Record<Format, RegExp | null>> = {
 
 function refuseUsage(options: SampleArguments, command: Command): void {
   const { sampler, frames: format, out, final, grid, count } = options;
+  refuseThreads(options, command);
   if (sampler !== "ddim") refuseGiven(command, ["eta"], "--sampler ddim");
   refuseSamePath(command, ["--out <file>", out], ["--final <file>", final]);
   if (out !== "-" && extensions[format]?.test(out) === false) {
@@ -194,15 +203,25 @@ function refuseUsage(options: SampleArguments, command: Command): void {
 }
 
 async function sampleWith(options: SampleArguments, signal: AbortSignal): Promise<void> {
-  const write = writer(options, signal), { count, key, steps, final } = options;
+  const write = writer(options, signal);
   await checkOutputs(options);
-  await useBackend(options.backend);
+  await onEngine(options, (given) => sampleOn(options, { ...given, write, signal }));
+}
+
+async function sampleOn(
+  options: SampleArguments,
+  { write, signal, ...given }: EngineOptions & {
+    readonly write: Write;
+    readonly signal: AbortSignal;
+  },
+): Promise<void> {
+  const { count, key, steps, final } = options;
   const { model, config } = await loadDenoiser(options.checkpoint);
   const { size: [height, width], channels = 1 } = config.network;
   const start = prior([count, height, width, channels]);
   const pictures = pipe(
     samplerFor(options, model.schedule, config),
-    run(start, { model, key: newKey(key), signal }),
+    run(start, { ...given, model, key: newKey(key), signal }),
     watched(between),
     progress({ total: steps, label: "sampling" }),
     everyNth(options.every),
@@ -261,11 +280,14 @@ function stepper(options: SampleArguments, schedule: Schedule): Sampler {
   return options.sampler === "dpm" ? dpmSolver(schedule, grid) : ddim(schedule, { ...grid, eta });
 }
 
+/** What takes the frames. */
+type Write = (images: AsyncIterable<Image>) => Promise<unknown>;
+
 /** What takes the frames, by format and destination. */
 function writer(
   { frames: format, out, fps }: SampleArguments,
   signal: AbortSignal,
-): (images: AsyncIterable<Image>) => Promise<unknown> {
+): Write {
   const animation = { delay: Math.round(1000 / fps), hold: 1500 };
   if (format === "pngs") return savePngs(out);
   if (format === "png" && out !== "-") return savePng(out);

@@ -5,12 +5,18 @@
  */
 
 import { Command, Option } from "commander";
-import { type Backend, useBackend } from "../tensor/backend.ts";
-import { type ScheduleName, scheduleNames } from "../network/model.ts";
+import { type EngineOptions, type ScheduleName, scheduleNames } from "../network/model.ts";
 import type { Kind } from "../denoise/prediction.ts";
 import { fashionMnist, type ImageSet } from "../train/data.ts";
 import {
-  backendOption,
+  addEngine,
+  type EngineArguments,
+  engineNotes,
+  enginePermissions,
+  onEngine,
+  refuseThreads,
+} from "./engine.ts";
+import {
   Interrupted,
   interruptible,
   limited,
@@ -25,7 +31,7 @@ import { reported } from "./report.ts";
 import { planSize, type TrainPlan, trainRun, type TrainTarget } from "./train.ts";
 
 /** What commander gives: one entry for each option below. */
-interface TrainArguments {
+interface TrainArguments extends EngineArguments {
   readonly task: "denoise" | "classify";
   readonly data: string;
   readonly checkpoint: string;
@@ -50,16 +56,19 @@ interface TrainArguments {
   readonly patch: number;
   readonly middleAttention?: boolean;
   readonly every: number;
-  readonly backend: Backend;
 }
 
 const notes = `
 A run may be killed at any moment: the same command goes on from the last
 checkpoint, to the same weights, bit for bit. Ctrl-C writes a checkpoint first.
-Standard error has a line at each checkpoint, on a terminal one that is renewed.
+It may go on with another engine, and then ends with the same weights only to
+rounding, which training amplifies. Standard error has a line at each
+checkpoint, on a terminal one that is renewed.
+
+${engineNotes}
 
 Permissions: --allow-read for the data, --allow-read and --allow-write for the
-folders of the checkpoint and of the weights.
+folders of the checkpoint and of the weights; ${enginePermissions}
 
 Examples:
   Train a denoiser on Fashion-MNIST:
@@ -96,8 +105,8 @@ function addFiles(command: Command): void {
     )
     .requiredOption("--checkpoint <file>", "where the run keeps its state")
     .option("--weights <file>", "where to put the averaged weights at the end, in float16")
-    .option("--every <n>", "steps between checkpoints", positive, 200)
-    .addOption(backendOption());
+    .option("--every <n>", "steps between checkpoints", positive, 200);
+  addEngine(command);
 }
 
 function addOptimizer(command: Command): void {
@@ -155,21 +164,34 @@ const denoiserOnly = [
   "middleAttention",
 ];
 
-function refuseUsage({ task, checkpoint, weights }: TrainArguments, command: Command): void {
+function refuseUsage(options: TrainArguments, command: Command): void {
+  const { task, checkpoint, weights } = options;
+  refuseThreads(options, command);
   if (task === "classify") refuseGiven(command, denoiserOnly, "--task denoise");
   refuseSamePath(command, ["--checkpoint <file>", checkpoint], ["--weights <file>", weights]);
 }
 
 async function trainWith(options: TrainArguments, signal: AbortSignal): Promise<void> {
   const set = await fashionMnist(options.data, "train"), plan = planOf(options, set);
-  const { checkpoint, weights, every } = options, { steps, batch } = plan;
-  const size = planSize(plan), terminal = Deno.stderr.isTerminal();
-  await useBackend(options.backend);
+  const size = planSize(plan);
+  await onEngine(options, (given) => trainOn({ ...given, set, signal }, { options, plan, size }));
+}
+
+async function trainOn(
+  given: EngineOptions & { readonly set: ImageSet; readonly signal: AbortSignal },
+  { options, plan, size }: {
+    readonly options: TrainArguments;
+    readonly plan: TrainPlan;
+    readonly size: number;
+  },
+): Promise<void> {
+  const { checkpoint, weights, every } = options, { steps, batch } = plan, { signal } = given;
+  const terminal = Deno.stderr.isTerminal();
   const files = { checkpoint, every, ...(weights === undefined ? {} : { weights }) };
   const watch = reported({ steps, batch, write: say, terminal, signal });
   let made: number | undefined;
   try {
-    for await (const { step } of watch(trainRun(plan, { set, files, signal }))) {
+    for await (const { step } of watch(trainRun(plan, { ...given, files }))) {
       if (made === undefined) say(`tweedie: ${opening(step, plan)}, ${size} weights\n`);
       made = step;
     }

@@ -77,5 +77,6 @@ export type EngineOptions = ExecutorOptions & CompilerOptions;
  * ```
  */
 export async function onnx(options: EngineOptions = {}): Promise<Engine> {
-  return compiler(await executor(options), options);
+  const blocked = (options.provider ?? "cpu") === "cpu";
+  return compiler(await executor(options), { blocked, ...options });
 }

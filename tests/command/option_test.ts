@@ -89,7 +89,7 @@ describe("tweedie --help", () => {
   });
 
   it("tweedie --help goes to stdout and needs no permission at all", async () => {
-    for (const command of [[], ["train"], ["sample"]]) {
+    for (const command of [[], ["train"], ["sample"], ["export"]]) {
       const { code, said, out } = await started([...command, "--help"], { permissions: [] }).ended;
       assert.deepEqual([code, said], [0, ""]);
       const text = new TextDecoder().decode(out);
@@ -114,12 +114,13 @@ describe("tweedie --help", () => {
   });
 
   it("every example in the help does what it says", async () => {
-    const examples = [await helpOf(), await helpOf("train"), await helpOf("sample")]
+    const helps = [[], ["train"], ["sample"], ["export"]].map((command) => helpOf(...command));
+    const examples = (await Array.fromAsync(helps))
       .flatMap((help) =>
         [...help.matchAll(/^ +(tweedie (?:.*[\\|]\n)*.*)$/gm)].map(([, line]) => line!)
       )
       .filter((line) => !/^tweedie +[a-z]* *\[/.test(line));
-    assert.equal(examples.length, 10);
+    assert.equal(examples.length, 12);
     await within(async (folder) => {
       const names = ["T-shirt", "Trouser", "Ankle boot"];
       const data = await dataset(`${folder}/data`), work = `${folder}/work`;
@@ -130,13 +131,14 @@ describe("tweedie --help", () => {
         `${folder}/tweedie`,
         `#!/bin/bash\nexec "${Deno.execPath()}" ${
           denoArgs(["--allow-read", "--allow-write"]).join(" ")
-        } "$@" $([ $1 = train ] && echo --data ${data} --steps 1 --batch 1 || echo --steps 5)\n`,
+        } "$@" $(case $1 in train) echo --data ${data} --steps 1 --batch 1;; sample) echo --steps 5;; esac)\n`,
         { mode: 0o755 },
       );
       const sampling = examples.filter((line) => line.startsWith("tweedie sample"));
       const training = [...new Set(examples.filter((line) => line.startsWith("tweedie train")))];
-      assert.deepEqual([sampling.length, training.length], [6, 3]);
-      for (const example of [...sampling, ...training]) {
+      const exporting = examples.filter((line) => line.startsWith("tweedie export"));
+      assert.deepEqual([sampling.length, training.length, exporting.length], [6, 3, 2]);
+      for (const example of [...sampling, ...training, ...exporting]) {
         // The pictures are of 8 pixels here, not of 28.
         const line = example.replace("336x336", "96x96");
         const { code, said } = await shell(
@@ -151,7 +153,11 @@ describe("tweedie --help", () => {
       ) {
         assert.ok(made.includes(name), `${name} is not among ${made}`);
       }
-      assert.ok(["run.safetensors", "judge.safetensors"].every((name) => made.includes(name)));
+      assert.ok(
+        ["run.safetensors", "judge.safetensors", "fashion.onnx"].every((name) =>
+          made.includes(name)
+        ),
+      );
     });
   });
 });
@@ -178,7 +184,10 @@ describe("tweedie, wrongly used", () => {
         /'euler' is invalid\. Allowed choices are ddim, ddpm, dpm/,
       ],
       [[...sample, "--frames", "gif"], /'gif' is invalid\. Allowed choices are png, pngs, apng/],
-      [[...sample, "--backend", "cuda"], /'cuda' is invalid\. Allowed choices are wasm, cpu/],
+      [[...sample, "--engine", "cuda"], /'cuda' is invalid\. Allowed choices are auto, wasm, onnx/],
+      [[...sample, "--engine", "wasm", "--threads", "2"], /'--threads <n>' needs --engine onnx/],
+      [[...train, "--engine", "cpu", "--threads", "2"], /'--threads <n>' needs --engine onnx/],
+      [[...train, "--threads", "0"], /'0' is invalid/],
       [[...sample, "--grid", "2,2", "--count", "5"], /'--grid' .* room for 5, got 2,2/],
       [[...sample, "--grid", "5"], /'--grid' must be rows,columns/],
       [[...sample, "--sampler", "dpm", "--eta", "1"], /'--eta <number>' needs --sampler ddim/],

@@ -20,7 +20,7 @@ import {
 const withWeights = <A>(use: (folder: string, path: string) => Promise<A>): Promise<A> =>
   within(async (folder) => await use(folder, await weights(`${folder}/w.safetensors`)));
 
-const quick = ["--steps", "4", "--zoom", "1"];
+const quick = ["--steps", "4", "--zoom", "1", "--engine", "wasm"];
 
 /** Samples to a PNG and gives its bytes. */
 async function picture(folder: string, ...more: string[]): Promise<Uint8Array> {
@@ -150,7 +150,7 @@ describe("tweedie sample", () => {
       await picture(folder);
       const { code, said } = await called(
         "sample",
-        ...["--checkpoint", path, "--out", `${folder}/a.png`, "--class", "0"],
+        ...["--checkpoint", path, "--out", `${folder}/a.png`, "--class", "0", "--engine", "wasm"],
       );
       assert.equal(code, 1);
       assert.match(said, /class: it must be none, for the model knows no classes, got 0\n$/);
@@ -219,7 +219,7 @@ describe("tweedie sample", () => {
 
 describe("tweedie sample --out -", () => {
   const toStdout = (path: string, ...more: string[]): string[] => [
-    ...["sample", "--checkpoint", path, "--out", "-", "--count", "1"],
+    ...["sample", "--checkpoint", path, "--out", "-", "--count", "1", "--engine", "wasm"],
     ...more,
   ];
 
@@ -288,7 +288,16 @@ describe("tweedie sample --out -", () => {
     await withWeights(async (folder, path) => {
       const before = listed(folder);
       // One picture at the end: the steps before it neither read nor write.
-      const args = ["--checkpoint", path, "--out", `${folder}/a.png`, "--steps", "50000"];
+      const args = [
+        "--checkpoint",
+        path,
+        "--out",
+        `${folder}/a.png`,
+        "--steps",
+        "50000",
+        "--engine",
+        "wasm",
+      ];
       const run = started(["sample", ...args]);
       const late = setTimeout(() => run.kill("SIGKILL"), 60_000);
       // Whether the picture can be written is looked at twice, the second time when the steps begin.
@@ -393,12 +402,12 @@ describe("tweedie sample, given what it cannot use", () => {
     await withWeights(async (folder, path) => {
       const before = listed(folder);
       const args = ["sample", "--checkpoint", path, "--out", `${folder}/a.png`, ...quick];
-      const { code, said } = await started([...args, "--backend", "tensorflow"]).ended;
+      const { code, said } = await started([...args, "--engine", "tensorflow"]).ended;
       assert.equal(code, 1);
       assert.match(said, /(^|\n)tweedie: Cannot use the tensorflow backend: [^\n]* "wasm"\n$/);
       assert.doesNotMatch(said, /^ +at /m);
       assert.deepEqual(listed(folder), before);
     });
-    await withWeights(async (folder) => void await picture(folder, "--backend", "cpu"));
+    await withWeights(async (folder) => void await picture(folder, "--engine", "cpu"));
   });
 });

@@ -31,7 +31,7 @@ import {
 /** A network and a batch that make a step quick; every gradient is clipped, by a norm that sums over all weights. */
 const small = [
   ...["--batch", "2", "--base", "8", "--multipliers", "1", "--patch", "4"],
-  ...["--clip", "0.1"],
+  ...["--clip", "0.1", "--engine", "wasm"],
 ];
 
 /** Arguments of a run that keeps its files in a folder. */
@@ -258,7 +258,7 @@ describe("tweedie train", () => {
       const { code, said } = await called(
         "train",
         ...["--task", "classify", "--data", `${folder}/data`, ...files, "--steps", "2"],
-        ...["--batch", "4", "--backend", "cpu"],
+        ...["--batch", "4", "--engine", "cpu"],
       );
       assert.equal(code, 0, said);
       for (const path of [`${folder}/c`, `${folder}/w`]) {

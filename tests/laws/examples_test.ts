@@ -52,10 +52,19 @@ const examples: Record<string, Example> = {
     check: (output) => within(numbersOf(/loss (\S+) after/.exec(output)![1]!)[0], 0, 0.95),
   },
   "06_your_own_sampler.ts": { check: (output) => within(numbersOf(output)[0], 0.66, 0.74) },
+  "07_native_speed.ts": {
+    needs: "onnx",
+    check: (output) => {
+      const speeds = numbersOf(output.replace(/^greatest.*/m, ""));
+      assert.equal(speeds.length, 2);
+      for (const speed of speeds) within(speed, 0.01, 1e6);
+      within(Number(/pixel: (\S+)/.exec(output)![1]), 1e-9, 1e-3);
+    },
+  },
   "08_onnx_out_and_in.ts": {
     args: (folder) => [`${folder}/fashion.onnx`],
     needs: "onnx",
-    check: (output) => within(numbersOf(output)[0], 0, 1e-4),
+    check: (output) => within(Number(/pixel: (\S+)/.exec(output)![1]), 1e-9, 1e-4),
   },
 };
 

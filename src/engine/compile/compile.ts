@@ -17,6 +17,11 @@ import { glance, type Pieces, type Program, type Spec, specsOf, trace } from "./
 export interface CompilerOptions {
   /** Sets of shapes for which a function stays compiled; the one that was used longest ago makes room. Default: 8. */
   readonly shapes?: number;
+  /**
+   * Whether folds may write convolutions in ONNX Runtime's own layout for CPUs, where a trial shows it right; elsewhere
+   * its operators would be carried out on the CPU all the same. Default: true.
+   */
+  readonly blocked?: boolean;
 }
 
 /** A function compiled for one set of shapes. */
@@ -41,7 +46,7 @@ interface Cache {
  * @throws {RangeError} If `shapes` is not a whole number of at least 1.
  */
 export function compiler(executor: Executor, options: CompilerOptions = {}): Engine {
-  const { shapes = 8 } = options;
+  const { shapes = 8, blocked = true } = options;
   if (!Number.isSafeInteger(shapes) || shapes < 1) {
     throw new RangeError(
       `Cannot make an engine: shapes must be a whole number of at least 1, got ${shapes}`,
@@ -58,7 +63,7 @@ export function compiler(executor: Executor, options: CompilerOptions = {}): Eng
         start,
         shapes,
         name,
-        block: await (block ??= blockOf(executor)),
+        block: blocked ? await (block ??= blockOf(executor)) : 0,
       });
     },
     run: running(executor, steps),
@@ -281,9 +286,10 @@ const under = <A>(record: Readonly<Record<string, A>>, prefix: string): Record<s
   );
 
 /** A step of a fold as one function of its state and inputs. Refuses one whose state the next step could not read. */
-function stepped(step: FoldStep, specs: Readonly<Record<string, Spec>>): Pure {
-  const told = (each: Readonly<Record<string, Spec>>): string =>
-    Object.entries(each).map(([name, { shape }]) => `${name} [${shape}]`).sort().join(", ");
+function stepped(step: FoldStep, specs: Readonly<Record<string, Required<Spec>>>): Pure {
+  const told = (each: Readonly<Record<string, Required<Spec>>>): string =>
+    Object.entries(each).map(([name, { shape, dtype }]) => `${name} ${dtype} [${shape}]`).sort()
+      .join(", ");
   return (all) => {
     const { state, outputs } = step(under(all, stateName("")), under(all, inputName("")));
     if (told(specsOf(state)) !== told(specs)) {

@@ -357,7 +357,11 @@ interface Setting {
 }
 
 function traced(fn: Pure, { specs, fixed, rec }: Setting): Program {
-  const tracer = install(), { backendName: before } = tf.engine(), outer = tracer.rec;
+  const { backendName: before } = tf.engine();
+  if (!before) {
+    throw new TypeError("Cannot compile: a backend must be in use, got none; await useBackend()");
+  }
+  const tracer = install(), outer = tracer.rec;
   tf.setBackend(backendName);
   tracer.rec = rec;
   tf.engine().startScope("trace");

@@ -303,7 +303,10 @@ export function reshaped(rec: Recorder, value: Value, shape: readonly number[]):
       : uniform(x, shape, type);
   }
   if (product(shape) === 0) {
-    return made(rec.node("Reshape", [natural(rec, value), integers(rec, shape)]), { type, shape });
+    // Without this a 0 stands for the size that was there.
+    const attributes = { allowzero: 1 };
+    const name = rec.node("Reshape", [natural(rec, value), integers(rec, shape)], { attributes });
+    return made(name, { type, shape });
   }
   const parts = groups(value.shape, shape), whole = expandedFor(rec, value, parts);
   const sound = isContiguous(whole, parts) ? whole : {

@@ -77,6 +77,17 @@ function sliced(
 
 function split(rec: Recorder, value: Value, sizes: readonly number[], axis: number): Value[] {
   if (sizes.length === 1) return [value];
+  // A GPU writes to no more than 8 buffers at once, one of which it needs for itself.
+  if (sizes.length > 7) {
+    return sizes.map((size, i) => {
+      const from = sizes.slice(0, i).reduce((a, b) => a + b, 0);
+      return sliced(rec, value, {
+        begin: withSize(value.shape.map(() => 0), axis, from),
+        end: withSize(value.shape, axis, from + size),
+        steps: value.shape.map(() => 1),
+      });
+    });
+  }
   const { order, type } = value;
   const names = rec.nodes("Split", [placed(rec, value, order), integers(rec, sizes)], {
     attributes: { axis: order.indexOf(axis) },
