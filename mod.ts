@@ -52,6 +52,8 @@ export * from "./src/tensor/random.ts";
 export * from "./src/tensor/ndarray.ts";
 export * from "./src/tensor/engine.ts";
 export * from "./src/noise/brownian.ts";
+export * from "./src/noise/ode.ts";
+export * from "./src/noise/sde.ts";
 export * from "./src/noise/schedule.ts";
 export * from "./src/noise/grid.ts";
 export * from "./src/noise/forward.ts";
@@ -61,9 +63,37 @@ export * from "./src/denoise/loss.ts";
 export * from "./src/denoise/oracle.ts";
 export * from "./src/sample/chain.ts";
 export * from "./src/sample/ancestral.ts";
+export * from "./src/sample/reverse.ts";
 export * from "./src/sample/solver.ts";
+export {
+  adams,
+  asVelocity,
+  combined,
+  deis,
+  type DeisOptions,
+  exponential,
+  type ExponentialOptions,
+  lms,
+  type LmsOptions,
+  type LowerOrderFinal,
+  type Multistep,
+  multistep,
+  type MultistepNodes,
+  type MultistepRule,
+  multistepTransition,
+  type MultistepWeights,
+  type Node,
+  phi,
+  type Point,
+  pseudoAdams,
+} from "./src/sample/multistep.ts";
+export * from "./src/sample/singlestep.ts";
 export * from "./src/refine/guide.ts";
 export * from "./src/refine/threshold.ts";
+export * from "./src/refine/correct.ts";
+export * from "./src/refine/inpaint.ts";
+export * from "./src/refine/edit.ts";
+export * from "./src/refine/likelihood.ts";
 export * from "./src/watch/record.ts";
 export * from "./src/watch/progress.ts";
 export * from "./src/watch/frames.ts";
@@ -79,6 +109,7 @@ export * from "./src/train/data.ts";
 export * from "./src/train/timestep.ts";
 export * from "./src/train/diffusion.ts";
 export * from "./src/metric/frechet.ts";
+export * from "./src/metric/bits.ts";
 export * from "./src/io/file.ts";
 export * from "./src/io/png.ts";
 export * from "./src/io/video.ts";

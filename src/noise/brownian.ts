@@ -31,9 +31,6 @@ export interface BrownianOptions {
 /** Halvings of [0, T] down to a tick, and the number of ticks in it. */
 const depth = 24, ticks = 2 ** depth;
 
-/** Values of a path, by tick, in units of √T. */
-type Path = Map<number, Float64Array>;
-
 /**
  * Increments of Brownian paths between consecutive times: W(t₁) − W(t₀), W(t₂) − W(t₁), …
  *
@@ -65,19 +62,89 @@ export function brownian(
   { horizon = 1 }: BrownianOptions = {},
 ): tf.Tensor[] {
   validate(times, horizon);
-  const list = "hi" in keys ? [keys] : keys;
-  const size = tf.util.sizeFromShape([...shape]);
   const at = times.map((t) => Math.round(t / horizon * ticks));
-  const steps = at.slice(1).map(() => new Float32Array(list.length * size));
-  list.forEach((key, row) => {
-    const path = values(fold(key, "brownian"), size, at), round = rounding(horizon);
-    steps.forEach((out, i) => {
-      const from = path.get(at[i]!)!, to = path.get(at[i + 1]!)!;
-      for (let j = 0; j < size; j++) out[row * size + j] = round(to[j]!) - round(from[j]!);
-    });
+  const rows = listed(keys).map((key) => pathOf(key, shape, at));
+  return at.slice(1).map((to, i) =>
+    increment(keys, shape, rows.map((path) => [path.get(at[i]!)!, path.get(to)!]), horizon)
+  );
+}
+
+const listed = (keys: Keys): readonly Key[] => "hi" in keys ? [keys] : keys;
+
+/** A path's values at the wanted ticks, by tick, in units of √T. */
+function pathOf(
+  key: Key,
+  shape: readonly number[],
+  wanted: readonly number[],
+): ReadonlyMap<number, Float64Array> {
+  const rising = [...new Set(wanted)].sort((a, b) => a - b), walk = values(key, shape, rising);
+  return new Map(rising.map((tick) => [tick, walk.next().value!]));
+}
+
+/** One increment of every path, from the first to the second of each row's values. */
+function increment(
+  keys: Keys,
+  shape: readonly number[],
+  rows: readonly (readonly [Float64Array, Float64Array])[],
+  horizon: number,
+): tf.Tensor {
+  const size = tf.util.sizeFromShape([...shape]), round = rounding(horizon);
+  const out = new Float32Array(rows.length * size);
+  rows.forEach(([from, to], row) => {
+    for (let j = 0; j < size; j++) out[row * size + j] = round(to[j]!) - round(from[j]!);
   });
-  const whole = "hi" in keys ? [...shape] : [list.length, ...shape];
-  return steps.map((step) => tf.tensor(step, whole, "float32"));
+  return tf.tensor(out, "hi" in keys ? [...shape] : [rows.length, ...shape], "float32");
+}
+
+/**
+ * The increments of {@link brownian} one at a time, in the order of rising times: nothing is drawn before it is asked
+ * for, and no more than one value for each of the 24 halvings is held.
+ *
+ * @param keys One key, or one for each sample: a path for each element of the sample.
+ * @param shape Shape of a tensor under one key, or of one sample under many.
+ * @param times At least one time in [0, horizon], none before the one that it follows.
+ * @param options See {@link BrownianOptions}.
+ * @returns `times.length − 1` tensors, those of {@link brownian} bit for bit. The caller disposes of each.
+ * @throws {RangeError} If there are no times, they fall, one lies outside [0, horizon], or the horizon is not positive.
+ *
+ * @example The sum of a thousand steps is one long one
+ * ```ts
+ * import { brownian, brownianSteps, key } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const times = Array.from({ length: 1001 }, (_, i) => i / 1000);
+ * let sum = 0;
+ * for (const dw of brownianSteps(key(4), [], times)) sum += dw.dataSync()[0]!;
+ * assert.equal(sum, brownian(key(4), [], [0, 1])[0]!.dataSync()[0]);
+ * ```
+ */
+export function brownianSteps(
+  keys: Keys,
+  shape: readonly number[],
+  times: readonly number[],
+  { horizon = 1 }: BrownianOptions = {},
+): Iterable<tf.Tensor> {
+  validate(times, horizon);
+  if (times.some((t, i) => i > 0 && t < times[i - 1]!)) {
+    throw new RangeError(
+      `Cannot draw Brownian paths: times must not fall, got [${times.join(", ")}]`,
+    );
+  }
+  const at = times.map((t) => Math.round(t / horizon * ticks)), rising = [...new Set(at)];
+  return {
+    *[Symbol.iterator](): Generator<tf.Tensor, void, undefined> {
+      const walks = listed(keys).map((key) => values(key, shape, rising));
+      const next = (): Float64Array[] => walks.map((walk) => walk.next().value!);
+      let from = next();
+      for (let i = 1; i < at.length; i++) {
+        const to = at[i] === at[i - 1] ? from : next();
+        yield increment(keys, shape, from.map((value, row) => [value, to[row]!]), horizon);
+        from = to;
+      }
+    },
+  };
 }
 
 function validate(times: readonly number[], horizon: number): void {
@@ -96,23 +163,40 @@ function rounding(horizon: number): (value: number) => number {
   return (value) => Math.round(value * scale / grain) * grain;
 }
 
-/** A path's values at the wanted ticks, both ends included. */
-function values(key: Key, size: number, wanted: readonly number[]): Path {
-  const end = Float64Array.from(normals(fold(key, ticks), size));
-  const path: Path = new Map([[0, new Float64Array(size)], [ticks, end]]);
-  halve(key, 0, ticks, wanted, path);
-  return path;
+/** A path's values at the wanted ticks, which rise, in units of √T. */
+function* values(
+  key: Key,
+  shape: readonly number[],
+  wanted: readonly number[],
+): Generator<Float64Array, undefined, undefined> {
+  const size = tf.util.sizeFromShape([...shape]), root = fold(key, "brownian");
+  const start = new Float64Array(size);
+  const end = Float64Array.from(normals(fold(root, ticks), size));
+  if (wanted[0] === 0) yield start;
+  yield* between(root, { low: 0, high: ticks, a: start, b: end }, wanted);
+  if (wanted.at(-1) === ticks) yield end;
 }
 
-/** Adds the wanted ticks strictly between two known ones, by bridges; forgets a middle that nobody wanted. */
-function halve(key: Key, low: number, high: number, wanted: readonly number[], path: Path): void {
+/** An interval of ticks, with the path's values a and b at its ends. */
+interface Interval {
+  readonly low: number;
+  readonly high: number;
+  readonly a: Float64Array;
+  readonly b: Float64Array;
+}
+
+/** The values at the wanted ticks strictly within an interval, by bridges. */
+function* between(
+  key: Key,
+  { low, high, a, b }: Interval,
+  wanted: readonly number[],
+): Generator<Float64Array, void, undefined> {
   const inside = wanted.filter((tick) => tick > low && tick < high);
   if (inside.length === 0) return;
-  const middle = (low + high) / 2;
-  const a = path.get(low)!, b = path.get(high)!, xi = normals(fold(key, middle), a.length);
+  const middle = (low + high) / 2, xi = normals(fold(key, middle), a.length);
   const spread = Math.sqrt((high - low) / ticks / 4);
-  path.set(middle, a.map((value, j) => (value + b[j]!) / 2 + spread * xi[j]!));
-  halve(key, low, middle, inside, path);
-  halve(key, middle, high, inside, path);
-  if (!inside.includes(middle)) path.delete(middle);
+  const value = a.map((from, j) => (from + b[j]!) / 2 + spread * xi[j]!);
+  yield* between(key, { low, high: middle, a, b: value }, inside);
+  if (inside.includes(middle)) yield value;
+  yield* between(key, { low: middle, high, a: value, b }, inside);
 }

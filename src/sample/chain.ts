@@ -26,6 +26,8 @@ export interface Evaluation {
   readonly t: number;
   /** The x0 prediction there, shape of x_t. */
   readonly x0: tf.Tensor;
+  /** x there, for solvers that need it; shape of x_t. */
+  readonly x?: tf.Tensor;
 }
 
 /** Where a chain stands. Read-only plain data: it can be recorded, forked, written to disk and resumed. */

@@ -8,7 +8,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { regression, regressionErrors, type Weighting } from "../denoise/loss.ts";
+import { regression, regressionErrors, type Weighting, weightings } from "../denoise/loss.ts";
 import type { Condition, Kind } from "../denoise/prediction.ts";
 import type { Schedule } from "../noise/schedule.ts";
 import type { Network, Params } from "../network/layer.ts";
@@ -18,7 +18,7 @@ import { fold, type Key, split } from "../tensor/key.ts";
 import { normal, uniforms } from "../tensor/random.ts";
 import type { ImageBatch } from "./data.ts";
 import type { Objective } from "./loop.ts";
-import { uniformTimes } from "./timestep.ts";
+import { sampleTimes, type TimeSampler, uniformTimes } from "./timestep.ts";
 
 /** Options of {@link diffusionLoss}. */
 export interface DiffusionLossOptions {
@@ -30,6 +30,14 @@ export interface DiffusionLossOptions {
   readonly weighting?: Weighting;
   /** Share of the samples whose class is replaced by "no class", for guidance. Default: 0. */
   readonly nullShare?: number;
+  /** The law of the times, on the same schedule. Default: uniform, as {@link uniformTimes} draws them. */
+  readonly times?: TimeSampler;
+  /**
+   * Whether each sample's loss is weighed so that its expectation is that under uniform times of the same range, which a
+   * law of times then makes steadier and nothing else. Without, the law is part of the objective, as in EDM and rectified
+   * flow. Nothing is weighed where `times` is absent. Default: true.
+   */
+  readonly reweighted?: boolean;
 }
 
 /**
@@ -63,19 +71,20 @@ export function diffusionLoss(
   network: Network,
   options: DiffusionLossOptions,
 ): Objective<ImageBatch> {
-  const { schedule, nullShare = 0 } = options;
+  const { schedule, nullShare = 0, times: law } = options, weighed = reweighted(options);
   if (!(nullShare >= 0 && nullShare <= 1)) {
     throw new RangeError(`Cannot make a loss: nullShare must be in [0, 1], got ${nullShare}`);
   }
   const inputs = (batch: ImageBatch, key: Key): Record<string, tf.Tensor> => {
     const [n, ...sample] = batch.shape, keys = split(fold(key, "noise"), n);
-    const t = uniformTimes(schedule, n, fold(key, "times"));
+    const root = fold(key, "times");
+    const t = law ? sampleTimes(law, n, root) : uniformTimes(schedule, n, root);
     const labels = network.classes > 0 ? batch.labels : undefined;
     const condition = dropped(labels, n, { key: fold(key, "null"), share: nullShare });
     const times = t.map((time) => networkTime(schedule, time));
     return tf.tidy(() => {
       const x0 = tf.tensor4d(batch.images, [...batch.shape]), eps = normal(keys, sample);
-      return { ...regression({ x0, eps, t }, options), ...network.inputs(times, condition) };
+      return { ...regression({ x0, eps, t }, weighed), ...network.inputs(times, condition) };
     });
   };
   const loss = (params: Params, { xt, target, weights, time, label }: Tensors): tf.Scalar =>
@@ -85,6 +94,16 @@ export function diffusionLoss(
       return tf.mean(regressionErrors(answer, { target: target!, weights: weights! })) as tf.Scalar;
     });
   return { inputs, loss };
+}
+
+/** The options with the weight of the times in that of the levels. */
+function reweighted(options: DiffusionLossOptions): DiffusionLossOptions {
+  const { times, reweighted = true, weighting = weightings.own } = options;
+  if (!times || !reweighted) return options;
+  return {
+    ...options,
+    weighting: (errors, point) => weighting(errors, point) * times.weight(point.t),
+  };
 }
 
 /** The labels as a condition, each replaced by null with the probability given; all null without labels. */

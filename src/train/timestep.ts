@@ -1,10 +1,40 @@
 /**
  * The times at which a diffusion model is trained.
  *
+ * The objective is a mean over t, uniform on [eta, T]: eta cuts off the times near the data, where sigma goes to 0 and a
+ * score error is weighed by 1/sigma². The same mean can be taken over another law p of t, if every sample's loss is
+ * weighed by the ratio of the two:
+ *
+ * ```text
+ *   E_uniform[ L(t) ] = E_p[ weight(t)·L(t) ],    weight(t) = 1/((T − eta)·p(t))
+ * ```
+ *
+ * A p in proportion to the typical size of L makes the estimate steady. Leaving the weight out is another objective: texts
+ * that only replace the law print a slip, and those that mean it (EDM, rectified flow) take p as part of the weighting.
+ * Of a discrete schedule the times are 1 … T, p is a probability and the weight 1/(T·p).
+ *
+ * | law | p(t) in proportion to | source |
+ * | --- | --- | --- |
+ * | `uniform` | 1 | Ho et al. 2020, algorithm 1 |
+ * | `inverseVariance` | 1/sigma² | steadies the score error |
+ * | `constantRate` | the same for dx = −beta·x/2 dt + √beta dw, in closed form: 1/(1 − e^(−beta·t)) | |
+ * | `likelihood` | g²/sigma²: uniform in log-SNR, whatever the schedule | Song et al. 2021, section 5.1 |
+ * | `logitNormal` | the density of a share of the span whose logit is normal | Esser et al. 2024, eq. 19 |
+ * | `logNormal` | the density of a t where ln(sigma/alpha) is normal | Karras et al. 2022, table 1 |
+ *
+ * The normalizer of `constantRate` is Z = ln((e^(beta·T) − 1)/(e^(beta·eta) − 1))/beta, which is infinite at eta = 0: without
+ * a cut-off 1/sigma² is no density.
+ *
+ * Sources: D. Kingma, T. Salimans, B. Poole, J. Ho, "Variational diffusion models" (NeurIPS 2021), appendix I.1 (even
+ * times) and section 5.1 (log-SNR); Y. Song, C. Durkan, I. Murray, S. Ermon, "Maximum likelihood training of score-based
+ * diffusion models" (NeurIPS 2021), section 5.1; P. Esser et al., "Scaling rectified flow transformers for high-resolution
+ * image synthesis" (ICML 2024), section 3.1; T. Karras et al., "Elucidating the design space of diffusion-based generative
+ * models" (NeurIPS 2022), table 1.
+ *
  * @module
  */
 
-import type { Schedule } from "../noise/schedule.ts";
+import { logSnr, type Schedule } from "../noise/schedule.ts";
 import type { Key } from "../tensor/key.ts";
 import { uniforms } from "../tensor/random.ts";
 
@@ -63,4 +93,341 @@ export function uniformTimes(
       ? least + (end - least) * fraction
       : 1 + Math.floor(steps * fraction);
   });
+}
+
+/** A law of t as data, neither normalized nor cut off: any positive function of t is one. */
+export interface TimeLaw {
+  /** What it is, such as `"likelihood"`. */
+  readonly name: string;
+  /** p(t) but for a factor, at least 0; in units of 1 per unit of time. */
+  readonly density: (t: number) => number;
+  /** An antiderivative of `density`. Default: integrated numerically. */
+  readonly integral?: (t: number) => number;
+  /** The inverse of `integral`. Default: inverted numerically. */
+  readonly inverse?: (value: number) => number;
+}
+
+/** Constants of the laws by a normal variable. */
+export interface NormalLawOptions {
+  /** Mean of the normal variable. Default: 0 for the logit, −1.2 for ln(sigma/alpha). */
+  readonly mean?: number;
+  /** Its standard deviation, above 0. Default: 1 for the logit, 1.2 for ln(sigma/alpha). */
+  readonly deviation?: number;
+}
+
+/** The laws by name; see {@link timeLaws}. */
+export interface TimeLaws {
+  /** p(t) = 1. */
+  readonly uniform: () => TimeLaw;
+  /** p(t) ∝ 1/sigma². */
+  readonly inverseVariance: (schedule: Schedule) => TimeLaw;
+  /** p(t) ∝ 1/(1 − e^(−beta·t)): 1/sigma² of `vp({ betaMin: beta, betaMax: beta })`. Default of beta: 1. */
+  readonly constantRate: (beta?: number) => TimeLaw;
+  /** p(t) ∝ g²/sigma². */
+  readonly likelihood: (schedule: Schedule) => TimeLaw;
+  /** logit of the share of the span ~ N(mean, deviation²). */
+  readonly logitNormal: (schedule: Schedule, options?: NormalLawOptions) => TimeLaw;
+  /** ln(sigma/alpha) ~ N(mean, deviation²). */
+  readonly logNormal: (schedule: Schedule, options?: NormalLawOptions) => TimeLaw;
+}
+
+const refused = (wanted: string, got: unknown): RangeError =>
+  new RangeError(`Cannot sample times: ${wanted}, got ${got}`);
+
+const checkDeviation = (deviation: number): void => {
+  if (!(deviation > 0 && deviation < Infinity)) {
+    throw refused("deviation must be finite and above 0", deviation);
+  }
+};
+
+/** The slope of ln(sigma/alpha), which is g²/(2·sigma²) for every schedule. */
+const noiseRate = ({ at, diffusion }: Schedule, t: number): number =>
+  (diffusion(t) / at(t).sigma) ** 2 / 2;
+
+const bell = (z: number): number => Math.exp(-z * z / 2);
+
+/**
+ * The laws. Each holds for the times of a schedule; {@link timeSampler} cuts it off and normalizes it.
+ *
+ * `likelihood` steadies the objective of `variational(schedule)`, the bound on −log p(x): as g²/sigma² is the slope of −log-SNR,
+ * its integral and inverse are those of log-SNR. `logitNormal` and `logNormal` are meant without reweighting.
+ *
+ * @example Every law is a function of t; so is one of your own
+ * ```ts
+ * import { type TimeLaw, timeLaws, timeSampler, vp } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * const late: TimeLaw = { name: "late", density: (t) => t };
+ * const { density } = timeSampler(vp(), { law: late, least: 0 });
+ * assert.ok(Math.abs(density(0.5) - 1) < 1e-9); // 2t on [0, 1]
+ * assert.ok(timeLaws.inverseVariance(vp()).density(0.01) > 100);
+ * ```
+ */
+export const timeLaws: TimeLaws = {
+  uniform: () => ({
+    name: "uniform",
+    density: () => 1,
+    integral: (t) => t,
+    inverse: (value) => value,
+  }),
+  inverseVariance: ({ at }) => ({
+    name: "inverseVariance",
+    density: (t) => at(t).sigma ** -2,
+  }),
+  constantRate: (beta = 1) => {
+    if (!(beta > 0 && beta < Infinity)) throw refused("beta must be finite and above 0", beta);
+    return {
+      name: "constantRate",
+      density: (t) => -1 / Math.expm1(-beta * t),
+      integral: (t) => t + Math.log(-Math.expm1(-beta * t)) / beta, // ln(e^(beta·t) − 1)/beta
+      inverse: (value) => Math.max(value, 0) + Math.log1p(Math.exp(-beta * Math.abs(value))) / beta,
+    };
+  },
+  likelihood: (schedule) => ({
+    name: "likelihood",
+    density: (t) => 2 * noiseRate(schedule, t),
+    integral: (t) => -logSnr(schedule.at(t)),
+    inverse: (value) => schedule.timeOf(-value),
+  }),
+  logitNormal: ({ span: [start, end] }, { mean = 0, deviation = 1 } = {}) => {
+    checkDeviation(deviation);
+    return {
+      name: "logitNormal",
+      density: (t) => {
+        const share = (t - start) / (end - start), rest = share * (1 - share);
+        return rest > 0 ? bell((Math.log(share / (1 - share)) - mean) / deviation) / rest : 0;
+      },
+    };
+  },
+  logNormal: (schedule, { mean = -1.2, deviation = 1.2 } = {}) => {
+    checkDeviation(deviation);
+    return {
+      name: "logNormal",
+      density: (t) =>
+        bell((-logSnr(schedule.at(t)) / 2 - mean) / deviation) * noiseRate(schedule, t),
+    };
+  },
+};
+
+/** How the n times of a batch are spread over the law; see {@link timeSpreads}. */
+export type TimeSpread = "systematic" | "stratified" | "antithetic" | "independent";
+
+/** From n uniforms to the n shares of the law that a batch takes, each in [0, 1). */
+const spreads: Readonly<Record<TimeSpread, (u: Float32Array) => number[]>> = {
+  systematic: (u) => Array.from(u, (_, i) => (u[0]! + i) / u.length),
+  stratified: (u) => Array.from(u, (each, i) => (each + i) / u.length),
+  antithetic: (u) => Array.from(u, (_, i) => i % 2 === 0 ? u[i]! : opposite(u[i - 1]!)),
+  independent: (u) => Array.from(u),
+};
+
+/** 1 − u, but for a u of 0, which stays below 1. */
+const opposite = (u: number): number => u === 0 ? 1 - 2 ** -24 : 1 - u;
+
+/** The spreads, by name. `systematic` and `stratified` put sample i into the i-th of n equal parts of the law. */
+export const timeSpreads: readonly TimeSpread[] = Object.keys(spreads) as TimeSpread[];
+
+/** A law of training times, cut off and normalized: data, and the functions that follow from it. */
+export interface TimeSampler {
+  /** The law's name. */
+  readonly name: string;
+  /** Least and greatest time, eta and T. */
+  readonly range: readonly [number, number];
+  /** p(t), whose integral over the range is 1; the probability of t for a discrete schedule. 0 outside. */
+  readonly density: (t: number) => number;
+  /** Share of the law up to t, t included. */
+  readonly cdf: (t: number) => number;
+  /** Its inverse: the time with a share u of the law before it, u in [0, 1]. */
+  readonly quantile: (u: number) => number;
+  /** What makes a loss at t one of the uniform law: 1/((T − eta)·p(t)), or 1/(T·p(t)) for a discrete schedule. */
+  readonly weight: (t: number) => number;
+  /** How a batch is spread over the law. */
+  readonly spread: TimeSpread;
+}
+
+/** Options of {@link timeSampler}. */
+export interface TimeSamplerOptions {
+  /** The law. Default: `timeLaws.uniform()`. */
+  readonly law?: TimeLaw;
+  /** Least time eta of a continuous schedule. Default: a thousandth of the span above its start. */
+  readonly least?: number;
+  /** Greatest time T of a continuous schedule. Default: the span's. */
+  readonly most?: number;
+  /**
+   * How the times of a batch share the law: one uniform for all (`"systematic"`, the steadiest and what
+   * {@link uniformTimes} does), one for each part, pairs u and 1 − u, or all by themselves. Each has the same
+   * expectation. The first two need samples in random order. Default: `"systematic"`.
+   */
+  readonly spread?: TimeSpread;
+}
+
+/**
+ * A law of training times on a schedule.
+ *
+ * @param schedule Its times and their meaning.
+ * @param options Law, cut-off, spread over a batch.
+ * @returns The sampler; give it to {@link diffusionLoss} as `times`, or to {@link sampleTimes}.
+ * @throws {RangeError} If an option is outside its domain, or the law has no finite positive total on the range.
+ *
+ * @example Times by 1/sigma² of the Ornstein-Uhlenbeck process, in closed form
+ * ```ts
+ * import { timeLaws, timeSampler, vp } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * const schedule = vp({ betaMin: 1, betaMax: 1, end: 5 });
+ * const times = timeSampler(schedule, { law: timeLaws.constantRate(), least: 1e-3 });
+ * const z = Math.log(Math.expm1(5) / Math.expm1(1e-3)); // 11.9004945
+ * assert.ok(Math.abs(times.density(1) * z - 1 / (1 - Math.exp(-1))) < 1e-12);
+ * assert.ok(Math.abs(times.quantile(0.5) - Math.log1p(Math.sqrt(Math.expm1(1e-3) * Math.expm1(5)))) < 1e-12);
+ * assert.ok(Math.abs(times.weight(1) * 4.999 * times.density(1) - 1) < 1e-12);
+ * ```
+ */
+export function timeSampler(schedule: Schedule, options: TimeSamplerOptions = {}): TimeSampler {
+  const { law = timeLaws.uniform(), spread = "systematic" } = options;
+  if (!Object.hasOwn(spreads, spread)) {
+    throw refused(`spread must be one of ${timeSpreads.join(", ")}`, spread);
+  }
+  const base = { name: law.name, spread };
+  if (schedule.steps !== undefined) return { ...base, ...discreteLaw(law, schedule.steps) };
+  const [start, end] = schedule.span;
+  const { least = start + 1e-3 * (end - start), most = end } = options;
+  if (!(least >= start && least < most && most <= end)) {
+    throw refused(`least and most must rise within [${start}, ${end}]`, `${least} and ${most}`);
+  }
+  return { ...base, ...continuousLaw(law, schedule, [least, most]) };
+}
+
+/** What a law is on a range. */
+type LawOnRange = Omit<TimeSampler, "name" | "spread">;
+
+function continuousLaw(
+  law: TimeLaw,
+  schedule: Schedule,
+  range: readonly [number, number],
+): LawOnRange {
+  const [least, most] = range, { integral, inverse } = law;
+  const whole = integral ? { integral, inverse } : { integral: integrated(law, schedule, range) };
+  const from = whole.integral(least), total = whole.integral(most) - from;
+  checkTotal(law, total);
+  const inside = (t: number): number => Math.min(Math.max(t, least), most);
+  const density = (t: number): number => t >= least && t <= most ? law.density(t) / total : 0;
+  const cdf = (t: number): number => (whole.integral(inside(t)) - from) / total;
+  const quantile = (u: number): number => {
+    if (!(u >= 0 && u <= 1)) throw refused("u must be in [0, 1]", u);
+    return inside(whole.inverse ? whole.inverse(from + u * total) : inverted(cdf, u, range));
+  };
+  return { range, density, cdf, quantile, weight: (t) => 1 / ((most - least) * density(t)) };
+}
+
+function discreteLaw({ name, density: mass }: TimeLaw, steps: number): LawOnRange {
+  const sums = new Float64Array(steps + 1);
+  for (let t = 1; t <= steps; t++) sums[t] = sums[t - 1]! + mass(t);
+  const total = sums[steps]!;
+  checkTotal({ name }, total);
+  const cdf = (t: number): number => sums[Math.min(Math.max(Math.floor(t), 0), steps)]! / total;
+  const density = (t: number): number =>
+    Number.isInteger(t) && t >= 1 && t <= steps ? mass(t) / total : 0;
+  const quantile = (u: number): number => {
+    if (!(u >= 0 && u <= 1)) throw refused("u must be in [0, 1]", u);
+    return firstAbove(sums, u * total);
+  };
+  return { range: [1, steps], density, cdf, quantile, weight: (t) => 1 / (steps * density(t)) };
+}
+
+/** The first t whose running sum exceeds a value, or the last t of all. */
+function firstAbove(sums: Float64Array, value: number): number {
+  let low = 1, high = sums.length - 1;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sums[middle]! > value) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+function checkTotal({ name }: Pick<TimeLaw, "name">, total: number): void {
+  if (total > 0 && total < Infinity) return;
+  throw refused(`the law "${name}" must have a finite positive total`, total);
+}
+
+/** Nodes and weights of Gauss and Legendre's rule of five points on [−1, 1]. */
+const gauss: readonly (readonly [number, number])[] = [
+  [0, 128 / 225],
+  ...[-1, 1].flatMap((sign): [number, number][] => [
+    [sign * Math.sqrt(5 - 2 * Math.sqrt(10 / 7)) / 3, (322 + 13 * Math.sqrt(70)) / 900],
+    [sign * Math.sqrt(5 + 2 * Math.sqrt(10 / 7)) / 3, (322 - 13 * Math.sqrt(70)) / 900],
+  ]),
+];
+
+const quadrature = (f: (t: number) => number, a: number, b: number): number =>
+  gauss.reduce((sum, [x, w]) => sum + w * f((a + b) / 2 + (b - a) / 2 * x), 0) * (b - a) / 2;
+
+/**
+ * The integral of a law from the start of a range, by Gauss's rule between knots that are even in t and in log-SNR, so that
+ * laws that climb at either end are cut finely there.
+ */
+function integrated(
+  { density }: TimeLaw,
+  schedule: Schedule,
+  range: readonly [number, number],
+): (t: number) => number {
+  const knots = knotsOf(schedule, range), sums = new Float64Array(knots.length);
+  for (let i = 1; i < knots.length; i++) {
+    sums[i] = sums[i - 1]! + quadrature(density, knots[i - 1]!, knots[i]!);
+  }
+  return (t) => {
+    const i = firstAbove(knots, t) - 1;
+    return t >= range[1] ? sums.at(-1)! : sums[i]! + quadrature(density, knots[i]!, t);
+  };
+}
+
+/** Rising times from one end of the range to the other: 256 even in t, and as many in log-SNR where it is finite. */
+function knotsOf(schedule: Schedule, [least, most]: readonly [number, number]): Float64Array {
+  const count = 256, [first, last] = [logSnr(schedule.at(least)), logSnr(schedule.at(most))];
+  const even = Array.from({ length: count + 1 }, (_, i) => least + (most - least) * i / count);
+  const inside = Number.isFinite(first - last) ? even.slice(1, -1) : [];
+  const noise = inside.map((_, i) => schedule.timeOf(first + (last - first) * (i + 1) / count));
+  const knots = [...even.slice(1, -1), ...noise.filter((t) => t > least && t < most)];
+  return Float64Array.from([least, ...new Set(knots.sort((a, b) => a - b)), most]);
+}
+
+/** The t of a range where a rising function takes a value, by bisection. */
+function inverted(
+  f: (t: number) => number,
+  value: number,
+  [least, most]: readonly [number, number],
+): number {
+  let low = least, high = most;
+  for (let i = 0; i < 60 && low < high; i++) {
+    const middle = (low + high) / 2;
+    if (f(middle) < value) low = middle;
+    else high = middle;
+  }
+  return (low + high) / 2;
+}
+
+/**
+ * The times of a batch.
+ *
+ * @param sampler The law and its spread.
+ * @param n How many.
+ * @param key The key.
+ * @returns n times; those of the uniform law are {@link uniformTimes}.
+ * @throws {RangeError} If `n` is not a whole number of at least 0.
+ *
+ * @example Half of the times where log-SNR is in the upper half of its range
+ * ```ts
+ * import { key, logSnr, sampleTimes, timeLaws, timeSampler, vp } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * const schedule = vp(), times = timeSampler(schedule, { law: timeLaws.likelihood(schedule) });
+ * const [first, last] = times.range.map((t) => logSnr(schedule.at(t))) as [number, number];
+ * const drawn = sampleTimes(times, 100, key(0)).map((t) => logSnr(schedule.at(t)));
+ * assert.equal(drawn.filter((value) => value > (first + last) / 2).length, 50);
+ * ```
+ */
+export function sampleTimes(sampler: TimeSampler, n: number, key: Key): number[] {
+  if (!Number.isSafeInteger(n) || n < 0) {
+    throw refused("n must be a whole number of at least 0", n);
+  }
+  return spreads[sampler.spread](uniforms(key, n)).map(sampler.quantile);
 }

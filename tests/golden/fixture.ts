@@ -20,11 +20,18 @@ export function ramp(): tf.Tensor {
   return tf.tensor(Float32Array.from({ length: size }, (_, i) => value(i)), [...shape]);
 }
 
-/** value = x·(t − 1) / t in our time, x·t/(t + 1) in the reference's. */
-export function scaling(schedule: Schedule, kind: Kind): Model {
+/** value = x·u/(u + 1), where u is the reference's time for our t. */
+export function scaling(
+  schedule: Schedule,
+  kind: Kind,
+  time: (t: number) => number = (t) => t - 1,
+): Model {
   return {
     schedule,
-    predict: (x, t) => ({ kind, value: tf.tidy(() => tf.div(tf.mul(x, t - 1), t)) }),
+    predict: (x, t) => ({
+      kind,
+      value: tf.tidy(() => tf.div(tf.mul(x, time(t)), time(t) + 1)),
+    }),
   };
 }
 

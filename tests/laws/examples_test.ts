@@ -66,6 +66,28 @@ const examples: Record<string, Example> = {
     needs: "onnx",
     check: (output) => within(Number(/pixel: (\S+)/.exec(output)![1]), 1e-9, 1e-4),
   },
+  "09_sde_paths.ts": {
+    check: (output) => {
+      const [half, whole] = output.split("\n").map((line) =>
+        [...line.matchAll(/ (0\.\d{4})/g)].map(([, error]) => Number(error))
+      );
+      within(half![0]! / half![3]!, 2, 4);
+      within(whole![0]! / whole![3]!, 5.6, 11);
+      within(Number(/t = 1: (\S+)/.exec(output)![1]), 0.87, 1.13);
+    },
+  },
+  "10_predictor_corrector.ts": {
+    check: (output) => {
+      const shares = [...output.matchAll(/: (0\.\d{3}) on/g)].map(([, share]) => Number(share));
+      assert.ok(Math.abs(shares[1]! - 0.8) < Math.abs(shares[0]! - 0.8), output);
+    },
+  },
+  "11_inpaint.ts": {
+    check: (output) => {
+      assert.match(output, /known number kept: true/);
+      within(Number(/other: (\S+)/.exec(output)![1]), 0.9, 1.1);
+    },
+  },
 };
 
 const present = {

@@ -11,19 +11,28 @@ import {
   type Model,
   type Prediction,
 } from "../../src/denoise/prediction.ts";
-import { linear } from "../../src/noise/schedule.ts";
+import { variances } from "../../src/denoise/posterior.ts";
+import { linear, vp } from "../../src/noise/schedule.ts";
 import {
+  byClassifier,
+  byEnergy,
+  classifierEnergy,
   classifierFree,
   conditioned,
+  during,
   type Guide,
   guided,
+  meanShifted,
+  type NoisyClassifier,
   onModel,
+  summed,
 } from "../../src/refine/guide.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
 import { type Env, prior, run, type Sampler } from "../../src/sample/chain.ts";
 import { dpmSolver } from "../../src/sample/solver.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { key } from "../../src/tensor/key.ts";
+import { normal } from "../../src/tensor/random.ts";
 
 const schedule = linear();
 const oracle = mixture(schedule, {
@@ -275,5 +284,242 @@ describe("onModel() and guided()", () => {
     const plain = await ends(sampler),
       found = await ends(pipe(sampler, guided(scaled(2)), guided(shifted(1))));
     found.forEach((value, i) => assert.ok(Math.abs(value - 2 * (plain[i]! + 1)) < 1e-4));
+  });
+});
+
+describe("gradient guides", () => {
+  before(() => useBackend("cpu"));
+  const sde = vp();
+  const parts = {
+    means: [[-1, 0], [1, 0.5]],
+    variances: [[0.1, 0.3], [0.2, 0.2]],
+    weights: [0.3, 0.7],
+  };
+  const two = mixture(sde, parts);
+
+  /** Logits of p_t(k | x_t), exactly: ln w_k + ln N(x; alpha·m_k, alpha²·v_k + sigma²). */
+  const exact: NoisyClassifier = (x, t) => {
+    const { alpha, sigma } = sde.at(t);
+    const logit = (k: number): tf.Tensor => {
+      const total = parts.variances[k]!.map((v) => alpha ** 2 * v + sigma ** 2);
+      const gap = tf.sub(x, tf.tensor1d(parts.means[k]!.map((m) => alpha * m)));
+      const half = tf.sum(tf.div(tf.square(gap), tf.tensor1d(total.map((v) => -2 * v))), 1);
+      const volume = total.reduce((sum, v) => sum + Math.log(v), 0) / 2;
+      return tf.add(half, Math.log(parts.weights[k]!) - volume);
+    };
+    return tf.stack([logit(0), logit(1)], 1);
+  };
+  const labels: Condition = [0, 1, null];
+
+  const answers = async (model: Model, kind: Kind, t = 0.4): Promise<number[]> => {
+    const x = tf.tensor([[0.3, 0.7], [-0.5, 0.2], [1, -1]]), prediction = await model.predict(x, t);
+    const value = convert(prediction, kind, x, sde.at(t)), found = [...value.dataSync()];
+    tf.dispose([x, value, { ...prediction }]);
+    return found;
+  };
+  const near = (found: readonly number[], wanted: readonly number[], by = 1e-4): void => {
+    assert.equal(found.length, wanted.length);
+    found.forEach((value, i) =>
+      assert.ok(Math.abs(value - wanted[i]!) < by, `${found} instead of ${wanted}`)
+    );
+  };
+  /** The oracle in another kind. */
+  const speaking = (kind: Kind | "energy"): Model => ({
+    schedule: sde,
+    predict: (x, t): Prediction => {
+      const value = convert(two.predict(x, t), kind === "energy" ? "score" : kind, x, sde.at(t));
+      if (kind !== "energy") return { kind, value };
+      return { kind, value: tf.zeros([x.shape[0]!]), gradient: tf.neg(value) };
+    },
+  });
+
+  it("byClassifier() with the exact classifier is the component, in whichever kind the model speaks", async () => {
+    const wanted = await answers(two.given(labels), "x0");
+    for (const kind of ["x0", "eps", "v", "flow", "score", "energy"] as const) {
+      near(await answers(byClassifier(exact, labels)(speaking(kind)), "x0"), wanted, 5e-4);
+    }
+  });
+
+  it("byClassifier() moves eps by −scale·sigma·∇ ln p(y|x), and the energy by −scale·ln p(y|x)", async () => {
+    const at = async (scale: number) =>
+      await answers(byClassifier(exact, labels, { scale })(two), "eps");
+    const [none, one, three] = [await at(0), await at(1), await at(3)];
+    near(three, none.map((value, i) => value + 3 * (one[i]! - value)), 1e-3);
+    const x = tf.tensor([[0.3, 0.7], [-0.5, 0.2], [1, -1]]);
+    const said = await byClassifier(exact, labels, { scale: 2 })(speaking("energy")).predict(
+      x,
+      0.4,
+    );
+    const shares = tf.softmax(exact(x, 0.4) as tf.Tensor2D).arraySync() as number[][];
+    near([...said.value.dataSync()], [
+      -2 * Math.log(shares[0]![0]!),
+      -2 * Math.log(shares[1]![1]!),
+      0,
+    ]);
+    x.dispose();
+  });
+
+  it("guides at scale 0 are the run without them, bit for bit", async () => {
+    const sampler = dpmSolver(sde, { steps: 6 }), plain = await ends(sampler, { model: two });
+    const four: Condition = [0, 1, 0, 1];
+    for (
+      const refinement of [
+        guided(byClassifier(exact, four, { scale: 0 })),
+        guided(byEnergy((x) => tf.sum(x, 1), { scale: 0, of: "x0" })),
+        guided(summed()),
+        meanShifted(classifierEnergy(exact, four), { scale: 0 }),
+      ]
+    ) assert.deepEqual(await ends(refinement(sampler), { model: two }), plain);
+  });
+
+  it("byClassifier() on an ODE solver gives what the component's model gives", async () => {
+    const four: Condition = [0, 1, 0, 1], sampler = dpmSolver(sde, { steps: 20 });
+    near(
+      await ends(guided(byClassifier(exact, four))(sampler), { model: two }),
+      await ends(sampler, { model: two.given(four) }),
+      2e-3,
+    );
+  });
+
+  it("byEnergy() of x0 goes through the model: gain·∇E for Gaussian data, and a linear energy tilts it exactly", async () => {
+    const model = gaussian(sde, { mean: 0.2, variance: 0.5 }), { alpha, sigma } = sde.at(0.4);
+    const tilt = byEnergy((x0) => tf.sum(tf.mul(x0, tf.tensor1d([1, -2])), 1), {
+      of: "x0",
+      scale: 1.5,
+    });
+    const tilted = gaussian(sde, { mean: [0.2 - 1.5 * 0.5, 0.2 + 3 * 0.5], variance: 0.5 });
+    near(await answers(tilt(model), "x0"), await answers(tilted, "x0"));
+    assert.ok(alpha > 0 && sigma > 0);
+  });
+
+  it("summed() adds what each guide adds, and evaluates the model once", async () => {
+    let asked = 0;
+    const counting: Model = { schedule: sde, predict: (x, t) => (asked++, two.predict(x, t)) };
+    const a = byEnergy((x) => tf.sum(tf.square(x), 1)),
+      b = byClassifier(exact, labels, { scale: 2 });
+    const found = await answers(summed(a, b)(counting), "x0");
+    assert.equal(asked, 1);
+    const [none, first, second] = [two, a(two), b(two)];
+    const parts = [
+      await answers(none, "x0"),
+      await answers(first, "x0"),
+      await answers(second, "x0"),
+    ];
+    near(found, parts[0]!.map((value, i) => parts[1]![i]! + parts[2]![i]! - value));
+    near(found, await answers(a(b(two)), "x0"));
+  });
+
+  it("summed() takes classifier-free guidance and a guide through the model alike", async () => {
+    const free = classifierFree(labels, { scale: 3 });
+    const through = byEnergy((x0) => tf.sum(tf.square(x0), 1), { of: "x0", scale: 0.3 });
+    const found = await answers(summed(free, through)(two), "x0");
+    const parts = [two, free(two), through(two)].map((model) => answers(model, "x0"));
+    const [none, first, second] = await Promise.all(parts);
+    near(found, none!.map((value, i) => first![i]! + second![i]! - value));
+    assert.ok(second!.some((value, i) => Math.abs(value - none![i]!) > 0.05));
+  });
+
+  it("meanShifted() shifts each step by scale·variance·∇ ln p, which is the epsilon form up to alpha_t/alpha_s", async () => {
+    const four: Condition = [0, 1, 0, 1],
+      sampler = ddpm(sde, { times: [0.5, 0.4], lastNoise: true });
+    const z = normal(key(4), [4, 2]), start = { x: z, t: 0.5, step: 0 };
+    const last = async (one: Sampler): Promise<number[]> => {
+      let found: number[] = [];
+      for await (const { x } of run(start, { model: two, key: key(1) })(one)) {
+        found = [...x.dataSync()];
+      }
+      return found;
+    };
+    const plain = await last(sampler), [from, to] = [sde.at(0.5), sde.at(0.4)];
+    const shift = (await last(meanShifted(classifierEnergy(exact, four))(sampler))).map((v, i) =>
+      v - plain[i]!
+    );
+    const epsilon = (await last(guided(byClassifier(exact, four))(sampler))).map((v, i) =>
+      v - plain[i]!
+    );
+    const ratio = variances.small(from, to) / (variances.large(from, to) * to.alpha / from.alpha);
+    near(shift, epsilon.map((value) => value * ratio), 1e-4);
+    assert.ok(Math.max(...shift.map(Math.abs)) > 0.05);
+    z.dispose();
+  });
+
+  it("during() guides between its bounds only, and classifierFree() has scale 1 outside its interval", async () => {
+    const free = classifierFree(labels, { scale: 3, interval: { t: [0.3, 0.5] } });
+    const full = classifierFree(labels, { scale: 3 });
+    assert.deepEqual(await answers(free(two), "x0", 0.4), await answers(full(two), "x0", 0.4));
+    for (const t of [0.29, 0.51]) {
+      assert.deepEqual(
+        await answers(free(two), "x0", t),
+        await answers(two.given(labels), "x0", t),
+      );
+    }
+    const { alpha, sigma } = sde.at(0.4), level = sigma / alpha;
+    const by = byEnergy((x) => tf.sum(x, 1)), inside = await answers(by(two), "x0");
+    assert.deepEqual(
+      await answers(during(by, { sigma: [level - 0.1, level + 0.1] })(two), "x0"),
+      inside,
+    );
+    const outside = during(by, { sigma: [level + 0.01, Infinity] })(two);
+    assert.deepEqual(await answers(outside, "x0"), await answers(two, "x0"));
+  });
+
+  it("classifierFree() with rescale brings each sample's deviation back to the conditional one's, by its share", async () => {
+    const deviation = (values: readonly number[]): number[] =>
+      [0, 2, 4].map((i) => Math.abs(values[i]! - values[i + 1]!) / 2);
+    const at = async (rescale: number): Promise<number[]> =>
+      await answers(classifierFree([0, 1, 1], { scale: 4, rescale })(two), "x0");
+    const given = await answers(two.given([0, 1, 1]), "x0"), plain = await at(0);
+    near(deviation(await at(1)), deviation(given), 1e-4);
+    const full = await at(1);
+    near(await at(0.7), plain.map((value, i) => 0.7 * full[i]! + 0.3 * value), 1e-4);
+    assert.ok(full.some((value, i) => Math.abs(value - plain[i]!) > 0.01));
+  });
+
+  it("keep the number of tensors, also where a gradient fails", async () => {
+    const x = tf.tensor([[0.3, 0.7], [-0.5, 0.2], [1, -1]]);
+    const guides: Guide[] = [
+      byClassifier(exact, labels),
+      byEnergy((x0) => tf.sum(tf.square(x0), 1), { of: "x0" }),
+      summed(byClassifier(exact, labels), classifierFree(labels, { scale: 2 })),
+      classifierFree(labels, { scale: 2, rescale: 0.5 }),
+    ];
+    for (const guide of guides) {
+      const count = live(), said = await guide(two).predict(x, 0.4);
+      tf.dispose({ ...said });
+      assert.equal(live(), count);
+    }
+    for (const  of of["xt", "x0"] as const) {
+      const failing = byEnergy(() => {
+        throw new Error("no");
+      }, { of });
+      const count = live();
+      assert.throws(() => failing(two).predict(x, 0.4), /^Error: no$/);
+      assert.equal(live(), count);
+    }
+    x.dispose();
+  });
+
+  it("refuse options and labels outside their domain", async () => {
+    for (
+      const make of [
+        () => byEnergy((x) => x, { scale: NaN }),
+        () => byEnergy((x) => x, { of: "eps" as "x0" }),
+        () => meanShifted((x) => x, { scale: Infinity }),
+        () => classifierFree(labels, { scale: 1, rescale: 2 }),
+        () => during((model) => model, { t: [1, 0] }),
+        () => classifierFree(labels, { scale: 2, interval: { sigma: [NaN, 1] } }),
+      ]
+    ) assert.throws(make, { name: "RangeError", message: /^Cannot guide: .* must be .*, got / });
+    const x = tf.zeros([2, 2]);
+    for (const wrong of [[0], [0, 2], [0.5, 1]]) {
+      assert.throws(() => byClassifier(exact, wrong)(two).predict(x, 0.4), { name: "RangeError" });
+    }
+    const energy = classifierFree([0, 1], { scale: 2, rescale: 1 });
+    const says: Model = { ...speaking("energy"), given: () => speaking("energy") };
+    assert.throws(() => energy(says).predict(x, 0.4), {
+      name: "TypeError",
+      message: /^Cannot rescale/,
+    });
+    await Promise.resolve(x.dispose());
   });
 });

@@ -13,7 +13,9 @@ import { dpmSolver } from "../../src/sample/solver.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { ramp, scaling, torchNormals, twister } from "../golden/fixture.ts";
+import { type Config, preconditioned, reproduced } from "../golden/diffusers.ts";
 import cases from "../golden/schedulers.json" with { type: "json" };
+import solvers from "../golden/solvers.json" with { type: "json" };
 
 const L = linear(), steps = 10, leading = { steps, spacing: "leading" } as const;
 const multi = { steps, spacing: "linspace", dropped: 1 } as const;
@@ -151,5 +153,45 @@ describe("samplers against diffusers' numbers", () => {
   it("every case on record was reached", () => {
     assert.equal(reached, Object.keys(recipes).length);
     assert.equal(reached, cases.length);
+  });
+});
+
+describe("solvers against diffusers' numbers, by its own configurations", () => {
+  before(() => useBackend("cpu"));
+  let reached = 0;
+
+  for (const { case: name, class: type, config, steps, init, sums, first, last } of solvers) {
+    it(`${name} agrees to 1e-4 after every step`, async () => {
+      const { schedule, nodes, sampler, kind, time, overAlpha, entry } = reproduced(
+        type,
+        config as Config,
+        steps,
+      );
+      const inner = scaling(schedule, kind, time);
+      const model = type.startsWith("EDM") ? preconditioned(inner) : inner;
+      const scale = (t: number): number => overAlpha ? schedule.at(t).alpha : 1;
+      const data = ramp(), x = tf.mul(data, init * scale(nodes[0]!));
+      const env: Env = { model, key: key(0), noise: torchNormals(0) };
+      let result: number[] = [], seen = 0;
+      for await (const state of run({ x, t: nodes[0]!, step: 0 }, env)(sampler)) {
+        if (state.step === 0) continue;
+        result = valuesOf(state.x).map((value) => value / scale(state.t));
+        const expected = sums[entry(nodes.indexOf(state.t))]!;
+        const sum = result.reduce((total, value) => total + Math.abs(value), 0);
+        close(sum, expected, expected, `sum at t = ${state.t}`);
+        seen = state.t;
+      }
+      tf.dispose([data, x]);
+      assert.equal(seen, nodes.at(-1));
+      first.forEach((value, i) => close(result[i]!, value, 1, `element ${i}`));
+      last.forEach((value, i) => close(result.at(i - 4)!, value, 1, `element ${i - 4}`));
+      reached++;
+    });
+  }
+
+  it("every case on record was reached, and no tensor was left", () => {
+    assert.equal(reached, solvers.length);
+    assert.equal(new Set(solvers.map((each) => each.case)).size, solvers.length);
+    assert.equal(tf.memory().numTensors, 0);
   });
 });

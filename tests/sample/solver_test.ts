@@ -4,11 +4,12 @@ import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { pipe } from "fp-ts/lib/function.js";
 import { mixture } from "../../src/denoise/oracle.ts";
-import type { Level } from "../../src/noise/schedule.ts";
 import { linear, ve } from "../../src/noise/schedule.ts";
+import { posterior } from "../../src/denoise/posterior.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
 import { type Env, prior, run, type Sampler, type State } from "../../src/sample/chain.ts";
-import { dpmSolver, multistepCoefficients } from "../../src/sample/solver.ts";
+import type { Node } from "../../src/sample/multistep.ts";
+import { dpmSolver, multistepCoefficients, uniPc } from "../../src/sample/solver.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 
@@ -17,9 +18,9 @@ const env: Env = {
   model: mixture(schedule, { means: [[-1], [1]], variances: [0.1, 0.1] }),
   key: key(4),
 };
-const level = (lambda: number): Level => {
+const level = (lambda: number): Node => {
   const sigma = 1 / Math.sqrt(1 + Math.exp(2 * lambda));
-  return { alpha: sigma * Math.exp(lambda), sigma };
+  return { t: -lambda, alpha: sigma * Math.exp(lambda), sigma };
 };
 
 async function states<A>(sampler: Sampler, use: (state: State) => A): Promise<A[]> {
@@ -52,9 +53,11 @@ describe("multistepCoefficients()", () => {
       fc.property(lambdas, fc.constantFrom("midpoint", "heun"), ([lambda, gap, h], corrector) => {
         const from = level(lambda), to = level(lambda + h), past = level(lambda - gap);
         const wanted = to.sigma * integral(() => 1, lambda, lambda + h);
-        for (const levels of [{ from, to }, { from, to, past }]) {
-          const step = multistepCoefficients(levels, corrector as "heun");
-          assert.ok(Math.abs(step.x0 + step.past - wanted) < 1e-7);
+        for (const nodes of [[], [past]]) {
+          const form = { corrector: corrector as "heun" };
+          const step = multistepCoefficients({ from, to, past: nodes }, form);
+          const sum = step.predictions.reduce((a, b) => a + b);
+          assert.ok(Math.abs(sum - wanted) < 1e-7);
           assert.ok(Math.abs(step.xt - to.sigma / from.sigma) < 1e-12);
         }
       }),
@@ -66,11 +69,48 @@ describe("multistepCoefficients()", () => {
       const step = multistepCoefficients({
         from: level(lambda),
         to: level(lambda + h),
-        past: level(lambda - gap),
-      }, "heun");
+        past: [level(lambda - gap)],
+      }, { corrector: "heun" });
       const wanted = level(lambda + h).sigma * integral((l) => l - lambda, lambda, lambda + h);
-      assert.ok(Math.abs(step.past * -gap - wanted) < 1e-7);
+      assert.ok(Math.abs(step.predictions[1]! * -gap - wanted) < 1e-7);
     }));
+  });
+
+  it("with three predictions solves it exactly for a parabola, whichever prediction it is", () => {
+    fc.assert(fc.property(lambdas, ([lambda, gap, h]) => {
+      const [from, to] = [level(lambda), level(lambda + h)];
+      const past = [level(lambda - gap), level(lambda - 3 * gap)];
+      for (const which of ["x0", "eps"] as const) {
+        const [, near, far] = multistepCoefficients({ from, to, past }, { of: which }).predictions;
+        const square = (l: number) => (l - lambda) ** 2;
+        // eps carries d rho = −e^(−lambda) d lambda where x0 carries e^lambda d lambda.
+        const wanted = which === "x0"
+          ? to.sigma * integral(square, lambda, lambda + h)
+          : -to.alpha * integral((l) => Math.exp(-2 * l) * square(l), lambda, lambda + h);
+        const found = near! * gap ** 2 + far! * 9 * gap ** 2;
+        assert.ok(Math.abs(found - wanted) < 1e-7 * (1 + Math.abs(wanted)), `${found} ${wanted}`);
+      }
+    }));
+  });
+
+  it("with curvature halved differs from that by half a parabola", () => {
+    const nodes = { from: level(0), to: level(0.4), past: [level(-0.3), level(-0.7)] };
+    const exact = multistepCoefficients(nodes),
+      halved = multistepCoefficients(nodes, { curvature: "halved" });
+    const square = (w: readonly number[]) => w[1]! * 0.09 + w[2]! * 0.49;
+    const line = (w: readonly number[]) => w[1]! * 0.3 + w[2]! * 0.7;
+    const [, near] = [exact, halved].map((each) => each.predictions);
+    assert.ok(Math.abs(square(near!) - square(exact.predictions) / 2) < 1e-12);
+    assert.ok(Math.abs(line(near!) - line(exact.predictions)) < 1e-12);
+  });
+
+  it("with eta 1 has the mean and the noise of DDPM", () => {
+    const from = level(-0.5), to = level(0.2), law = posterior(from, to);
+    const step = multistepCoefficients({ from, to, past: [] }, { eta: 1 });
+    assert.ok(
+      Math.abs(step.xt - law.xt) < 1e-12 && Math.abs(step.predictions[0]! - law.x0) < 1e-12,
+    );
+    assert.ok(Math.abs(step.noise ** 2 - law.variance) < 1e-12);
   });
 
   it("with midpoint takes x0 in the middle of the step", () => {
@@ -78,26 +118,22 @@ describe("multistepCoefficients()", () => {
       const step = multistepCoefficients({
         from: level(lambda),
         to: level(lambda + h),
-        past: level(lambda - gap),
+        past: [level(lambda - gap)],
       });
       const wanted = level(lambda + h).sigma * integral(() => h / 2, lambda, lambda + h);
-      assert.ok(Math.abs(step.past * -gap - wanted) < 1e-7);
+      assert.ok(Math.abs(step.predictions[1]! * -gap - wanted) < 1e-7);
     }));
   });
 
   it("lands on x0 at sigma 0, and starts from alpha 0", () => {
-    const noisy = { alpha: 0, sigma: 1 },
-      clean = { alpha: 1, sigma: 0 },
-      middle = { alpha: 0.6, sigma: 0.8 };
-    assert.deepEqual(multistepCoefficients({ from: middle, to: clean }), {
-      xt: 0,
-      x0: 1,
-      past: -0,
-    });
-    const first = multistepCoefficients({ from: noisy, to: middle });
-    assert.deepEqual([first.xt, first.x0], [0.8, 0.6]);
-    const second = multistepCoefficients({ from: middle, to: level(2), past: noisy });
-    assert.ok(Object.values(second).every(Number.isFinite) && Math.abs(second.past) === 0);
+    const noisy = { t: 9, alpha: 0, sigma: 1 }, clean = { t: 0, alpha: 1, sigma: 0 };
+    const middle = { t: 1, alpha: 0.6, sigma: 0.8 };
+    const last = multistepCoefficients({ from: middle, to: clean, past: [] });
+    assert.deepEqual(last, { xt: 0, of: "x0", noise: 0, predictions: [1] });
+    const first = multistepCoefficients({ from: noisy, to: middle, past: [] });
+    assert.deepEqual([first.xt, ...first.predictions], [0.8, 0.6]);
+    const second = multistepCoefficients({ from: middle, to: level(2), past: [noisy] });
+    assert.ok(second.predictions.every(Number.isFinite) && second.predictions[1] === 0);
   });
 });
 
@@ -195,10 +231,47 @@ describe("dpmSolver()", () => {
         name: "RangeError",
         message,
       });
-    refused({ order: 3 }, /^Cannot make a DPM-Solver\+\+: order must be 1 or 2, got 3$/);
+    refused({ order: 4 }, /^Cannot make a DPM-Solver\+\+: order must be 1, 2 or 3, got 4$/);
+    refused({ eta: -1 }, /eta must be a number of at least 0, got -1$/);
+    refused({ curvature: "none" }, /curvature must be "exact" or "halved", got "none"$/);
     refused({ corrector: "euler" }, /corrector must be "midpoint" or "heun", got "euler"$/);
     refused({ corrector: "toString" }, /corrector must be/);
     refused({ lowerOrderFinal: 1 }, /lowerOrderFinal must be a boolean or "auto", got 1$/);
     refused({ steps: 0 }, /steps/);
+  });
+});
+
+describe("uniPc()", () => {
+  before(() => useBackend("cpu"));
+
+  it("without its corrector is dpmSolver(), where B(h) is that of bh2", async () => {
+    const times = [1000, 600, 300, 100, 20];
+    const found = await states(
+      uniPc(schedule, { times, corrected: false, lowerOrderFinal: false }),
+      values,
+    );
+    const wanted = await states(dpmSolver(schedule, { times, lowerOrderFinal: false }), values);
+    assert.deepEqual(found, wanted);
+    assert.notDeepEqual(
+      await states(uniPc(schedule, { times, lowerOrderFinal: false }), values),
+      wanted,
+    );
+  });
+
+  it("keeps the corrected x in the history, and the predictor's in the state", async () => {
+    const found = await states(uniPc(schedule, { steps: 5 }), ({ x, history }) => [
+      [...x.dataSync()],
+      history?.map((each) => [...each.x!.dataSync()]),
+    ]);
+    assert.deepEqual(found[1]![1]![0], found[0]![0]);
+    assert.notDeepEqual(found[2]![1]![0], found[1]![0]);
+    assert.ok(found.every(([, history]) => (history?.length ?? 0) <= 2));
+  });
+
+  it("refuses options outside their domain before any work", () => {
+    const refused = (options: object, message: RegExp) =>
+      assert.throws(() => uniPc(schedule, options), { name: "RangeError", message });
+    refused({ order: 0 }, /^Cannot make a UniPC: order must be 1, 2 or 3, got 0$/);
+    refused({ solver: "bh3" }, /solver must be "bh1" or "bh2", got "bh3"$/);
   });
 });

@@ -13,7 +13,7 @@ import { normals } from "../../src/tensor/random.ts";
 import type { ImageBatch } from "../../src/train/data.ts";
 import { diffusionLoss, type DiffusionLossOptions } from "../../src/train/diffusion.ts";
 import { lossOf } from "../../src/train/loop.ts";
-import { uniformTimes } from "../../src/train/timestep.ts";
+import { sampleTimes, timeLaws, timeSampler, uniformTimes } from "../../src/train/timestep.ts";
 import { randomWeights } from "../network/weights.ts";
 
 /** n images of 2×2 pixels, all numbers the same. */
@@ -208,6 +208,52 @@ describe("diffusionLoss()", () => {
       assert.ok(gradient.dataSync().some((g) => Math.abs(g) > 1e-6), names[i]!)
     );
     tf.dispose([value, gradients, params]);
+  });
+
+  it("diffusionLoss() with the uniform law as times is the loss without, bit for bit where it is not weighed", () => {
+    for (const schedule of [linear(), vp()]) {
+      const options = { schedule, kind: "v" } as const,
+        batch = batchOf(5, m),
+        times = timeSampler(schedule);
+      const plain = valueOf(spy().network, options)(batch, key(3));
+      assert.equal(
+        valueOf(spy().network, { ...options, times, reweighted: false })(batch, key(3)),
+        plain,
+      );
+      const weighed = valueOf(spy().network, { ...options, times })(batch, key(3));
+      assert.ok(Math.abs(weighed / plain - 1) < 1e-6);
+    }
+  });
+
+  it("diffusionLoss() under a law of times keeps its expectation, and is another objective unweighed", () => {
+    // A score network that says 0 loses xi²/sigma²: Z/(T − eta) = 2.3805750, and 84.99 without weights.
+    const schedule = vp({ betaMin: 1, betaMax: 1, end: 5 }), least = 1e-3;
+    const times = timeSampler(schedule, { law: timeLaws.constantRate(), least });
+    const options = { schedule, kind: "score", times } as const, runs = 200;
+    const values = (reweighted: boolean) => {
+      const loss = valueOf(spy().network, { ...options, reweighted });
+      return Array.from({ length: runs }, (_, i) => loss(batchOf(16, 0), fold(key(17), i)));
+    };
+    const zs = [[true, 2.380575], [false, 84.988]] as const;
+    for (const [reweighted, wanted] of zs) {
+      const losses = values(reweighted), centre = mean(losses);
+      const error = Math.sqrt(mean(losses.map((l) => (l - centre) ** 2)) / runs);
+      assert.ok(Math.abs((centre - wanted) / error) < 4, `${centre} against ${wanted}`);
+      assert.ok(error < 0.05 * wanted);
+    }
+  });
+
+  it("diffusionLoss() asks the network at the times of the law, and weighs each sample by its own", () => {
+    const schedule = vp(), { network, asked } = spy(), kind = "eps";
+    const times = timeSampler(schedule, { law: timeLaws.likelihood(schedule) });
+    const got = valueOf(network, { schedule, kind, times })(batchOf(5, 0), key(1));
+    const t = sampleTimes(times, 5, fold(key(1), "times"));
+    assert.deepEqual(asked[0]!.times, t.map((time) => networkTime(schedule, time)));
+    const squares = t.map((time, i) =>
+      mean(asked[0]!.x.slice(4 * i, 4 * i + 4).map((x) => (x / schedule.at(time).sigma) ** 2))
+    );
+    const wanted = mean(squares.map((square, i) => square * times.weight(t[i]!)));
+    assert.ok(Math.abs(got / wanted - 1) < 1e-5);
   });
 
   it("diffusionLoss() refuses a share that is not one", () => {

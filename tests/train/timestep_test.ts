@@ -1,8 +1,27 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { edm, linear, rectified, type Schedule, ve, vp } from "../../src/noise/schedule.ts";
+import {
+  cosineContinuous,
+  edm,
+  linear,
+  logSnr,
+  rectified,
+  type Schedule,
+  subVp,
+  ve,
+  vp,
+} from "../../src/noise/schedule.ts";
 import { fold, key } from "../../src/tensor/key.ts";
-import { uniformTimes } from "../../src/train/timestep.ts";
+import { normals } from "../../src/tensor/random.ts";
+import {
+  sampleTimes,
+  timeLaws,
+  type TimeSampler,
+  timeSampler,
+  type TimeSamplerOptions,
+  timeSpreads,
+  uniformTimes,
+} from "../../src/train/timestep.ts";
 
 const continuous: Record<string, Schedule> = {
   vp: vp(),
@@ -119,5 +138,275 @@ describe("uniformTimes()", () => {
         message: `Cannot draw times: least must be in the span [0, 1], got ${least}`,
       });
     }
+  });
+});
+
+/** The Ornstein-Uhlenbeck process on [eta, T] = [1e-3, 5], sigma² = 1 − e^(−t). */
+const ou = vp({ betaMin: 1, betaMax: 1, end: 5 }), eta = 1e-3, end = 5, length = end - eta;
+const z = Math.log(Math.expm1(end) / Math.expm1(eta));
+const closed = timeSampler(ou, { law: timeLaws.constantRate(), least: eta, spread: "independent" });
+
+/** Midpoint rule in u over the quantile: the mean of f under the law. */
+const underLaw = ({ quantile }: TimeSampler, f: (t: number) => number, n = 4000): number =>
+  mean(Array.from({ length: n }, (_, i) => f(quantile((i + 0.5) / n))));
+
+/** Mean under the uniform law on the same range, on a grid even in t³, which is fine near the start. */
+const underUniform = ({ range: [a, b] }: TimeSampler, f: (t: number) => number, n = 20_000) =>
+  mean(Array.from({ length: n }, (_, i) => {
+    const u = (i + 0.5) / n;
+    return 3 * u * u * f(a + (b - a) * u ** 3);
+  }));
+
+describe("timeSampler()", () => {
+  const schedules: Record<string, Schedule> = {
+    vp: vp(),
+    subVp: subVp(),
+    ve: ve(),
+    edm: edm(),
+    rectified: rectified(),
+    cosine: cosineContinuous(),
+  };
+  const laws: Record<string, (schedule: Schedule) => TimeSamplerOptions["law"] & object> = {
+    uniform: timeLaws.uniform,
+    inverseVariance: timeLaws.inverseVariance,
+    likelihood: timeLaws.likelihood,
+    logitNormal: (schedule) => timeLaws.logitNormal(schedule, { mean: 0.3, deviation: 0.8 }),
+    logNormal: timeLaws.logNormal,
+    constantRate: () => timeLaws.constantRate(2),
+  };
+  for (const [name, schedule] of Object.entries(schedules)) {
+    // Beyond 0.99 the rectified schedule's log-SNR goes to −∞.
+    const most = name === "rectified" ? 0.99 : schedule.span[1];
+    for (const [what, law] of Object.entries(laws)) {
+      const sampler = timeSampler(schedule, { law: law(schedule), most, spread: "independent" });
+      const { density, cdf, quantile, range: [a, b] } = sampler;
+
+      it(`timeSampler() of ${what} on ${name}: quantile, cdf and density agree`, () => {
+        assert.deepEqual([cdf(a), cdf(b), cdf(a - 1), cdf(b + 1)], [0, 1, 0, 1]);
+        assert.ok(Math.abs(cdf(quantile(0))) < 1e-12 && Math.abs(cdf(quantile(1)) - 1) < 1e-12);
+        for (const u of [0.001, 0.1, 0.37, 0.5, 0.9, 0.999]) {
+          const t = quantile(u), h = 1e-4 * Math.min(t - a, b - t);
+          assert.ok(Math.abs(cdf(t) - u) < 1e-9, `${u}: ${cdf(t)}`);
+          const slope = (cdf(t + h) - cdf(t - h)) / (2 * h);
+          assert.ok(Math.abs(sampler.weight(t) * density(t) * (b - a) - 1) < 1e-12);
+          assert.ok(Math.abs(slope / density(t) - 1) < 1e-4, `${u}: ${slope}, ${density(t)}`);
+        }
+        assert.equal(density(a - 1), 0);
+        assert.equal(density(b + 1), 0);
+      });
+
+      it(`sampleTimes() of ${what} on ${name} follow the cdf`, () => {
+        // Kolmogorov and Smirnov: √n·D exceeds 1.95 once in a thousand.
+        const n = 1000, shares = sampleTimes(sampler, n, key(5)).map(cdf).sort((x, y) => x - y);
+        const d = Math.max(...shares.map((u, i) => Math.max(u - i / n, (i + 1) / n - u)));
+        assert.ok(Math.sqrt(n) * d < 1.95, `${Math.sqrt(n) * d}`);
+      });
+    }
+  }
+
+  it("timeSampler() of constantRate has the golden normalizer 11.9004945 and the inverse cdf of the closed form", () => {
+    assert.ok(Math.abs(z - 11.9004945) < 5e-8);
+    const low = Math.expm1(eta), ratio = Math.expm1(end) / low;
+    for (const u of [0, 0.01, 0.3, 0.5, 0.99, 1]) {
+      assert.ok(Math.abs(closed.quantile(u) - Math.log1p(low * ratio ** u)) < 1e-12);
+    }
+    for (const t of [eta, 0.1, 1, end]) {
+      assert.ok(Math.abs(closed.density(t) * z * -Math.expm1(-t) - 1) < 1e-12);
+      assert.ok(Math.abs(closed.weight(t) * length / z / -Math.expm1(-t) - 1) < 1e-12);
+    }
+  });
+
+  it("timeSampler() of inverseVariance is numerically what constantRate is in closed form", () => {
+    const numeric = timeSampler(ou, { law: timeLaws.inverseVariance(ou), least: eta });
+    for (const u of [0, 0.01, 0.3, 0.5, 0.99, 1]) {
+      assert.ok(Math.abs(numeric.quantile(u) - closed.quantile(u)) < 1e-10);
+    }
+    for (const t of [eta, 0.1, 1, end]) {
+      assert.ok(Math.abs(numeric.density(t) / closed.density(t) - 1) < 1e-10);
+    }
+  });
+
+  it("timeSampler() of inverseVariance has no total without a cut-off", () => {
+    for (const law of [timeLaws.constantRate(), timeLaws.likelihood(ou)]) {
+      assert.throws(() => timeSampler(ou, { law, least: 0 }), {
+        name: "RangeError",
+        message:
+          `Cannot sample times: the law "${law.name}" must have a finite positive total, got Infinity`,
+      });
+    }
+  });
+
+  it("timeSampler() of likelihood is uniform in log-SNR, with g²/sigma² as its density", () => {
+    for (const schedule of [vp(), subVp(), ve()]) {
+      const sampler = timeSampler(schedule, { law: timeLaws.likelihood(schedule) });
+      const [first, last] = sampler.range.map((t) => logSnr(schedule.at(t))) as [number, number];
+      for (const u of [0.1, 0.5, 0.8]) {
+        const got = logSnr(schedule.at(sampler.quantile(u)));
+        assert.ok(Math.abs(got - (first + (last - first) * u)) < 1e-8);
+      }
+      const ratio = (t: number) =>
+        sampler.density(t) / (schedule.diffusion(t) / schedule.at(t).sigma) ** 2;
+      assert.ok(Math.abs(ratio(0.2) / ratio(0.7) - 1) < 1e-12);
+    }
+  });
+
+  it("timeSampler() of logNormal draws EDM's noise levels: ln sigma ~ N(−1.2, 1.2²), cut off", () => {
+    const sampler = timeSampler(edm(), {
+      law: timeLaws.logNormal(edm()),
+      least: 0.002,
+      spread: "independent",
+    });
+    const logs = sampleTimes(sampler, 4000, key(9)).map(Math.log), n = logs.length;
+    // The cuts at ln 0.002 and ln 80 lie more than four deviations out.
+    const centre = (mean(logs) + 1.2) / (1.2 / Math.sqrt(n));
+    const spread = (mean(logs.map((l) => (l + 1.2) ** 2)) - 1.44) / (1.44 * Math.sqrt(2 / n));
+    assert.ok(Math.abs(centre) < 4 && Math.abs(spread) < 4, `${centre}, ${spread}`);
+  });
+
+  it("timeSampler() of logitNormal has the median of its logit", () => {
+    const law = timeLaws.logitNormal(rectified(), { mean: 0.5, deviation: 1 });
+    const t = timeSampler(rectified(), { law, least: 0 }).quantile(0.5);
+    assert.ok(Math.abs(Math.log(t / (1 - t)) - 0.5) < 1e-6);
+  });
+
+  it("timeSampler() reweighs any loss to that of the uniform law", () => {
+    for (const [name, schedule] of Object.entries(schedules)) {
+      for (const what of ["likelihood", "constantRate"]) {
+        const most = name === "rectified" ? 0.99 : schedule.span[1];
+        const sampler = timeSampler(schedule, { law: laws[what]!(schedule), most });
+        const loss = (t: number) => Math.cos(t) + schedule.at(t).sigma ** -1;
+        const got = underLaw(sampler, (t) => sampler.weight(t) * loss(t));
+        const wanted = underUniform(sampler, loss);
+        assert.ok(Math.abs(got / wanted - 1) < 2e-3, `${what} on ${name}: ${got}, ${wanted}`);
+      }
+    }
+  });
+
+  it("timeSampler() estimates E[xi²/sigma²] without bias: 2.3805750, of variance 11.33 instead of 601", () => {
+    // E_uniform[xi²/sigma²] = Z/(T − eta), and the variances 3·E[1/sigma⁴] − mean² and 2·mean²; the integral of 1/sigma⁴ is
+    // Z + 1/(e^eta − 1) − 1/(e^T − 1). Figures of 497 and 84 for the first variance and for the mean without weights are
+    // from samples, whose eighth moments reach 1/eta³; the exact ones are 601.3 and 84.99.
+    const exact = z / length, fourth = z + 1 / Math.expm1(eta) - 1 / Math.expm1(end);
+    assert.ok(Math.abs(exact - 2.380575) < 5e-8);
+    const n = 40_000, xi = normals(key(31), n), sigma = (t: number) => Math.sqrt(-Math.expm1(-t));
+    const uniform = timeSampler(ou, { least: eta, spread: "independent" });
+    const terms = (sampler: TimeSampler) =>
+      sampleTimes(sampler, n, key(32)).map((t, i) => sampler.weight(t) * (xi[i]! / sigma(t)) ** 2);
+    const variance = (values: number[]) => mean(values.map((v) => (v - mean(values)) ** 2));
+    const [plain, steady] = [terms(uniform), terms(closed)];
+    const wanted = [3 * fourth / length - exact ** 2, 2 * exact ** 2];
+    assert.ok(Math.abs(wanted[0]! - 601.29) < 0.01 && Math.abs(wanted[1]! - 11.334) < 1e-3);
+    for (const [i, values] of [plain, steady].entries()) {
+      const off = (mean(values) - exact) / Math.sqrt(wanted[i]! / n);
+      assert.ok(Math.abs(off) < 4, `z = ${off}`);
+      const squares = values.map((v) => (v - exact) ** 2);
+      const error = Math.sqrt(variance(squares) / n), far = (mean(squares) - wanted[i]!) / error;
+      assert.ok(Math.abs(far) < 4, `variance ${mean(squares)}: z = ${far}`);
+      if (i === 0) assert.ok(Math.abs((mean(squares) - 497) / error) < 4);
+      else assert.ok(Math.abs((mean(squares) - 11.3) / error) < 4);
+    }
+    // Without weights it is another objective, 84.99.
+    const other = underLaw(closed, (t) => 1 / sigma(t) ** 2, 100_000);
+    assert.ok(
+      Math.abs(other / (fourth / z) - 1) < 1e-3 && Math.abs(other - 84.99) < 0.1,
+      `${other}`,
+    );
+  });
+
+  it("timeSampler() on a discrete schedule gives whole times, probabilities and 1/(T·p)", () => {
+    const schedule = linear({ steps: 12 });
+    for (
+      const law of [
+        timeLaws.uniform(),
+        timeLaws.inverseVariance(schedule),
+        timeLaws.likelihood(schedule),
+      ]
+    ) {
+      const sampler = timeSampler(schedule, { law, spread: "independent" });
+      const all = Array.from({ length: 12 }, (_, i) => i + 1), p = all.map(sampler.density);
+      assert.ok(Math.abs(p.reduce((a, b) => a + b) - 1) < 1e-12);
+      assert.ok(Math.abs(p[2]! / p[6]! - law.density(3) / law.density(7)) < 1e-9);
+      all.forEach((t, i) => assert.ok(Math.abs(sampler.weight(t) * 12 * p[i]! - 1) < 1e-12));
+      const n = 6000, counts = Array<number>(13).fill(0);
+      for (const t of sampleTimes(sampler, n, key(7))) counts[t]!++;
+      const chi = all.reduce(
+        (sum, t) => sum + (counts[t]! - n * p[t - 1]!) ** 2 / (n * p[t - 1]!),
+        0,
+      );
+      assert.ok(Math.abs((chi - 11) / Math.sqrt(22)) < 4, `${chi}`);
+      assert.deepEqual([sampler.quantile(0), sampler.quantile(1)], [1, 12]);
+      assert.equal(sampler.density(0.5) + sampler.density(0) + sampler.density(13), 0);
+      assert.ok(Math.abs(sampler.cdf(3.5) - p[0]! - p[1]! - p[2]!) < 1e-12);
+    }
+  });
+
+  it("timeSampler() refuses what makes no sense", () => {
+    const refused = (options: object, message: RegExp) =>
+      assert.throws(() => timeSampler(vp(), options), { name: "RangeError", message });
+    refused(
+      { least: 1 },
+      /^Cannot sample times: least and most must rise within \[0, 1\], got 1 and 1$/,
+    );
+    refused({ most: 1.1 }, /least and most must rise/);
+    refused(
+      { spread: "even" },
+      /spread must be one of systematic, stratified, antithetic, independent, got even$/,
+    );
+    refused(
+      { law: { name: "none", density: () => 0 } },
+      /the law "none" must have a finite positive total, got 0$/,
+    );
+    assert.throws(() => timeLaws.logNormal(vp(), { deviation: 0 }), RangeError);
+    assert.throws(() => timeLaws.logitNormal(vp(), { deviation: -1 }), RangeError);
+    assert.throws(() => timeLaws.constantRate(0), RangeError);
+    assert.throws(() => closed.quantile(1.1), RangeError);
+    assert.throws(() => sampleTimes(closed, 1.5, key(0)), RangeError);
+  });
+});
+
+describe("sampleTimes()", () => {
+  it("sampleTimes() of the uniform law are uniformTimes()", () => {
+    for (const schedule of [vp(), ve(), edm(), linear()]) {
+      for (const n of [0, 1, 5, 64]) {
+        assert.deepEqual(
+          sampleTimes(timeSampler(schedule), n, key(n)),
+          uniformTimes(schedule, n, key(n)),
+        );
+      }
+    }
+  });
+
+  for (const spread of timeSpreads) {
+    it(`sampleTimes() spread ${spread} estimate a mean without bias, none worse than by themselves`, () => {
+      const sampler = timeSampler(ou, { law: timeLaws.constantRate(), least: eta, spread });
+      const f = (t: number) => Math.sqrt(t),
+        n = 6,
+        runs = 600,
+        exact = underLaw(sampler, f, 20_000);
+      const single = underLaw(sampler, (t) => (f(t) - exact) ** 2, 20_000) / n;
+      const estimates = Array.from(
+        { length: runs },
+        (_, i) => mean(sampleTimes(sampler, n, fold(key(13), i)).map(f)),
+      );
+      const variance = mean(estimates.map((e) => (e - exact) ** 2));
+      assert.ok(Math.abs((mean(estimates) - exact) / Math.sqrt(variance / runs)) < 4);
+      if (spread === "independent") {
+        assert.ok(Math.abs(variance / single - 1) < 4 * Math.sqrt(3 / runs));
+      } else assert.ok(variance < 0.7 * single, `${variance} against ${single}`);
+    });
+  }
+
+  it("sampleTimes() spread antithetic are pairs of shares u and 1 − u, systematic ones evenly apart", () => {
+    const pairs = timeSampler(vp(), { spread: "antithetic" });
+    const shares = sampleTimes(pairs, 7, key(3)).map(pairs.cdf);
+    for (const i of [0, 2, 4]) assert.ok(Math.abs(shares[i]! + shares[i + 1]! - 1) < 1e-9);
+    const sorted = timeSampler(vp(), { spread: "stratified" });
+    sampleTimes(sorted, 9, key(3)).map(sorted.cdf).forEach((u, i) =>
+      assert.equal(Math.floor(9 * u + 1e-9), i)
+    );
+    const even = sampleTimes(timeSampler(vp()), 9, key(3)).map(sorted.cdf);
+    even.slice(1).forEach((u, i) => assert.ok(Math.abs(u - even[i]! - 1 / 9) < 1e-9));
+    const strata = sampleTimes(sorted, 9, key(3)).map(sorted.cdf);
+    assert.ok(strata.slice(1).some((u, i) => Math.abs(u - strata[i]! - 1 / 9) > 1e-3));
   });
 });

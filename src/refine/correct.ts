@@ -1,0 +1,465 @@
+/**
+ * Correctors: refinements that stir a state at the level that it has reached, so that it forgets the errors of the steps
+ * before.
+ *
+ * All are Langevin's, which leaves p_t alone up to the size of its step:
+ *
+ * ```text
+ *   x ← x + eps·s(x, t) + √(2·eps)·z      z ~ N(0, I)      s = ∇ ln p_t
+ * ```
+ *
+ * and differ in the size, which is all that a {@link LangevinCorrector} says. Texts that write x + (a/2)·s + √a·z have a = 2·eps.
+ *
+ * | corrector | eps |
+ * |---|---|
+ * | {@link langevin} | 2·a·(snr·‖z‖/‖s‖)², with the norms of each sample by itself |
+ * | {@link annealedLangevin} | ratio·sigma^power |
+ * | {@link fixedLangevin} | size; with the test of Metropolis and Hastings, if wanted |
+ *
+ * Sources: Y. Song et al., "Score-based generative modeling through SDEs" (ICLR 2021), algorithms 1, 4 and 5; Y. Song,
+ * S. Ermon, "Generative modeling by estimating gradients of the data distribution" (NeurIPS 2019), algorithm 1; G. Roberts,
+ * R. Tweedie, "Exponential convergence of Langevin distributions and their discrete approximations" (1996), section 1.4.
+ *
+ * @module
+ */
+
+import * as tf from "@tensorflow/tfjs-core";
+import { convert, type EnergyPrediction } from "../denoise/prediction.ts";
+import type { Level, Schedule } from "../noise/schedule.ts";
+import {
+  type Env,
+  noise,
+  refined,
+  type Refinement,
+  sampleKeys,
+  type Sampler,
+  type State,
+  type Transition,
+} from "../sample/chain.ts";
+import { andThen, type Awaitable, disposing } from "../tensor/engine.ts";
+import { uniform } from "../tensor/random.ts";
+import { movedAfter, movedBefore, rescued } from "./move.ts";
+
+/** What the size of a corrector's step may depend on. */
+export interface Stir {
+  /** The schedule of the model. */
+  readonly schedule: Schedule;
+  /** Time of the state. */
+  readonly t: number;
+  /** Marginal at t. */
+  readonly level: Level;
+  /** s(x, t), shape of x. */
+  readonly score: tf.Tensor;
+  /** z, standard normal, shape of x. */
+  readonly z: tf.Tensor;
+}
+
+/** Langevin steps at one level, as data. */
+export interface LangevinCorrector {
+  /** Number of steps at each level, at least 0; each evaluates the model once. */
+  readonly steps: number;
+  /**
+   * eps of a step, in the square of x's unit: one number, or one for each sample in a tensor of shape [N, 1, ...]. Called
+   * in a tf.tidy.
+   */
+  readonly size: (stir: Stir) => number | tf.Tensor;
+  /**
+   * Whether each sample's move is put to the test of Metropolis and Hastings, which leaves p_t alone exactly. It needs an
+   * energy, a size that is one number, and one evaluation more at each level. Default: false.
+   */
+  readonly metropolis?: boolean;
+}
+
+/** Options of {@link langevin}. */
+export interface LangevinOptions {
+  /** Signal-to-noise ratio r: about ‖eps·s‖ over ‖√(2·eps)·z‖, above 0. Default: 0.16. */
+  readonly snr?: number;
+  /** Number of steps at each level. Default: 1. */
+  readonly steps?: number;
+  /** Greatest eps, in units of sigma²; above 0. Default: none. Set it where a sample has few dimensions: see there. */
+  readonly most?: number;
+}
+
+/** Options of {@link annealedLangevin}. */
+export interface AnnealedLangevinOptions {
+  /** eps in units of sigma^power, above 0. Default: 0.1. */
+  readonly ratio?: number;
+  /** The power of sigma, at least 0. Default: 2. */
+  readonly power?: number;
+  /** Number of steps at each level. Default: 1. */
+  readonly steps?: number;
+}
+
+/** Options of {@link fixedLangevin}. */
+export interface FixedLangevinOptions {
+  /** eps, in the square of x's unit; above 0. */
+  readonly size: number;
+  /** Number of steps at each level. Default: 1. */
+  readonly steps?: number;
+  /** Whether moves are put to the test, for models that give an energy. Default: false. */
+  readonly metropolis?: boolean;
+}
+
+/** Options of {@link corrected}. */
+export interface CorrectedOptions {
+  /**
+   * `"after"`: predictor, then corrector at the level reached, as in algorithm 1 of Song et al. (2021). `"before"`:
+   * corrector at the level of departure, then predictor, as in the code released with it: the first level is corrected
+   * too, the last never. Default: `"after"`.
+   */
+  readonly order?: "after" | "before";
+  /**
+   * Whether the schedule's least time is corrected too, where it has noise left. Default: false, as what the corrector
+   * adds there stays in the samples. At sigma = 0 there is no score, and nothing is ever corrected.
+   */
+  readonly final?: boolean;
+  /** What its noise is drawn for; correctors that share a sampler need different names. Default: `"corrector"`. */
+  readonly purpose?: string;
+}
+
+/**
+ * Langevin steps by the signal-to-noise rule (Song et al. 2021, algorithms 4 and 5), for each sample by itself:
+ *
+ * ```text
+ *   eps = 2·a·(snr·‖z‖/‖s‖)²      a = (alpha_t/alpha_t')², t' one step of a discrete schedule nearer to the data,
+ *                                  or a thousandth of the span of a continuous one
+ * ```
+ *
+ * a is the source's alpha_i = 1 − beta_i for its 1000 steps, and 1 where alpha does not change. The source averages the
+ * norms over the batch; here a sample does not depend on its batch. Norms of many dimensions hardly vary, so that the two
+ * agree there; of a few they do, eps is large where s is small by chance, and the law that the steps leave alone is not p_t.
+ * Cap eps with `most` there, or take another rule.
+ *
+ * @param options Ratio, number of steps, cap.
+ * @returns The corrector, for {@link corrected}.
+ * @throws {RangeError} If an option is outside its domain.
+ *
+ * @example
+ * ```ts
+ * import { langevin } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * assert.equal(langevin({ snr: 0.1, steps: 2 }).steps, 2);
+ * ```
+ */
+export function langevin(options: LangevinOptions = {}): LangevinCorrector {
+  const { snr = 0.16, most = Infinity } = options;
+  checkPositive("snr", snr);
+  if (!(most > 0)) throw refusal("most must be above 0", most);
+  return {
+    steps: checkedSteps(options.steps),
+    size: ({ schedule, t, level, score, z }) => {
+      const scale = 2 * kept(schedule, t) * snr ** 2;
+      const eps = tf.mul(tf.div(squares(z), tf.maximum(squares(score), 1e-20)), scale);
+      return most < Infinity ? tf.minimum(eps, most * level.sigma ** 2) : eps;
+    },
+  };
+}
+
+/** ‖x‖² of each sample, shape [N, 1, ...]. */
+const squares = (x: tf.Tensor): tf.Tensor => tf.sum(tf.square(x), axes(x), true);
+
+const axes = ({ rank }: tf.Tensor): number[] => Array.from({ length: rank - 1 }, (_, i) => i + 1);
+
+/** 1 − beta of the schedule's own step, or of a thousandth of its span. */
+function kept({ span: [least, most], steps, at }: Schedule, t: number): number {
+  const before = Math.max(t - (steps === undefined ? (most - least) / 1000 : 1), least);
+  return (at(t).alpha / at(before).alpha) ** 2;
+}
+
+/**
+ * Langevin steps in proportion to a power of the noise level: annealed Langevin (Song, Ermon 2019, algorithm 1), which has
+ * the square, so that signal and noise of a step keep their ratio at every level.
+ *
+ * ```text
+ *   eps = ratio·sigma^power
+ * ```
+ *
+ * Literature has four forms: with `power` 2, algorithm 1 has ratio epsilon/(2·sigma_L²), and ratio 1 takes out noise of
+ * variance sigma² and puts in twice as much; with `power` 1, ratio is epsilon_0 over the least or the greatest sigma.
+ *
+ * @param options Ratio, power, number of steps.
+ * @returns The corrector, for {@link corrected}.
+ * @throws {RangeError} If an option is outside its domain.
+ *
+ * @example
+ * ```ts
+ * import { annealedLangevin } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * assert.equal(annealedLangevin({ ratio: 0.2 }).steps, 1);
+ * ```
+ */
+export function annealedLangevin(options: AnnealedLangevinOptions = {}): LangevinCorrector {
+  const { ratio = 0.1, power = 2 } = options;
+  checkPositive("ratio", ratio);
+  if (!(power >= 0 && power < Infinity)) throw refusal("power must be at least 0", power);
+  return {
+    steps: checkedSteps(options.steps),
+    size: ({ level }) => ratio * level.sigma ** power,
+  };
+}
+
+/**
+ * Langevin steps of one size at every level. Of N(m, v) they leave N(m, v/(1 − eps/(2·v))) alone instead; with the
+ * Metropolis test, p_t itself, whatever it is:
+ *
+ * ```text
+ *   y = x + eps·s(x) + √(2·eps)·z
+ *   ln a = E(x) − E(y) + (‖z‖² − ‖z + √(eps/2)·(s(x) + s(y))‖²)/2      y is taken with probability min(1, a)
+ * ```
+ *
+ * @param options Size, number of steps, test.
+ * @returns The corrector, for {@link corrected}.
+ * @throws {RangeError} If an option is outside its domain.
+ *
+ * @example
+ * ```ts
+ * import { fixedLangevin } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * assert.equal(fixedLangevin({ size: 0.01, metropolis: true }).metropolis, true);
+ * ```
+ */
+export function fixedLangevin(options: FixedLangevinOptions): LangevinCorrector {
+  const { size, metropolis = false } = options;
+  checkPositive("size", size);
+  return { steps: checkedSteps(options.steps), size: () => size, metropolis };
+}
+
+/**
+ * Predictor-corrector: any sampler's steps as the predictor, Langevin's as the corrector (Song et al. 2021, algorithm 1).
+ *
+ * @param corrector Such as {@link langevin}.
+ * @param options Which comes first, the last level, what the noise is drawn for.
+ * @returns The refinement. Each step costs `corrector.steps` evaluations more.
+ * @throws {RangeError} If an option is outside its domain.
+ * @throws {TypeError} While run: if a Metropolis test has no energy, or not one size for all.
+ *
+ * @example DDIM with a correction after each step
+ * ```ts
+ * import { annealedLangevin, corrected, ddim, gaussian, key, last, linear, prior, run } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import { pipe } from "fp-ts/lib/function.js";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const schedule = linear(), model = gaussian(schedule, { mean: 2, variance: 0.25 });
+ * const sampler = corrected(annealedLangevin({ ratio: 0.1 }))(ddim(schedule, { steps: 20 }));
+ * const { x } = await last(pipe(sampler, run(prior([1000, 1]), { model, key: key(0) })));
+ * const mean = [...x.dataSync()].reduce((a, b) => a + b) / 1000;
+ * assert.ok(Math.abs(mean - 2) < 0.1);
+ * ```
+ */
+export function corrected(
+  corrector: LangevinCorrector,
+  options: CorrectedOptions = {},
+): Refinement {
+  const { order = "after", final = false, purpose = "corrector" } = options;
+  if (order !== "after" && order !== "before") {
+    throw refusal('order must be "after" or "before"', JSON.stringify(order));
+  }
+  checkedSteps(corrector.steps);
+  const stirred = stirring(corrector, purpose, final);
+  return <S extends State>(sampler: Sampler<S>): Sampler<S> =>
+    refined<S>((transition): Transition<S> => (env) => (state) =>
+      order === "after"
+        ? andThen(transition(env)(state), (next) => movedAfter(state, next, stirred(env)))
+        : movedBefore(state, stirred(env), transition(env))
+    )(sampler);
+}
+
+/** The x that a state's becomes by all steps of a corrector; its own, where there is nothing to do. */
+const stirring =
+  (corrector: LangevinCorrector, purpose: string, final: boolean) =>
+  (env: Env) =>
+  (state: State): Awaitable<tf.Tensor> => {
+    const { schedule } = env.model, level = schedule.at(state.t);
+    const left = !final && state.t <= schedule.span[0];
+    if (corrector.steps === 0 || level.sigma === 0 || left) return state.x;
+    const chain = { env, state, level, purpose };
+    return corrector.metropolis === true
+      ? tested(corrector, chain)
+      : untested(corrector, chain, state.x, 0);
+  };
+
+/** Where a corrector works, and under which names it draws. */
+interface Chain {
+  readonly env: Env;
+  readonly state: State;
+  readonly level: Level;
+  readonly purpose: string;
+}
+
+/** The steps from number `index` on, from x, which is disposed of unless it is the state's. */
+function untested(
+  corrector: LangevinCorrector,
+  chain: Chain,
+  x: tf.Tensor,
+  index: number,
+): Awaitable<tf.Tensor> {
+  if (index === corrector.steps) return x;
+  const step = (): Awaitable<tf.Tensor> =>
+    andThen(
+      scored(chain, x),
+      (score) => disposing(score, () => stepped(corrector, chain, { x, score, index })),
+    );
+  const moved = x === chain.state.x ? step() : disposing(x, step);
+  return andThen(moved, (y) => untested(corrector, chain, y, index + 1));
+}
+
+function scored({ env, state, level }: Chain, x: tf.Tensor): Awaitable<tf.Tensor> {
+  return andThen(
+    env.model.predict(x, state.t, env.signal),
+    (prediction) => disposing({ ...prediction }, () => convert(prediction, "score", x, level)),
+  );
+}
+
+/** x, its score, and which step this is. */
+interface Here {
+  readonly x: tf.Tensor;
+  readonly score: tf.Tensor;
+  readonly index: number;
+}
+
+function stepped(corrector: LangevinCorrector, chain: Chain, { x, score, index }: Here): tf.Tensor {
+  return tf.tidy(() => {
+    const z = drawn(chain, index), eps = corrector.size({ ...stirOf(chain), score, z });
+    return proposed(x, score, z, eps);
+  });
+}
+
+const stirOf = ({ env, state, level }: Chain): Pick<Stir, "schedule" | "t" | "level"> => ({
+  schedule: env.model.schedule,
+  t: state.t,
+  level,
+});
+
+const drawn = ({ env, state, purpose }: Chain, index: number): tf.Tensor =>
+  noise(env, state, `${purpose} ${index}`);
+
+const proposed = (
+  x: tf.Tensor,
+  score: tf.Tensor,
+  z: tf.Tensor,
+  eps: number | tf.Tensor,
+): tf.Tensor => tf.addN([x, tf.mul(score, eps), tf.mul(z, tf.sqrt(tf.mul(eps, 2)))]);
+
+/** A sample, its energy [N] and its score. */
+interface Point {
+  readonly x: tf.Tensor;
+  readonly energy: tf.Tensor;
+  readonly score: tf.Tensor;
+}
+
+/** All steps of a corrector with the Metropolis test. */
+function tested(corrector: LangevinCorrector, chain: Chain): Awaitable<tf.Tensor> {
+  const from = (point: Point, index: number): Awaitable<Point> => {
+    if (index === corrector.steps) return point;
+    const next = disposing({ ...point }, () => metropolis(corrector, chain, point, index));
+    return andThen(next, (moved) => from(moved, index + 1));
+  };
+  return andThen(
+    pointAt(chain, tf.clone(chain.state.x)),
+    (start) =>
+      andThen(from(start, 0), ({ x, energy, score }) => {
+        tf.dispose([energy, score]);
+        return x;
+      }),
+  );
+}
+
+/** A sample with what the model says there; owns x from now on. */
+function pointAt({ env, state }: Chain, x: tf.Tensor): Awaitable<Point> {
+  const said = rescued(() => env.model.predict(x, state.t, env.signal), () => x.dispose());
+  return andThen(said, (prediction) => {
+    if (prediction.kind !== "energy") {
+      tf.dispose([x, prediction.value]);
+      throw new TypeError(
+        `Cannot test a move: the model must give an energy, got a prediction of kind "${prediction.kind}"`,
+      );
+    }
+    return disposing(prediction.gradient, () => pointOf(x, prediction));
+  });
+}
+
+const pointOf = (x: tf.Tensor, { value, gradient }: EnergyPrediction): Point => ({
+  x,
+  energy: value,
+  score: tf.neg(gradient),
+});
+
+/** One step: the proposal where it is taken, the point before elsewhere. */
+function metropolis(
+  corrector: LangevinCorrector,
+  chain: Chain,
+  before: Point,
+  index: number,
+): Awaitable<Point> {
+  const z = drawn(chain, index), eps = sizeOf(corrector, chain, before.score, z);
+  const y = tf.tidy(() => proposed(before.x, before.score, z, eps));
+  return disposing(z, () =>
+    andThen(pointAt(chain, y), (after) =>
+      disposing({ ...after }, () => {
+        const logU = logUniform(chain, index);
+        return disposing(logU, () => chosen(before, after, { z, eps, logU }));
+      })));
+}
+
+function sizeOf(
+  corrector: LangevinCorrector,
+  chain: Chain,
+  score: tf.Tensor,
+  z: tf.Tensor,
+): number {
+  const eps = corrector.size({ ...stirOf(chain), score, z });
+  if (typeof eps === "number") return eps;
+  tf.dispose([eps, z]);
+  throw new TypeError(
+    "Cannot test a move: the corrector's size must be a number, got a tensor",
+  );
+}
+
+function logUniform({ env, state, purpose }: Chain, index: number): tf.Tensor {
+  const keys = sampleKeys(env, state.x.shape[0]!, `${purpose} test ${index}`, state.step);
+  const u = uniform(keys, []);
+  return disposing(u, () => tf.log(u)) as tf.Tensor;
+}
+
+/** The draws of a step and its size. */
+interface Draws {
+  readonly z: tf.Tensor;
+  readonly eps: number;
+  readonly logU: tf.Tensor;
+}
+
+function chosen(before: Point, after: Point, { z, eps, logU }: Draws): Point {
+  return tf.tidy(() => {
+    const back = tf.add(z, tf.mul(tf.add(before.score, after.score), Math.sqrt(eps / 2)));
+    const ratio = tf.mul(tf.sub(sums(tf.square(z)), sums(tf.square(back))), 0.5);
+    const taken = tf.less(logU, tf.add(tf.sub(before.energy, after.energy), ratio));
+    const wide = tf.reshape(taken, [-1, ...z.shape.slice(1).map(() => 1)]);
+    const choice = (a: tf.Tensor, b: tf.Tensor): tf.Tensor =>
+      tf.where(a.rank === 1 ? taken : tf.broadcastTo(wide, a.shape), a, b);
+    return {
+      x: choice(after.x, before.x),
+      energy: choice(after.energy, before.energy),
+      score: choice(after.score, before.score),
+    };
+  });
+}
+
+const sums = (x: tf.Tensor): tf.Tensor => tf.sum(x, axes(x));
+
+function checkPositive(name: string, value: number): void {
+  if (value > 0 && value < Infinity) return;
+  throw refusal(`${name} must be a number above 0`, value);
+}
+
+function checkedSteps(steps: number = 1): number {
+  if (Number.isSafeInteger(steps) && steps >= 0) return steps;
+  throw refusal("steps must be a whole number of at least 0", steps);
+}
+
+const refusal = (wanted: string, got: unknown): RangeError =>
+  new RangeError(`Cannot correct: ${wanted}, got ${got}`);

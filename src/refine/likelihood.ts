@@ -1,0 +1,417 @@
+/**
+ * Log-density carried along a deterministic sampler: what a probability-flow ODE does to volumes.
+ *
+ * With lambda = ln(alpha/sigma) the ODE of every schedule is d(x/alpha) = eps(x, t)·d(sigma/alpha), so that along its paths
+ *
+ * ```text
+ *   d ln p_t(x_t) = −D·d ln alpha + tau·d lambda      tau = sigma·tr ∂eps/∂x = D − alpha·tr ∂x0hat/∂x
+ * ```
+ *
+ * for D dimensions: the continuous change of variables, d ln p = −div(f·x − g²·s/2) dt, without a division by sigma or alpha.
+ * tau is between the number of dimensions in which noise rules and D. For N(m, v·I) it is D·sigma²/(alpha²·v + sigma²).
+ *
+ * The integral is by the trapezoid rule between the states of the sampler, so that the result is of order 2, or of
+ * the sampler's order if that is less. To or from sigma = 0, where lambda is infinite, tau is taken to fall as sigma², as it does
+ * for data with a smooth density: the integral is tau/2. For data on a manifold there is no density at sigma = 0, and ln p
+ * grows without bound as the final time nears it.
+ *
+ * Sources: R. Chen et al., "Neural ordinary differential equations" (NeurIPS 2018), theorem 1; W. Grathwohl et al.,
+ * "FFJORD" (ICLR 2019), section 3.1; Y. Song et al., "Score-based generative modeling through SDEs" (ICLR 2021), appendix D.2.
+ *
+ * @module
+ */
+
+import * as tf from "@tensorflow/tfjs-core";
+import "../tensor/autodiff.ts";
+import type { Level } from "../noise/schedule.ts";
+import { convert } from "../denoise/prediction.ts";
+import {
+  type Env,
+  refined,
+  run,
+  type RunOptions,
+  sampleKeys,
+  type Sampler,
+  type State,
+  type Transition,
+} from "../sample/chain.ts";
+import { andThen, type Awaitable, releaseTape } from "../tensor/engine.ts";
+import { normal, rademacher } from "../tensor/random.ts";
+import { rescued } from "./move.ts";
+
+/** A state that knows its log-density. */
+export interface Weighed extends State {
+  /** ln p_t(x_t) of each sample, or its change since the start: see {@link likelihood}. In nats, shape [N]. */
+  readonly logDensity?: tf.Tensor;
+  /** tau at this state, shape [N]; what the next step needs of it. */
+  readonly tau?: tf.Tensor;
+}
+
+/** Where a trace is wanted. */
+export interface TraceAt {
+  /** The environment. */
+  readonly env: Env;
+  /** The state; its x is the point. */
+  readonly state: State;
+  /** The function, from [N, ...sample] to the same shape, each sample by itself; in operations that have a gradient. */
+  readonly of: (x: tf.Tensor) => tf.Tensor;
+}
+
+/** The trace of a function's Jacobian at each sample, or an estimate of it; shape [N]. Called in a tf.tidy. */
+export type Trace = (at: TraceAt) => tf.Tensor;
+
+/** Options of {@link hutchinson}. */
+export interface HutchinsonOptions {
+  /** Number of probes, at least 1; the variance falls as its inverse. Default: 1. */
+  readonly probes?: number;
+  /** Law of the probes. Default: `"rademacher"`. */
+  readonly law?: "rademacher" | "normal";
+  /** Whether each step draws its own, or all share those of the first. Default: true. */
+  readonly fresh?: boolean;
+}
+
+/** Options of {@link likelihood}. */
+export interface LikelihoodOptions {
+  /** How the trace is found. Default: {@link exactTrace}. */
+  readonly trace?: Trace;
+  /**
+   * `"trapezoid"`: the ODE's integral, of order 2. `"jacobian"`: the volume of the sampler's own map, −ln|det ∂x_s/∂x_t|,
+   * exact for what it gives at any step size; it costs D evaluations a step, reads numbers, and is for one-step samplers
+   * in few dimensions. Default: `"trapezoid"`.
+   */
+  readonly rule?: "trapezoid" | "jacobian";
+}
+
+/**
+ * The trace by one vector–Jacobian product for each dimension of a sample.
+ *
+ * @param at Where.
+ * @returns Shape [N]; exact to rounding.
+ *
+ * @example
+ * ```ts
+ * import { exactTrace, gaussian, key, linear } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const env = { model: gaussian(linear()), key: key(0) }, state = { x: tf.tensor([[1, 3]]), t: 1, step: 0 };
+ * assert.deepEqual([...exactTrace({ env, state, of: tf.square }).dataSync()], [8]);
+ * ```
+ */
+export function exactTrace({ state, of }: TraceAt): tf.Tensor {
+  const [, ...sample] = state.x.shape, size = tf.util.sizeFromShape(sample);
+  const unit = (i: number): tf.Tensor =>
+    tf.tensor(Array.from({ length: size }, (_, j) => j === i ? 1 : 0), [1, ...sample]);
+  return tf.addN(Array.from({ length: size }, (_, i) => projected(of, state.x, unit(i))));
+}
+
+/** eᵀ·(∂f/∂x)·e of each sample. */
+function projected(f: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor, e: tf.Tensor): tf.Tensor {
+  try {
+    return tf.tidy(() => {
+      const pulled = tf.grad((x) => tf.sum(tf.mul(f(x), e)))(x);
+      return tf.sum(tf.mul(pulled, e), axes(x));
+    });
+  } catch (error) {
+    releaseTape();
+    throw error;
+  }
+}
+
+const axes = ({ rank }: tf.Tensor): number[] => Array.from({ length: rank - 1 }, (_, i) => i + 1);
+
+/**
+ * The trace by Hutchinson's estimator, (1/m)·Σ eᵀ·J·e with random e of covariance I: one vector–Jacobian product a probe.
+ *
+ * ```text
+ *   variance of one probe, for symmetric J     Rademacher 2·(‖J‖² − Σ J_ii²)      normal 2·‖J‖²      Frobenius norms
+ * ```
+ *
+ * Only the covariance of e matters for the mean. Probes are drawn under keys of the samples.
+ *
+ * @param options Number and law of the probes.
+ * @returns The trace, for {@link likelihood}.
+ * @throws {RangeError} If an option is outside its domain.
+ *
+ * @example
+ * ```ts
+ * import { hutchinson } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * assert.equal(typeof hutchinson({ probes: 4 }), "function");
+ * ```
+ */
+export function hutchinson(options: HutchinsonOptions = {}): Trace {
+  const { probes = 1, law = "rademacher", fresh = true } = options;
+  if (!Number.isSafeInteger(probes) || probes < 1) {
+    throw refusal("probes must be a whole number of at least 1", probes);
+  }
+  if (law !== "rademacher" && law !== "normal") {
+    throw refusal('law must be "rademacher" or "normal"', JSON.stringify(law));
+  }
+  const draw = law === "rademacher" ? rademacher : normal;
+  return ({ env, state, of }) => {
+    const [count, ...sample] = state.x.shape, step = fresh ? state.step : 0;
+    const probe = (j: number): tf.Tensor =>
+      draw(sampleKeys(env, count!, `probe ${j}`, step), sample);
+    const sum = Array.from({ length: probes }, (_, j) => projected(of, state.x, probe(j)));
+    return tf.div(tf.addN(sum), probes);
+  };
+}
+
+/**
+ * The refinement that carries the log-density along a deterministic sampler, as `logDensity` of its states.
+ *
+ * A state that comes with a `logDensity` is believed; the run's first has none. There it is that of the prior,
+ * ln N(x; 0, sigma²·I), if the step goes down to less noise, so that it is ln p_t(x_t) of each state; and 0 if it goes up,
+ * so that it is the change since the data, ln p_t(x_t) − ln p_0(x_0): {@link logLikelihood} does the rest. The gradient goes
+ * through the model, which must answer at once. Pipe it after all that moves the state, and say `run<Weighed>`, for the type.
+ *
+ * @param options Trace and rule.
+ * @returns The refinement. A trapezoid costs one trace a step, and one at the start.
+ * @throws {RangeError} If an option is outside its domain.
+ * @throws {TypeError} While run: if the model answers later; under the rule "jacobian", if the sampler keeps a history.
+ *
+ * @example Samples with their densities
+ * ```ts
+ * import { ddim, gaussian, key, last, likelihood, prior, run, vp, type Weighed } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import { pipe } from "fp-ts/lib/function.js";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const schedule = vp(), model = gaussian(schedule, { variance: 0.25 });
+ * const sampler = likelihood()(ddim(schedule, { steps: 200, spacing: "logLinear", least: 1e-3 }));
+ * const { x, logDensity } = await last(pipe(sampler, run<Weighed>(prior([1, 1]), { model, key: key(0) })));
+ * const exact = -2 * x.dataSync()[0]! ** 2 - Math.log(2 * Math.PI * 0.25) / 2;
+ * assert.ok(Math.abs(logDensity!.dataSync()[0]! - exact) < 0.02);
+ * ```
+ */
+export function likelihood(
+  options: LikelihoodOptions = {},
+): (sampler: Sampler) => Sampler<Weighed> {
+  const { trace = exactTrace, rule = "trapezoid" } = options;
+  if (rule !== "trapezoid" && rule !== "jacobian") {
+    throw refusal('rule must be "trapezoid" or "jacobian"', JSON.stringify(rule));
+  }
+  const weigh = rule === "jacobian" ? byJacobian : byTrapezoid(trace);
+  return refined<State, Weighed>((transition) => (env) => (state) =>
+    andThen(
+      transition(env)(state),
+      (next) =>
+        andThen(
+          rescued(() => weigh({ env, state, next, transition }), () => dropped(next, state)),
+          (carried) => {
+            // A transition hands on what it does not know of: the last state's weights.
+            const { logDensity: _, tau: __, ...rest }: Weighed = next;
+            return { ...rest, ...carried };
+          },
+        ),
+    )
+  );
+}
+
+/** One step that has been made. */
+interface Made {
+  readonly env: Env;
+  readonly state: Weighed;
+  readonly next: State;
+  readonly transition: Transition;
+}
+
+/** What is carried on. */
+type Weights = Pick<Weighed, "logDensity" | "tau">;
+
+/** Disposes of what a step has made. */
+function dropped(next: State, before: State): void {
+  const tensorsOf = (state: State): tf.Tensor[] =>
+    tf.tensor_util.getTensorsInContainer({ ...state } as unknown as tf.TensorContainer);
+  const held = new Set(tensorsOf(before).map(({ id }) => id));
+  tensorsOf(next).filter(({ id }) => !held.has(id)).forEach((tensor) => tensor.dispose());
+}
+
+const byTrapezoid = (trace: Trace) => ({ env, state, next }: Made): Weights =>
+  tf.tidy(() => {
+    const { at } = env.model.schedule, from = at(state.t), to = at(next.t);
+    const before = state.tau ?? tauOf(trace, env, state, from);
+    const tau = tauOf(trace, env, next, to), size = next.x.size / next.x.shape[0]!;
+    const change = tf.sub(integral(before, tau, from, to), size * Math.log(to.alpha / from.alpha));
+    const logDensity = tf.add(state.logDensity ?? firstDensity(state, next, from), change);
+    return { logDensity, ...(tau && { tau }) };
+  }) as Weights;
+
+/** tau at a state; undefined at sigma = 0. */
+function tauOf(trace: Trace, env: Env, state: State, level: Level): tf.Tensor | undefined {
+  if (level.sigma === 0) return undefined;
+  const of = (x: tf.Tensor): tf.Tensor => epsAt(env, x, state.t, level);
+  return tf.mul(trace({ env, state, of }), level.sigma);
+}
+
+function epsAt(env: Env, x: tf.Tensor, t: number, level: Level): tf.Tensor {
+  const prediction = env.model.predict(x, t);
+  if (!(prediction instanceof Promise)) return convert(prediction, "eps", x, level);
+  prediction.catch(() => undefined);
+  throw new TypeError("Cannot carry a density: the model must answer at once, got a promise");
+}
+
+/** ∫ tau dlambda over a step, with tau/2 for the end where sigma is 0. */
+function integral(
+  a: tf.Tensor | undefined,
+  b: tf.Tensor | undefined,
+  from: Level,
+  to: Level,
+): tf.Tensor {
+  if (a === undefined && b === undefined) return tf.scalar(0);
+  if (a === undefined) return tf.mul(b!, -0.5);
+  if (b === undefined) return tf.mul(a, 0.5);
+  const change = Math.log(to.alpha / from.alpha) - Math.log(to.sigma / from.sigma);
+  return tf.mul(tf.add(a, b), change / 2);
+}
+
+/** The prior's density at a start that goes down, nothing at one that goes up. */
+const firstDensity = (state: State, next: State, level: Level): tf.Tensor =>
+  next.t < state.t ? logPrior(state.x, level) : tf.zeros([state.x.shape[0]!]);
+
+/**
+ * ln N(x; 0, sigma²·I) of each sample: the law that generation starts from.
+ *
+ * @param x Shape [N, ...sample].
+ * @param level Marginal at the start.
+ * @returns Nats, shape [N]. The caller disposes of it.
+ *
+ * @example
+ * ```ts
+ * import { logPrior } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const [value] = logPrior(tf.tensor([[0, 2]]), { alpha: 0, sigma: 1 }).dataSync();
+ * assert.ok(Math.abs(value! - (-2 - Math.log(2 * Math.PI))) < 1e-6);
+ * ```
+ */
+export function logPrior(x: tf.Tensor, { sigma }: Level): tf.Tensor {
+  const size = x.size / x.shape[0]!, constant = size * Math.log(2 * Math.PI * sigma ** 2) / 2;
+  return tf.tidy(() => tf.sub(tf.mul(tf.sum(tf.square(x), axes(x)), -0.5 / sigma ** 2), constant));
+}
+
+/** −ln|det ∂x_s/∂x_t| of the step itself, by one backward pass for each dimension, and elimination in float64. */
+async function byJacobian({ env, state, next, transition }: Made): Promise<Weights> {
+  if (next.history !== undefined) {
+    throw new TypeError('Cannot carry a density by rule "jacobian": state.history must be absent');
+  }
+  const rows = jacobian((x) => atOnce(transition(env)({ ...state, x })).x, state.x);
+  const entries = await rows.data().finally(() => rows.dispose());
+  const count = state.x.shape[0]!, size = state.x.size / count;
+  const changes = Array.from(
+    { length: count },
+    (_, n) =>
+      -logDeterminant(
+        Array.from({ length: size }, (_, i) =>
+          Array.from({ length: size }, (_, j) => entries[(i * count + n) * size + j]!)),
+      ),
+  );
+  return tf.tidy(() => {
+    const first = firstDensity(state, next, env.model.schedule.at(state.t));
+    return { logDensity: tf.add(state.logDensity ?? first, tf.tensor1d(changes)) };
+  });
+}
+
+function atOnce(next: Awaitable<State>): State {
+  if (!(next instanceof Promise)) return next;
+  next.catch(() => undefined);
+  throw new TypeError("Cannot carry a density: the step must answer at once, got a promise");
+}
+
+/** Gradients of output i of each sample, shape [D, N, D]. */
+function jacobian(f: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor): tf.Tensor {
+  const [count, ...sample] = x.shape, size = tf.util.sizeFromShape(sample);
+  const row = (i: number): tf.Tensor => {
+    const unit = tf.tensor(Array.from({ length: size }, (_, j) => j === i ? 1 : 0), [1, ...sample]);
+    return tf.reshape(tf.grad((x) => tf.sum(tf.mul(f(x), unit)))(x), [count!, size]);
+  };
+  try {
+    return tf.tidy(() => tf.stack(Array.from({ length: size }, (_, i) => row(i))));
+  } catch (error) {
+    releaseTape();
+    throw error;
+  }
+}
+
+/** ln|det A| by Gaussian elimination with partial pivoting; A is used up. */
+function logDeterminant(a: number[][]): number {
+  let sum = 0;
+  for (let k = 0; k < a.length; k++) {
+    const best = a.slice(k).reduce(
+      (b, row, i) => Math.abs(row[k]!) > Math.abs(a[b]![k]!) ? k + i : b,
+      k,
+    );
+    [a[k], a[best]] = [a[best]!, a[k]!];
+    const pivot = a[k]!;
+    sum += Math.log(Math.abs(pivot[k]!));
+    for (const row of a.slice(k + 1)) {
+      const share = row[k]! / pivot[k]!;
+      for (let j = k; j < a.length; j++) row[j]! -= share * pivot[j]!;
+    }
+  }
+  return sum;
+}
+
+/** Options of {@link logLikelihood}. */
+export interface LogLikelihoodOptions extends LikelihoodOptions, RunOptions {
+  /** A deterministic sampler from data to noise, such as `ddimInverse`. Its grid says where the data are. */
+  readonly sampler: Sampler;
+  /** Time of the data: the least of the sampler's grid. Default: the schedule's least. */
+  readonly t?: number;
+  /** ln p_T of each sample, shape [N]; the library disposes of it. Default: {@link logPrior}. */
+  readonly prior?: (x: tf.Tensor, level: Level) => tf.Tensor;
+}
+
+/**
+ * ln p_0(x_0) of data: up the ODE to the prior's density, less the change on the way (Song et al. 2021, equation 39).
+ *
+ * @param x0 Data, shape [N, ...sample]. The caller's.
+ * @param options The sampler, the model, the key; trace and rule.
+ * @returns Nats, one number for each sample.
+ * @throws What {@link likelihood} and the run throw.
+ *
+ * @example
+ * ```ts
+ * import { ddimInverse, gaussian, key, logLikelihood, vp } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const schedule = vp(), model = gaussian(schedule, { variance: 0.25 });
+ * const sampler = ddimInverse(schedule, { steps: 200, spacing: "logLinear", final: 1e-5 });
+ * const [value] = await logLikelihood(tf.tensor([[0.8]]), { sampler, t: 1e-5, model, key: key(0) });
+ * assert.ok(Math.abs(value! - -1.50579) < 0.03);
+ * ```
+ */
+export async function logLikelihood(
+  x0: tf.Tensor,
+  options: LogLikelihoodOptions,
+): Promise<Float64Array> {
+  const { sampler, prior = logPrior, model } = options, t = options.t ?? model.schedule.span[0];
+  let found = new Float64Array(x0.shape[0]!);
+  const states = run<Weighed>({ x: x0, t, step: 0 }, options)(likelihood(options)(sampler));
+  let final: { ends: Float32Array; change: Float32Array } | undefined;
+  for await (const { x, t, logDensity } of states) {
+    if (logDensity === undefined) continue;
+    const ends = prior(x, model.schedule.at(t));
+    final = {
+      ends: await ends.data<"float32">(),
+      change: await logDensity.data<"float32">(),
+    };
+    ends.dispose();
+  }
+  if (final) found = Float64Array.from(final.ends, (value, i) => value - final.change[i]!);
+  return found;
+}
+
+const refusal = (wanted: string, got: unknown): RangeError =>
+  new RangeError(`Cannot carry a density: ${wanted}, got ${got}`);

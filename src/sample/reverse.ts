@@ -1,0 +1,617 @@
+/**
+ * The reverse-time SDE and the probability-flow ODE of any schedule, and all that lies between.
+ *
+ * For the forward process dx = f·x dt + g dw every member of one family has its marginals when time falls:
+ *
+ * ```text
+ *   dx = (f·x − (1 + lambda²)/2·g²·score) dt + lambda·g dw        lambda = 1: Anderson's reverse SDE, 0: the ODE
+ * ```
+ *
+ * {@link reverseSde} makes steps of it. {@link flow} solves the ODE by Runge–Kutta, not in (x, t), where f and g may be infinite
+ * and each step would pay for the change of scale, but in a chart (y, w), in which the ODE reads dy/dw = prediction:
+ *
+ * | chart | w | y | dy/dw |
+ * |---|---|---|---|
+ * | `"flow"` | sigma/(alpha + sigma) | x/(alpha + sigma) | eps − x0: rectified flow's (x, t) |
+ * | `"eps"` | sigma/alpha | x/alpha | eps: EDM's (x, sigma) |
+ * | `"x0"` | alpha/sigma | x/sigma | x0 |
+ * | `"v"` | φ = atan(sigma/alpha) | x/√(alpha² + sigma²) | cos φ·eps − sin φ·x0, which is v where alpha² + sigma² = 1 |
+ *
+ * None of them knows the schedule but by its levels. In the first three the path is a straight line where x0 and eps do not
+ * change, so that Euler's step is DDIM; in the last it is an arc. `"flow"` is the default: its w is in [0, 1] and y finite
+ * also where alpha or sigma is 0, so that no step is stiff for the sake of its variables.
+ *
+ * Sources: B. Anderson, "Reverse-time diffusion equation models" (1982), equation 5.4; Y. Song et al., "Score-based generative modeling
+ * through SDEs" (ICLR 2021), equations 6, 13, 46 and appendix E; T. Karras et al., "Elucidating the design space of
+ * diffusion-based generative models" (NeurIPS 2022), algorithms 1 and 2. A common slip leaves the score term of the ODE
+ * outside the bracket that dt multiplies, or its ½ out.
+ *
+ * @module
+ */
+
+import * as tf from "@tensorflow/tfjs-core";
+import { andThen, type Awaitable, disposing } from "../tensor/engine.ts";
+import { between } from "../noise/forward.ts";
+import { type GridOptions, times } from "../noise/grid.ts";
+import {
+  rungeKutta,
+  type RungeKuttaStep,
+  type StepControl,
+  stepFactor,
+  type Tableau,
+  tableaus,
+  type VectorField,
+} from "../noise/ode.ts";
+import type { Level, Schedule } from "../noise/schedule.ts";
+import { coefficients, convert } from "../denoise/prediction.ts";
+import type { LastNoise } from "./ancestral.ts";
+import {
+  along,
+  denoising,
+  type Env,
+  type Leg,
+  legs,
+  noise,
+  type Sampler,
+  sampler,
+  type State,
+  type Transition,
+} from "./chain.ts";
+import { combined, exponential, type MultistepWeights } from "./multistep.ts";
+
+// ---------------------------------------------------------------------------------------------- The SDE
+
+/** How a step of the reverse SDE is made. */
+export type Predictor = "euler-maruyama" | "reverse-diffusion" | "ancestral";
+
+/** Options of {@link reverseSde}. */
+export interface ReverseSdeOptions extends GridOptions, LastNoise {
+  /** Strength of the noise, at least 0: 1 is Anderson's reverse SDE, 0 the probability-flow ODE. Default: 1. */
+  readonly lambda?: number;
+  /** How a step is made; see {@link reverseCoefficients}. Default: `"euler-maruyama"`. */
+  readonly predictor?: Predictor;
+}
+
+/** A step of {@link reverseCoefficients}. */
+export interface ReverseStep extends Pick<Leg, "t" | "s" | "from" | "to"> {
+  /** Strength of the noise, at least 0. */
+  readonly lambda: number;
+}
+
+/** (xt + score·∇ ln p)·x_t with the score read from x0: score = (alpha·x0 − x)/sigma². */
+const byScore = (
+  { alpha, sigma }: Level,
+  { xt, score, noise }: { readonly xt: number; readonly score: number; readonly noise: number },
+): MultistepWeights => ({
+  xt: xt - score / sigma ** 2,
+  of: "x0",
+  predictions: [score * alpha / sigma ** 2],
+  noise,
+});
+
+const predictors: {
+  readonly [P in Predictor]: (schedule: Schedule, step: ReverseStep) => MultistepWeights;
+} = {
+  "euler-maruyama": ({ drift, diffusion }, { t, s, from, lambda }) => {
+    const f = drift(t), g = diffusion(t), h = t - s;
+    const score = (1 + lambda ** 2) / 2 * g ** 2 * h;
+    return byScore(from, { xt: 1 - f * h, score, noise: lambda * g * Math.sqrt(h) });
+  },
+  "reverse-diffusion": (_, { from, to, lambda }) => {
+    const { scale, std } = between(to, from), score = (1 + lambda ** 2) / 2 * std ** 2;
+    return byScore(from, { xt: 2 - scale, score, noise: lambda * std });
+  },
+  ancestral: (_, { t, s, from, to, lambda }) =>
+    exponential({ eta: lambda })({ from: { t, ...from }, to: { t: s, ...to }, past: [] }),
+};
+
+/**
+ * The coefficients of one step from t to s < t of the family, in float64:
+ *
+ * ```text
+ *   euler-maruyama      x_s = x_t − (f·x_t − (1 + lambda²)/2·g²·score)·(t − s) + lambda·g·√(t − s)·z        f, g at t
+ *   reverse-diffusion   x_s = (2 − a)·x_t + (1 + lambda²)/2·b²·score + lambda·b·z
+ *                       where x_t = a·x_s + b·noise is the forward step (Song et al. 2021, equation 46 and appendix E)
+ *   ancestral           the solution for an x0 that does not change on the way: DDPM at lambda 1, DDIM at 0
+ * ```
+ *
+ * All are of weak order 1.
+ *
+ * @param schedule The schedule.
+ * @param predictor Which.
+ * @param step Times, levels, strength of the noise.
+ * @returns Coefficients of x_t and of the x0 prediction; standard deviation of the noise.
+ *
+ * @example The ancestral step at lambda 1 is DDPM's
+ * ```ts
+ * import { linear, posterior, reverseCoefficients } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * const schedule = linear(), from = schedule.at(500), to = schedule.at(400);
+ * const step = reverseCoefficients(schedule, "ancestral", { t: 500, s: 400, from, to, lambda: 1 });
+ * assert.ok(Math.abs(step.noise ** 2 - posterior(from, to).variance) < 1e-12);
+ * ```
+ */
+export function reverseCoefficients(
+  schedule: Schedule,
+  predictor: Predictor,
+  step: ReverseStep,
+): MultistepWeights {
+  return predictors[predictor](schedule, step);
+}
+
+/**
+ * The reverse-time SDE by one of three predictors, and its family down to the probability-flow ODE.
+ *
+ * @param schedule The schedule of the model. Euler–Maruyama needs finite f and g where steps start.
+ * @param options Grid of times, strength of the noise, predictor, noise of the last step.
+ * @returns A sampler with one evaluation of the model for each step.
+ * @throws {RangeError} If an option is outside its domain, or a step starts where f or g is infinite.
+ *
+ * @example Half way between SDE and ODE
+ * ```ts
+ * import { gaussian, key, prior, reverseSde, run, vp } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const schedule = vp(), model = gaussian(schedule, { mean: 1, variance: 0.25 });
+ * const sampler = reverseSde(schedule, { steps: 50, lambda: 0.5, final: 1e-3 });
+ * let mean = 0;
+ * for await (const { x } of run(prior([400, 1]), { model, key: key(0) })(sampler)) mean = tf.mean(x).dataSync()[0]!;
+ * assert.ok(Math.abs(mean - 1) < 0.2);
+ * ```
+ */
+export function reverseSde(schedule: Schedule, options: ReverseSdeOptions = {}): Sampler {
+  const { lambda = 1, predictor = "euler-maruyama" } = options;
+  if (!(lambda >= 0 && lambda < Infinity)) {
+    throw refusal("a reverse SDE", "lambda must be a number of at least 0", lambda);
+  }
+  if (!Object.hasOwn(predictors, predictor)) {
+    const known = Object.keys(predictors).join(", ");
+    throw refusal("a reverse SDE", `predictor must be one of ${known}`, predictor);
+  }
+  const silent = ({ index, count }: Leg) => index === count - 1 && options.lastNoise !== true;
+  return along(legs(schedule, times(schedule, options)), (leg) => {
+    const weights = reverseCoefficients(schedule, predictor, { ...leg, lambda });
+    checkFinite(leg, weights);
+    return diffusing(leg, silent(leg) ? { ...weights, noise: 0 } : weights);
+  });
+}
+
+/** The noise has the ancestral samplers' purpose, so that the ancestral predictor is DDPM draw by draw. */
+const diffusing = (leg: Leg, weights: MultistepWeights): Transition =>
+  denoising(leg, (x0, state, env) => {
+    const points = [{ node: { t: leg.t, ...leg.from }, x0 }];
+    return noisy(() => combined(weights, state.x, points), weights.noise, { env, state });
+  });
+
+/** What a draw needs. */
+interface Hand {
+  readonly env: Env;
+  readonly state: State;
+}
+
+/** A tensor plus noise of a standard deviation. */
+function noisy(mean: () => tf.Tensor, deviation: number, { env, state }: Hand): tf.Tensor {
+  if (deviation === 0) return mean();
+  const z = noise(env, state, "ancestral");
+  const sum = tf.tidy(() => tf.add(mean(), tf.mul(z, deviation)));
+  z.dispose();
+  return sum;
+}
+
+function checkFinite({ t, s }: Leg, { xt, predictions, noise }: MultistepWeights): void {
+  const wrong = [xt, ...predictions, noise].find((value) => !Number.isFinite(value));
+  if (wrong === undefined) return;
+  throw refusal(
+    "a reverse SDE",
+    `the step from ${t} to ${s} must have finite coefficients`,
+    wrong,
+  );
+}
+
+const refusal = (what: string, wanted: string, got: unknown): RangeError =>
+  new RangeError(`Cannot make ${what}: ${wanted}, got ${got}`);
+
+// ---------------------------------------------------------------------------------------------- The ODE
+
+/** The variables in which the ODE is solved, named for the prediction that is its right-hand side. */
+export type Chart = "v" | "eps" | "flow" | "x0";
+
+/** One chart: y = x/scale(level) as a function of w = place(level). */
+interface Coordinates {
+  readonly place: (level: Level) => number;
+  readonly scale: (level: Level) => number;
+  /** sigma/alpha at w. */
+  readonly ratio: (w: number) => number;
+  /** Factor of the prediction in dy/dw. */
+  readonly factor: (level: Level) => number;
+}
+
+const one = (): number => 1;
+
+const charts: { readonly [C in Chart]: Coordinates } = {
+  v: {
+    place: ({ alpha, sigma }) => Math.atan2(sigma, alpha),
+    scale: ({ alpha, sigma }) => Math.hypot(alpha, sigma),
+    ratio: Math.tan,
+    factor: ({ alpha, sigma }) => 1 / Math.hypot(alpha, sigma),
+  },
+  eps: {
+    place: ({ alpha, sigma }) => sigma / alpha,
+    scale: ({ alpha }) => alpha,
+    ratio: (w) => w,
+    factor: one,
+  },
+  flow: {
+    place: ({ alpha, sigma }) => sigma / (alpha + sigma),
+    scale: ({ alpha, sigma }) => alpha + sigma,
+    ratio: (w) => w / (1 - w),
+    factor: one,
+  },
+  x0: {
+    place: ({ alpha, sigma }) => alpha / sigma,
+    scale: ({ sigma }) => sigma,
+    ratio: (w) => 1 / w,
+    factor: one,
+  },
+};
+
+/** Noise put back before each step (Karras et al. 2022, algorithm 2). */
+export interface Churn {
+  /** S_churn: sigma/alpha grows by min(amount/steps, √2 − 1) of itself before a step. At least 0. */
+  readonly amount: number;
+  /** S_tmin, the least sigma/alpha with churn. Default: 0. */
+  readonly from?: number;
+  /** S_tmax, the greatest sigma/alpha with churn. Default: infinity. */
+  readonly to?: number;
+  /** S_noise, standard deviation of the noise in units of what the schedule would have. Default: 1. */
+  readonly noise?: number;
+}
+
+/** Options of {@link flow}. */
+export interface FlowOptions extends GridOptions {
+  /** The Runge–Kutta method. Default: `tableaus.heun`. */
+  readonly tableau?: Tableau;
+  /** The variables in which it works. Default: `"flow"`. */
+  readonly chart?: Chart;
+  /** Noise put back before each step: EDM's stochastic sampler. Default: none. */
+  readonly churn?: Churn;
+}
+
+/**
+ * The probability-flow ODE by a Runge–Kutta method on a grid. A step to sigma = 0 of a method that would ask the model there, and
+ * a step at whose start the chart is infinite, are Euler's, which is DDIM's.
+ *
+ * | known as | options |
+ * |---|---|
+ * | DDIM, Euler of k-diffusion and diffusers, flow-matching Euler | `{ tableau: tableaus.euler }`, in any chart but `"v"` |
+ * | EDM (algorithm 1), Heun of k-diffusion and diffusers | `{ tableau: tableaus.heun, chart: "eps" }` |
+ * | EDM's stochastic sampler (algorithm 2) | the same and `churn: { amount: 40, from: 0.05, to: 50, noise: 1.003 }` |
+ * | flow-matching Heun | `{ tableau: tableaus.heun, chart: "flow" }` |
+ *
+ * @param schedule The schedule of the model; a method with stages inside a step asks the model between the grid's times.
+ * @param options Grid of times, method, chart, churn.
+ * @returns A sampler whose transitions hold as many evaluations of the model as the method has stages. `x0` of a state is the
+ * prediction at the step's start.
+ * @throws {RangeError} If an option is outside its domain, or churn leaves the schedule.
+ *
+ * @example The golden value of a Gaussian: x_t = x_0·√(v_t/v_0), here from noise to data
+ * ```ts
+ * import { flow, gaussian, key, run, tableaus, vp } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const schedule = vp({ betaMin: 1, betaMax: 1, end: 3 }), model = gaussian(schedule, { mean: 0, variance: 0.25 });
+ * const start = { x: tf.tensor([[1.5698434]]), t: 3, step: 0 };
+ * let end = 0;
+ * for await (const { x } of run(start, { model, key: key(0) })(flow(schedule, { steps: 20, tableau: tableaus.rk4, final: 1e-6 }))) {
+ *   end = x.dataSync()[0]!;
+ * }
+ * assert.ok(Math.abs(end - 0.8) < 1e-3);
+ * ```
+ */
+export function flow(schedule: Schedule, options: FlowOptions = {}): Sampler {
+  const { tableau = tableaus.heun, chart = "flow", churn } = options;
+  checkChart(chart);
+  if (churn) checkChurn(churn);
+  return along(legs(schedule, times(schedule, options)), (leg) => {
+    const raised = churn ? churned(leg, schedule, churn) : leg;
+    const step = solving(raised, { schedule, ...usable(raised, tableau, chart) });
+    return raised === leg ? moving(leg, step) : restless(leg, raised, { step, churn: churn! });
+  });
+}
+
+/** A step in some chart by some method. */
+interface Method {
+  readonly tableau: Tableau;
+  readonly chart: Chart;
+}
+
+/** Euler's method in a chart without poles, where the one asked for would look where it must not. */
+function usable({ from, to }: Leg, tableau: Tableau, chart: Chart): Method {
+  const { place, scale } = charts[chart];
+  const regular = scale(from) > 0 && scale(to) > 0 && Number.isFinite(place(from) - place(to));
+  const early = to.sigma > 0 || !tableau.c.includes(1);
+  return regular && early ? { tableau, chart } : { tableau: tableaus.euler, chart: "flow" };
+}
+
+/** The end of a step and the x0 prediction at its start; error and evaluations for step control. */
+interface Solved {
+  readonly x: tf.Tensor;
+  readonly x0: tf.Tensor;
+  readonly error?: tf.Tensor;
+}
+
+/** From x at the leg's start to x at its end. */
+type Solve = (env: Env, x: tf.Tensor) => Awaitable<Solved>;
+
+function solving(leg: Leg, { schedule, tableau, chart }: Method & { schedule: Schedule }): Solve {
+  const { place, scale } = charts[chart], start = place(leg.from), h = place(leg.to) - start;
+  const step = rungeKutta(tableau);
+  return (env, x) => {
+    const y = tf.div(x, scale(leg.from));
+    const made = disposing(
+      y,
+      () => step(field(env, { leg, schedule, chart }), { x: y, t: start, h }),
+    );
+    return andThen(made, (done) => read(done, x, { leg, chart }));
+  };
+}
+
+/** dy/dw, by asking the model for x0 where w lies on the schedule. */
+function field(
+  env: Env,
+  { leg, schedule, chart }: { leg: Leg; schedule: Schedule; chart: Chart },
+): VectorField {
+  const { place, scale, ratio, factor } = charts[chart];
+  const first = place(leg.from), last = place(leg.to), slack = 1e-9 * Math.abs(last - first);
+  const timeAt = (w: number): number => {
+    if (Math.abs(w - first) <= slack) return leg.t;
+    return Math.abs(w - last) <= slack ? leg.s : schedule.timeOf(-2 * Math.log(ratio(w)));
+  };
+  return (y, w) => {
+    const t = timeAt(w), level = schedule.at(t), x = tf.mul(y, scale(level));
+    return disposing(x, () =>
+      andThen(env.model.predict(x, t, env.signal), (prediction) => {
+        try {
+          return tf.tidy(() => tf.mul(convert(prediction, chart, x, level), factor(level)));
+        } finally {
+          tf.dispose({ ...prediction });
+        }
+      }));
+  };
+}
+
+/** x and x0 from what Runge–Kutta made, whose tensors are disposed of. */
+function read(
+  { x: y, stages, error }: RungeKuttaStep,
+  x: tf.Tensor,
+  { leg, chart }: { leg: Leg; chart: Chart },
+): Solved {
+  const { scale, factor } = charts[chart], [a, b] = coefficients(chart, "x0", leg.from);
+  const { end, x0 } = tf.tidy(() => ({
+    end: tf.mul(y, scale(leg.to)),
+    x0: tf.add(tf.mul(x, a), tf.mul(stages[0]!, b / factor(leg.from))),
+  }));
+  tf.dispose([y, ...stages]);
+  return { x: end, x0, ...(error && { error }) };
+}
+
+/** The transition of a step without noise. */
+const moving = (leg: Leg, step: Solve): Transition => (env) => (state) =>
+  andThen(step(env, state.x), (solved) => moved(leg, state, solved));
+
+const moved = (leg: Leg, state: State, { x, x0, error }: Solved): State => {
+  error?.dispose();
+  return { ...state, x, t: leg.s, step: state.step + 1, x0 };
+};
+
+/** The transition that first adds noise, up to the level at which the raised leg starts. */
+const restless =
+  (leg: Leg, raised: Leg, { step, churn }: { step: Solve; churn: Churn }): Transition =>
+  (env) =>
+  (state) => {
+    const scale = raised.from.alpha / leg.from.alpha;
+    const room = Math.sqrt(raised.from.sigma ** 2 - (scale * leg.from.sigma) ** 2);
+    const x = noisy(() => tf.mul(state.x, scale), room * (churn.noise ?? 1), { env, state });
+    return disposing(x, () => andThen(step(env, x), (solved) => moved(leg, state, solved)));
+  };
+
+/** The leg from the higher level that churn goes to, or the leg itself. */
+function churned(leg: Leg, schedule: Schedule, { amount, from = 0, to = Infinity }: Churn): Leg {
+  const rho = leg.from.sigma / leg.from.alpha;
+  const growth = Math.min(amount / leg.count, Math.SQRT2 - 1);
+  if (growth === 0 || !(rho >= from && rho <= to)) return leg;
+  const t = schedule.timeOf(-2 * Math.log(rho * (1 + growth)));
+  return { ...leg, t, from: schedule.at(t) };
+}
+
+function checkChart(chart: Chart): void {
+  if (Object.hasOwn(charts, chart)) return;
+  throw refusal("a flow", `chart must be one of ${Object.keys(charts).join(", ")}`, chart);
+}
+
+function checkChurn({ amount, from = 0, to = Infinity, noise = 1 }: Churn): void {
+  const rules = {
+    "churn.amount": amount,
+    "churn.from": from,
+    "churn.to": to,
+    "churn.noise": noise,
+  };
+  for (const [name, value] of Object.entries(rules)) {
+    if (!(value >= 0)) throw refusal("a flow", `${name} must be a number of at least 0`, value);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------- Steps of their own choice
+
+/** A state of a sampler that chooses its steps. */
+export interface AdaptiveState extends State {
+  /** Length of the step to try next, in the chart's w; absent at the start. */
+  readonly length?: number;
+  /** Error of the step before, in units of what is allowed; absent at the start. */
+  readonly previous?: number;
+  /** Number of steps made in vain, so far. */
+  readonly rejected?: number;
+}
+
+/** Options of {@link adaptiveFlow}. */
+export interface AdaptiveFlowOptions {
+  /** A method with an error and an order. Default: `tableaus.dormandPrince`, RK45. */
+  readonly tableau?: Tableau;
+  /** The variables in which it works. Default: `"flow"`. */
+  readonly chart?: Chart;
+  /** Tolerances and limits; `firstStep` is in the chart's w. Default: absolute and relative 1e-5, a first step of 1/20 of the way. */
+  readonly control?: StepControl;
+  /**
+   * Time to end at, with sigma > 0. Default: 1 for a discrete schedule; the span's least, or, where sigma is 0 there, a
+   * thousandth of the span above it.
+   */
+  readonly final?: number;
+}
+
+/**
+ * The probability-flow ODE in steps of its own choice: the sampler goes on for ever, and the run stops when it has
+ * {@link arrived}. The length of the next step rides in the state, so that a run can be forked, recorded and resumed.
+ * At the final time a transition changes nothing.
+ *
+ * @param schedule The schedule of the model.
+ * @param options Method, chart, tolerances, final time.
+ * @returns A sampler without end. Its transitions read numbers, and so answer later.
+ * @throws {TypeError} If the method has no error or no order.
+ * @throws {RangeError} If an option is outside its domain; while running, if steps become too many or too short.
+ *
+ * @example
+ * ```ts
+ * import { adaptiveFlow, arrived, gaussian, key, prior, run, vp } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const schedule = vp(), model = gaussian(schedule, { mean: 2, variance: 0.01 });
+ * const options = { model, key: key(0), until: arrived(1e-3) };
+ * let last = 0;
+ * for await (const { x } of run(prior([1, 1]), options)(adaptiveFlow(schedule, { final: 1e-3 }))) last = x.dataSync()[0]!;
+ * assert.ok(Math.abs(last - 2) < 0.5);
+ * ```
+ */
+export function adaptiveFlow(
+  schedule: Schedule,
+  options: AdaptiveFlowOptions = {},
+): Sampler<AdaptiveState> {
+  const { tableau = tableaus.dormandPrince, chart = "flow", control = {} } = options;
+  const final = options.final ?? leastNoisy(schedule);
+  checkChart(chart);
+  if (!tableau.error || tableau.order === undefined) {
+    throw new TypeError(
+      "Cannot make an adaptive flow: tableau must have an error and an order, got one without",
+    );
+  }
+  if (!(schedule.at(final).sigma > 0)) {
+    throw refusal("an adaptive flow", "final must be a time with sigma above 0", final);
+  }
+  const plan = { schedule, tableau, chart, control, final, order: tableau.order };
+  const transition: Transition<AdaptiveState> = (env) => (state) =>
+    state.t === final ? state : controlled(env, state, plan);
+  return sampler(function* () {
+    for (;;) yield transition;
+  });
+}
+
+/**
+ * Whether a run towards data has reached a time: what stops {@link adaptiveFlow}, as `until` of the run.
+ *
+ * @param t The time.
+ * @returns A test of states.
+ *
+ * @example
+ * ```ts
+ * import { arrived } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * assert.deepEqual([2, 1, 0].map((t) => arrived(1)({ t })), [false, true, true]);
+ * ```
+ */
+export function arrived(t: number): (state: { readonly t: number }) => boolean {
+  return (state) => state.t <= t;
+}
+
+/** Default of `final`. */
+function leastNoisy({ span: [start, end], steps, at }: Schedule): number {
+  if (steps !== undefined) return 1;
+  return at(start).sigma > 0 ? start : start + (end - start) / 1000;
+}
+
+/** Everything that a controlled step needs to know. */
+interface Plan extends Method {
+  readonly schedule: Schedule;
+  readonly control: StepControl;
+  readonly final: number;
+  readonly order: number;
+}
+
+/** One accepted step. */
+async function controlled(env: Env, state: AdaptiveState, plan: Plan): Promise<AdaptiveState> {
+  const { control, order } = plan, { most = 10_000 } = control;
+  let { rejected = 0, length } = state;
+  for (;;) {
+    env.signal?.throwIfAborted();
+    const leg = reach(state.t, length, plan), { h, step } = leg;
+    if (leg.s === state.t || state.step + rejected >= most) throw stuck(state, h, most);
+    const { error, ...solved } = await step(env, state.x);
+    const size = await sizeOf(error!, [state.x, solved.x], control);
+    const factor = stepFactor(
+      { error: size, order, ...(state.previous !== undefined && { previous: state.previous }) },
+      control,
+    );
+    length = h * (rejected > (state.rejected ?? 0) ? Math.min(factor, 1) : factor);
+    if (size <= 1) {
+      return { ...moved(leg, state, solved), length, previous: Math.max(size, 1e-4), rejected };
+    }
+    tf.dispose([solved.x, solved.x0]);
+    rejected++;
+  }
+}
+
+/** The leg of a step of a length, or of what is left of the way, and what makes it. */
+function reach(
+  t: number,
+  length: number | undefined,
+  plan: Plan,
+): Leg & { h: number; step: Solve } {
+  const { schedule, chart, tableau, final, control } = plan, { place, ratio } = charts[chart];
+  const from = schedule.at(t), start = place(from), way = place(schedule.at(final)) - start;
+  const h = Math.min(length ?? control.firstStep ?? Math.abs(way) / 20, Math.abs(way));
+  const isLast = h >= Math.abs(way) * (1 - 1e-9);
+  const s = isLast ? final : schedule.timeOf(-2 * Math.log(ratio(start + Math.sign(way) * h)));
+  const leg = { t, s, from, to: schedule.at(s), index: 0, count: 1 };
+  return { ...leg, h, step: solving(leg, { schedule, tableau, chart }) };
+}
+
+/** The error in units of what is allowed: that of the worst sample, or of the batch. The error is disposed of. */
+async function sizeOf(
+  error: tf.Tensor,
+  ends: readonly tf.Tensor[],
+  { absolute = 1e-5, relative = 1e-5, over = "sample" }: StepControl,
+): Promise<number> {
+  const value = tf.tidy(() => {
+    const size = ends.map((x) => tf.abs(x)).reduce((a, b) => tf.maximum(a, b));
+    const squares = tf.square(tf.div(error, tf.add(tf.mul(size, relative), absolute)));
+    const rows = over === "batch" ? 1 : error.shape[0]!;
+    return tf.sqrt(tf.max(tf.mean(tf.reshape(squares, [rows, -1]), 1)));
+  });
+  const [number] = await value.data();
+  tf.dispose([value, error]);
+  return number!;
+}
+
+const stuck = ({ step, t }: State, h: number, most: number): RangeError =>
+  new RangeError(
+    `Cannot go on with the flow: steps must be fewer than ${most} and longer than the last digit of t, ` +
+      `got h = ${h} after ${step} steps at t = ${t}`,
+  );
