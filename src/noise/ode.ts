@@ -585,7 +585,7 @@ async function controlled(f: VectorField, before: Front, plan: Plan): Promise<Ad
     const h = (isLast ? reach : length) * Math.sign(end - front.t);
     if (front.t + h === front.t || front.step + rejected >= most) throw stuck(front, h, most);
     const made = await rungeKutta(tableau)(f, moveOf(front, h));
-    const error = await norm(made.error!, [front.x, made.x], control).finally(() =>
+    const error = await errorNorm(made.error!, [front.x, made.x], control).finally(() =>
       made.error!.dispose()
     );
     const errors = { error, previous: front.previous, order: tableau.order! };
@@ -612,8 +612,13 @@ function stuck({ t, step }: Front, h: number, most: number): RangeError {
 /**
  * The norm of an error in units of what is allowed at x: that of the worst sample, or of the whole batch. One number is
  * read back.
+ *
+ * @param error The error of a step, shape [N, ...sample]. Not disposed of.
+ * @param ends x before and after the step; the larger of the two sets what is allowed.
+ * @param control The tolerances.
+ * @returns The norm: a step is good enough up to 1.
  */
-async function norm(
+export async function errorNorm(
   error: tf.Tensor,
   ends: readonly tf.Tensor[],
   { absolute = 1e-5, relative = 1e-5, over = "sample" }: StepControl,
@@ -639,12 +644,12 @@ async function begun(f: VectorField, front: Front, plan: Plan): Promise<Front> {
     return { ...front, first, length: Math.min(control.firstStep, reach) };
   }
   const length = await freedOnFailure([first], async () => {
-    const size = await norm(x, [x], control), speed = await norm(first, [x], control);
+    const size = await errorNorm(x, [x], control), speed = await errorNorm(first, [x], control);
     const trial = Math.min(size > 1e-5 && speed > 1e-5 ? 0.01 * size / speed : 1e-6, reach);
     const h = trial * Math.sign(end - start),
       second = await slope(f, moved(x, [first], [h]), t + h);
     const change = tf.tidy(() => tf.div(tf.sub(second, first), trial));
-    const bend = await disposing([second, change], () => norm(change, [x], control));
+    const bend = await disposing([second, change], () => errorNorm(change, [x], control));
     const rate = Math.max(speed, bend);
     const bound = rate > 1e-15
       ? (0.01 / rate) ** (1 / tableau.order!)

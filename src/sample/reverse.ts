@@ -34,6 +34,7 @@ import { andThen, type Awaitable, disposing } from "../tensor/engine.ts";
 import { between } from "../noise/forward.ts";
 import { type GridOptions, times } from "../noise/grid.ts";
 import {
+  errorNorm,
   rungeKutta,
   type RungeKuttaStep,
   type StepControl,
@@ -564,7 +565,8 @@ async function controlled(env: Env, state: AdaptiveState, plan: Plan): Promise<A
     const leg = reach(state.t, length, plan), { h, step } = leg;
     if (leg.s === state.t || state.step + rejected >= most) throw stuck(state, h, most);
     const { error, ...solved } = await step(env, state.x);
-    const size = await sizeOf(error!, [state.x, solved.x], control);
+    const size = await errorNorm(error!, [state.x, solved.x], control)
+      .finally(() => error!.dispose());
     const factor = stepFactor(
       { error: size, order, ...(state.previous !== undefined && { previous: state.previous }) },
       control,
@@ -591,23 +593,6 @@ function reach(
   const s = isLast ? final : schedule.timeOf(-2 * Math.log(ratio(start + Math.sign(way) * h)));
   const leg = { t, s, from, to: schedule.at(s), index: 0, count: 1 };
   return { ...leg, h, step: solving(leg, { schedule, tableau, chart }) };
-}
-
-/** The error in units of what is allowed: that of the worst sample, or of the batch. The error is disposed of. */
-async function sizeOf(
-  error: tf.Tensor,
-  ends: readonly tf.Tensor[],
-  { absolute = 1e-5, relative = 1e-5, over = "sample" }: StepControl,
-): Promise<number> {
-  const value = tf.tidy(() => {
-    const size = ends.map((x) => tf.abs(x)).reduce((a, b) => tf.maximum(a, b));
-    const squares = tf.square(tf.div(error, tf.add(tf.mul(size, relative), absolute)));
-    const rows = over === "batch" ? 1 : error.shape[0]!;
-    return tf.sqrt(tf.max(tf.mean(tf.reshape(squares, [rows, -1]), 1)));
-  });
-  const [number] = await value.data();
-  tf.dispose([value, error]);
-  return number!;
 }
 
 const stuck = ({ step, t }: State, h: number, most: number): RangeError =>
