@@ -28,7 +28,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { jumpMany } from "../noise/forward.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
 import { posterior, stepWeight, variances } from "./posterior.ts";
-import { coefficients, type Kind, plane } from "./prediction.ts";
+import { coefficients, type Kind, kinds, plane } from "./prediction.ts";
 
 /**
  * A network to train: its output at x_t, shape [N, ...sample], and times t, one a sample; shape of x_t. Synchronous and
@@ -76,8 +76,6 @@ export interface DenoisingLossOptions {
    */
   readonly weighting?: Weighting;
 }
-
-const kinds: readonly Kind[] = ["eps", "x0", "v", "flow", "score"];
 
 /**
  * The squared error of each kind that goes with a squared error of 1 of one kind.

@@ -21,6 +21,9 @@ import type { Level, Schedule } from "../noise/schedule.ts";
 /** What the numbers of a prediction mean. `flow` is the velocity eps − x0 of rectified flow. */
 export type Kind = "eps" | "x0" | "v" | "flow" | "score";
 
+/** Every {@link Kind}. */
+export const kinds: readonly Kind[] = ["eps", "x0", "v", "flow", "score"];
+
 /** A prediction that is a tensor of the shape of x_t, tagged with its meaning. */
 export interface TensorPrediction {
   /** What `value` means. */

@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { Kind, Model } from "../denoise/prediction.ts";
+import { kinds, type Model } from "../denoise/prediction.ts";
 import { type Classifier, classifier, type ClassifierConfig } from "../network/classifier.ts";
 import type { Parameters, Params } from "../network/layer.ts";
 import {
@@ -235,12 +235,11 @@ const size: Field = [
   (value) => isListOf(isWhole(1))(value) && value.length === 2,
 ];
 const names: Field = ["a list of names", isListOf((name) => typeof name === "string")];
-const kinds: readonly unknown[] = ["eps", "x0", "v", "flow", "score"] satisfies Kind[];
 
 const denoiserFields: Fields = {
   network: object,
   schedule: object,
-  kind: [`one of ${kinds.join(", ")}`, (value) => kinds.includes(value)],
+  kind: [`one of ${kinds.join(", ")}`, (value) => kinds.some((kind) => kind === value)],
   classes: optional(names),
 };
 

@@ -9,7 +9,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { Condition, Kind, Model } from "../../denoise/prediction.ts";
+import { type Condition, type Kind, kinds, type Model } from "../../denoise/prediction.ts";
 import type { Schedule } from "../../noise/schedule.ts";
 import { networkTime, type ScheduleConfig, scheduleOf } from "../../network/model.ts";
 import type { Executor, HostTensor, SessionPort } from "../runtime/executor.ts";
@@ -177,13 +177,13 @@ function portOf(
   return port;
 }
 
-const kinds: readonly unknown[] = ["eps", "x0", "v", "flow", "score"] satisfies Kind[];
-
 /** What a file of ours says; nothing of another. */
 function ownOptions({ inputs, metadata }: Description): OnnxModelOptions {
   if (metadata["format"] !== denoiserFormat) return {};
   const { kind, layout } = metadata;
-  if (!kinds.includes(kind)) throw damaged("kind", `one of ${kinds.join(", ")}`, kind);
+  if (!kinds.some((each) => each === kind)) {
+    throw damaged("kind", `one of ${kinds.join(", ")}`, kind);
+  }
   if (layout !== "NHWC" && layout !== "NCHW") throw damaged("layout", "NHWC or NCHW", layout);
   const labelled = inputs.some(({ name }) => name === "label");
   const names = parsed(metadata, "classes"), classes = Array.isArray(names) ? names.length : 0;
