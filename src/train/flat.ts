@@ -74,14 +74,26 @@ export function flatState(
   return { params: flat(params), ema: flat(ema), mean: flat(mean), square: flat(square) };
 }
 
-/** The weights of four vectors. The caller disposes of them. */
-export function namedState({ params, ema, mean, square }: Tensors, layout: Layout): Weights {
-  const named = (vector: tf.Tensor | undefined): Params => unflattened(vector!, layout);
-  return {
-    params: named(params),
-    ema: named(ema),
-    moments: { mean: named(mean), square: named(square) },
-  };
+/**
+ * The weights of four vectors. The caller disposes of them.
+ *
+ * @param vectors The four, by {@link flatState}'s names.
+ * @param named What finds the weights in one of them: {@link unflattened}, on whichever engine.
+ * @returns The weights; where one vector's are not found, nothing is left of the others.
+ */
+export async function namedState(
+  vectors: Tensors,
+  named: (vector: tf.Tensor) => Promise<Params>,
+): Promise<Weights> {
+  const found: Params[] = [];
+  try {
+    for (const name of ["params", "ema", "mean", "square"]) found.push(await named(vectors[name]!));
+  } catch (error) {
+    found.forEach((params) => tf.dispose(Object.values(params)));
+    throw error;
+  }
+  const [params, ema, mean, square] = found as [Params, Params, Params, Params];
+  return { params, ema, moments: { mean, square } };
 }
 
 /**

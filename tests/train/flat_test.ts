@@ -60,17 +60,33 @@ describe("flat weights", () => {
     tf.dispose([params, vector, back]);
   });
 
-  it("namedState() undoes flatState()", () => {
-    tf.tidy(() => {
-      const state = weights(), layout = layoutOf(state.params);
-      const flat = flatState(state, layout), back = namedState(flat, layout);
-      assert.deepEqual(Object.keys(flat), ["params", "ema", "mean", "square"]);
-      for (const name of Object.keys(shapes)) {
-        const of = ({ params, ema, moments: { mean, square } }: Weights) =>
-          [params, ema, mean, square].map((group) => group[name]!.arraySync());
-        assert.deepEqual(of(back), of(state));
-      }
-    });
+  it("namedState() undoes flatState()", async () => {
+    const state = weights(), layout = layoutOf(state.params), flat = flatState(state, layout);
+    assert.deepEqual(Object.keys(flat), ["params", "ema", "mean", "square"]);
+    const back = await namedState(
+      flat,
+      (vector) => Promise.resolve(unflattened(vector, layout)),
+    );
+    const of = ({ params, ema, moments: { mean, square } }: Weights) => [params, ema, mean, square];
+    for (const name of Object.keys(shapes)) {
+      const values = (groups: Weights) => of(groups).map((group) => group[name]!.arraySync());
+      assert.deepEqual(values(back), values(state));
+    }
+    tf.dispose([Object.values(flat), ...[...of(state), ...of(back)].map(Object.values)]);
+  });
+
+  it("namedState() frees what it has found when it cannot find the rest", async () => {
+    const state = weights(), layout = layoutOf(state.params), flat = flatState(state, layout);
+    const live = tf.memory().numTensors;
+    let calls = 0;
+    const broken = (vector: tf.Tensor) =>
+      ++calls < 3
+        ? Promise.resolve(unflattened(vector, layout))
+        : Promise.reject(new Error("gone"));
+    await assert.rejects(namedState(flat, broken), /gone/);
+    assert.equal(tf.memory().numTensors, live);
+    const { params, ema, moments: { mean, square } } = state;
+    tf.dispose([Object.values(flat), ...[params, ema, mean, square].map(Object.values)]);
   });
 });
 
