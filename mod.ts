@@ -58,6 +58,7 @@ export * from "./src/noise/schedule.ts";
 export * from "./src/noise/grid.ts";
 export * from "./src/noise/forward.ts";
 export * from "./src/denoise/prediction.ts";
+export * from "./src/denoise/reschedule.ts";
 export * from "./src/denoise/posterior.ts";
 export * from "./src/denoise/loss.ts";
 export * from "./src/denoise/oracle.ts";
