@@ -170,13 +170,17 @@ async function probe(executor: Executor, provider: string): Promise<void> {
   }
 }
 
-/** How sessions are made: errors come back as errors, so what the runtime would print besides is left out. */
+/**
+ * How sessions are made: errors come back as errors, so what the runtime would print besides is left out. Memory is not
+ * planned ahead for a whole run: a step of training would take nearly twice as much, and be no faster.
+ */
 function settings(
   { provider = "cpu", threads, spinning = false }: OnnxOptions,
 ): Record<string, unknown> {
   return {
     executionProviders: [provider],
     executionMode: "sequential",
+    enableMemPattern: false,
     graphOptimizationLevel: "all",
     interOpNumThreads: 1,
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
