@@ -168,6 +168,7 @@ export function hutchinson(options: HutchinsonOptions = {}): Trace {
  * ln N(x; 0, sigma²·I), if the step goes down to less noise, so that it is ln p_t(x_t) of each state; and 0 if it goes up,
  * so that it is the change since the data, ln p_t(x_t) − ln p_0(x_0): {@link logLikelihood} does the rest. The gradient goes
  * through the model, which must answer at once. Pipe it after all that moves the state, and say `run<Weighed>`, for the type.
+ * It is what the flow does: where a corrector or known pixels move the state as well, that is not in it.
  *
  * @param options Trace and rule.
  * @returns The refinement. A trapezoid costs one trace a step, and one at the start.

@@ -88,6 +88,18 @@ const examples: Record<string, Example> = {
       within(Number(/other: (\S+)/.exec(output)![1]), 0.9, 1.1);
     },
   },
+  "12_everything.ts": {
+    args: (folder) => [`${folder}/boots.png`],
+    needs: "data",
+    check: async (output, folder) => {
+      const nats = [...output.matchAll(/^step \d+: (\S+) nats$/gm)].map(([, each]) => Number(each));
+      assert.equal(nats.length, 10);
+      // From the density of noise, −ln(2πe)/2 = −1.42 a pixel, to that of garments.
+      within(nats[0]! + 1.42, -0.05, 0.05);
+      within(nats.at(-1), 0.5, 4);
+      await startsWith(`${folder}/boots.png`, [0x89, 0x50, 0x4e, 0x47]);
+    },
+  },
 };
 
 const present = {

@@ -36,6 +36,15 @@ describe("README", () => {
     }
   });
 
+  it("its program of everything is the example's, in at most 15 lines", async () => {
+    const lines = /^```ts ignore\n(await pipe\([\s\S]*?)^```$/m.exec(readme)![1]!.trimEnd();
+    const example = await Deno.readTextFile(new URL("examples/12_everything.ts", root));
+    assert.ok(example.includes(lines));
+    assert.ok(lines.split("\n").length <= 15);
+    const parts = "ddim guided inpainted corrected likelihood run frames".split(" ");
+    for (const part of parts) assert.match(lines, new RegExp(`^  ${part}\\b`, "m"));
+  });
+
   it("names tasks that there are", async () => {
     const { tasks } = JSON.parse(await Deno.readTextFile(new URL("deno.json", root)));
     const named = [...readme.matchAll(/deno(?:@\S+)? task ([\w:]+)/g)].map(([, name]) => name!);

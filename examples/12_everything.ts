@@ -1,0 +1,32 @@
+// One stream of everything: the upper half of a boot is known, a network paints the lower half, a corrector stirs it, and
+// the flow's log-density is carried along. Needs Fashion-MNIST (Debian: apt install dataset-fashion-mnist).
+// Run: deno run --allow-read --allow-write=. examples/12_everything.ts [out.png]
+import { classifierFree, corrected, ddim, every, fashionMnist, frames } from "@tweedie/tweedie";
+import { guided, hutchinson, inpainted, key, langevin, likelihood } from "@tweedie/tweedie";
+import { loadDenoiser, prior, run, saveApng, thresholded, watched } from "@tweedie/tweedie";
+import type { Weighed } from "@tweedie/tweedie";
+import { useBackend } from "@tweedie/tweedie/backend";
+import * as tf from "@tensorflow/tfjs-core";
+import { pipe } from "fp-ts/lib/function.js";
+
+await useBackend();
+const weights = new URL("./weights/fashion-mnist.safetensors", import.meta.url).pathname;
+const { model } = await loadDenoiser(weights), { images } = await fashionMnist(undefined, "test");
+const boot = tf.tensor(Array.from(images.subarray(0, 784), (v) => v / 127.5 - 1), [1, 28, 28, 1]);
+const upper = tf.concat([tf.ones([1, 14, 28, 1]), tf.zeros([1, 14, 28, 1])], 1);
+const told = ({ step, logDensity }: Weighed) =>
+  logDensity && console.log(`step ${step}: ${(logDensity.dataSync()[0]! / 784).toFixed(2)} nats`);
+
+await pipe(
+  ddim(model.schedule, { steps: 10, spacing: "logLinear", least: 0.005 }), // a sampler
+  thresholded(),
+  guided(classifierFree([9, 9], { scale: 2 })), // two ankle boots
+  inpainted(upper, boot), // whose upper half is known
+  corrected(langevin({ snr: 0.05 })), // predictor and corrector
+  likelihood({ trace: hutchinson() }), // and a log-density, of which a pixel has these nats
+  run<Weighed>(prior([2, 28, 28, 1]), { model, key: key(0) }),
+  watched(told),
+  every(2),
+  frames({ scale: 4 }),
+  saveApng(Deno.args[0] ?? "boots.png"),
+);
