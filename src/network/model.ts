@@ -6,6 +6,7 @@
 
 import type * as tf from "@tensorflow/tfjs-core";
 import type { Condition, Kind, Model } from "../denoise/prediction.ts";
+import { rescheduled } from "../denoise/reschedule.ts";
 import {
   cosine,
   cosineContinuous,
@@ -17,6 +18,7 @@ import {
   sigmoidBetas,
   sigmoidContinuous,
   subVp,
+  unit,
   ve,
   vp,
 } from "../noise/schedule.ts";
@@ -121,6 +123,18 @@ export function networkTime(schedule: Schedule, t: number): number {
   return 1000 * t / schedule.span[1];
 }
 
+/**
+ * A model that knows a schedule's {@link unit}, as a model of the schedule.
+ *
+ * @param schedule The schedule.
+ * @param make Makes the model of the schedule in units.
+ * @returns That model itself where the schedule's own unit is that, and otherwise {@link rescheduled}.
+ */
+export function inUnits(schedule: Schedule, make: (units: Schedule) => Model): Model {
+  const units = unit(schedule), model = make(units);
+  return units === schedule ? model : rescheduled(model, schedule);
+}
+
 /** What runs a network. */
 export interface EngineOptions {
   /**
@@ -141,6 +155,9 @@ export interface NetworkOptions extends EngineOptions {
 /**
  * A network and its weights as a model, without a condition; `given` puts one on, where the network has classes. On an
  * engine it is compiled when it is first asked, once for all conditions.
+ *
+ * The network sees x_t/√(alpha² + sigma²), and its output is of that {@link unit}, as `diffusionLoss` trains it; of
+ * variance-preserving schedules that is x_t itself.
  *
  * @param network The network.
  * @param params Its weights, which stay the caller's and must outlive the model.
@@ -171,15 +188,17 @@ export function networkModel(
     const inputs = { ...network.inputs(times, condition) };
     return andThen(disposing(inputs, () => evaluate({ x, ...inputs })), ({ y }) => y!);
   };
-  const under = (condition?: Condition): Model => ({
-    schedule,
-    predict: (x, t) => {
-      const value = apply(x, Array(x.shape[0]!).fill(networkTime(schedule, t)), condition);
-      return andThen(value, (value) => ({ kind, value }));
-    },
-    ...(network.classes > 0 && { given: under }),
+  return inUnits(schedule, (units) => {
+    const under = (condition?: Condition): Model => ({
+      schedule: units,
+      predict: (x, t) => {
+        const value = apply(x, Array(x.shape[0]!).fill(networkTime(units, t)), condition);
+        return andThen(value, (value) => ({ kind, value }));
+      },
+      ...(network.classes > 0 && { given: under }),
+    });
+    return under();
   });
-  return under();
 }
 
 /** A network with its weights. */

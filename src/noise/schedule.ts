@@ -969,3 +969,43 @@ export function discretized(schedule: Schedule, steps: number): Schedule {
     diffusion: (t) => schedule.diffusion(time(t)) * Math.sqrt(step),
   }, [0, steps]);
 }
+
+/**
+ * A schedule in the unit in which alpha² + sigma² = 1: x'_t = x_t/n with n² = alpha² + sigma², of the same log-SNR at each time.
+ * It is variance-preserving, with the rate of noise
+ *
+ * ```text
+ *   g'² = g²/n²      f' = −g'²/2      as n'/n = f + g²/(2·n²)
+ * ```
+ *
+ * Networks see x in this unit, whatever the schedule: numbers of size 1 at every level of noise.
+ *
+ * @param schedule Any schedule.
+ * @returns The schedule in that unit; itself if that is its own.
+ *
+ * @example The exploding noise does not
+ * ```ts
+ * import { logSnr, unit, ve } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * const { alpha, sigma } = unit(ve()).at(1);
+ * assert.ok(Math.abs(alpha ** 2 + sigma ** 2 - 1) < 1e-12);
+ * assert.ok(Math.abs(logSnr({ alpha, sigma }) - logSnr(ve().at(1))) < 1e-12);
+ * ```
+ */
+export function unit(schedule: Schedule): Schedule {
+  const { name, span: [least, most], at, diffusion } = schedule;
+  const size = (t: number): number => Math.hypot(at(t).alpha, at(t).sigma);
+  const isPreserving = [0, 0.25, 0.5, 0.75, 1].every((share) =>
+    Math.abs(size(least + share * (most - least)) - 1) < 1e-9
+  );
+  if (isPreserving) return schedule;
+  const noise = (t: number): number => diffusion(t) / size(t);
+  return {
+    ...schedule,
+    name: `${name}, in units`,
+    at: (t) => ({ alpha: at(t).alpha / size(t), sigma: at(t).sigma / size(t) }),
+    drift: (t) => -(noise(t) ** 2) / 2,
+    diffusion: noise,
+  };
+}

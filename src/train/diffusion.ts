@@ -10,7 +10,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { regression, regressionErrors, type Weighting, weightings } from "../denoise/loss.ts";
 import type { Condition, Kind } from "../denoise/prediction.ts";
-import type { Schedule } from "../noise/schedule.ts";
+import { type Schedule, unit } from "../noise/schedule.ts";
 import type { Network, Params } from "../network/layer.ts";
 import { networkTime } from "../network/model.ts";
 import type { Tensors } from "../tensor/engine.ts";
@@ -44,6 +44,9 @@ export interface DiffusionLossOptions {
  * The denoising loss of a network: {@link denoisingLoss} of its answers, as an objective in two parts. The first draws
  * times and noise and makes x_t and the target of them, the second asks the network and compares.
  *
+ * The network is trained in the schedule's {@link unit}: it is shown x_t/√(alpha² + sigma²), and its target is that of the
+ * variance-preserving schedule of the same log-SNR.
+ *
  * @param network The network, which takes times in [0, 1000] and a class or null a sample.
  * @param options Schedule, meaning of the output, weighting, share of samples without a class.
  * @returns The objective: its times, noise and dropped classes come from the key, one key a sample. A network without
@@ -71,7 +74,8 @@ export function diffusionLoss(
   network: Network,
   options: DiffusionLossOptions,
 ): Objective<ImageBatch> {
-  const { schedule, nullShare = 0, times: law } = options, weighed = reweighted(options);
+  const { schedule, nullShare = 0, times: law } = options;
+  const weighed = { ...reweighted(options), schedule: unit(schedule) };
   if (!(nullShare >= 0 && nullShare <= 1)) {
     throw new RangeError(`Cannot make a loss: nullShare must be in [0, 1], got ${nullShare}`);
   }

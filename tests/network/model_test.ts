@@ -1,7 +1,7 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import type { TensorPrediction } from "../../src/denoise/prediction.ts";
+import { convert, type Kind, type TensorPrediction } from "../../src/denoise/prediction.ts";
 import { type Network, networkOf } from "../../src/network/layer.ts";
 import {
   imageModel,
@@ -135,6 +135,48 @@ describe("networkModel()", () => {
       assert.equal(kind, "eps");
       assert.deepEqual([...value.dataSync()], [2, 4]);
       value.dispose();
+    }
+    x.dispose();
+  });
+
+  it("networkModel() shows the network x_t in units, and reads its answer in them", async () => {
+    const schedule = schedules.ve(), t = 0.7, { alpha, sigma } = schedule.at(t);
+    const size = Math.hypot(alpha, sigma),
+      x0 = 0.3,
+      eps = -0.8,
+      x = tf.tensor2d([[x0 + sigma * eps]]);
+    const truth = {
+      eps,
+      x0,
+      v: (alpha * eps - sigma * x0) / size,
+      flow: eps - x0,
+      score: -eps * size / sigma,
+    };
+    for (const [kind, value] of Object.entries(truth)) {
+      const shown: number[] = [], times: number[] = [];
+      const plain = networkOf({}, {
+        classes: 0,
+        features: 2,
+        forward: (_, x) => {
+          shown.push(...x.dataSync());
+          return tf.fill(x.shape, value);
+        },
+      });
+      const network: Network = {
+        ...plain,
+        inputs: (given) => {
+          times.push(...given);
+          return plain.inputs(given);
+        },
+      };
+      const model = networkModel(network, {}, { schedule, kind: kind as Kind });
+      assert.equal(model.schedule, schedule);
+      const prediction = await said(model.predict(x, t));
+      const read = convert(prediction, "eps", x, schedule.at(t));
+      assert.ok(Math.abs(shown[0]! - (x0 + sigma * eps) / size) < 1e-6);
+      assert.ok(Math.abs(times[0]! - 700) < 1e-6);
+      assert.ok(Math.abs(read.dataSync()[0]! - eps) < 1e-5, kind);
+      tf.dispose([prediction.value, read]);
     }
     x.dispose();
   });

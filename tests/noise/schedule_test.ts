@@ -19,6 +19,7 @@ import {
   sigmoidBetas,
   sigmoidContinuous,
   subVp,
+  unit,
   ve,
   vp,
   zeroTerminalSnr,
@@ -438,5 +439,41 @@ describe("every schedule", () => {
     each(bad, 27, ([act, pattern]) => {
       assert.throws(act, (error) => error instanceof RangeError && pattern.test(error.message));
     });
+  });
+});
+
+describe("unit()", () => {
+  it("unit() has alpha² + sigma² = 1, and the same log-SNR at the same times", () => {
+    for (const schedule of [...discrete(), ...continuous()]) {
+      const units = unit(schedule), [least, most] = schedule.span;
+      assert.deepEqual([units.span, units.steps], [schedule.span, schedule.steps]);
+      for (const share of [0.01, 0.3, 0.8, 1]) {
+        const t = least + share * (most - least), { alpha, sigma } = units.at(t);
+        near(alpha ** 2 + sigma ** 2, 1, 1e-9);
+        near(logSnr({ alpha, sigma }), logSnr(schedule.at(t)), 1e-9, 1);
+      }
+    }
+  });
+
+  it("unit() has the drift and diffusion that lead to its levels", () => {
+    each([subVp(), ve(), edm(), rectified()], 4, (schedule) => {
+      const units = unit(schedule), h = 1e-5;
+      for (const t of [0.2, 0.5, 0.9]) {
+        const [before, at, after] = [t - h, t, t + h].map(units.at), f = units.drift(t);
+        near((Math.log(after!.alpha) - Math.log(before!.alpha)) / (2 * h), f, 1e-5);
+        const growth = (after!.sigma ** 2 - before!.sigma ** 2) / (2 * h);
+        near(growth - 2 * f * at!.sigma ** 2, units.diffusion(t) ** 2, 1e-5);
+      }
+    });
+  });
+
+  it("unit() of a variance-preserving schedule is itself", () => {
+    for (const schedule of [linear(), vp(), cosineContinuous()]) {
+      assert.equal(unit(schedule), schedule);
+    }
+    for (const schedule of [subVp(), ve(), rectified(), edm()]) {
+      assert.notEqual(unit(schedule), schedule);
+      assert.equal(unit(unit(schedule)).name, unit(schedule).name);
+    }
   });
 });

@@ -6,7 +6,7 @@ import type { Condition } from "../../src/denoise/prediction.ts";
 import { type Network, networkOf } from "../../src/network/layer.ts";
 import { networkTime } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";
-import { linear, type Schedule, vp } from "../../src/noise/schedule.ts";
+import { linear, type Schedule, subVp, unit, ve, vp } from "../../src/noise/schedule.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";
@@ -98,6 +98,19 @@ describe("diffusionLoss()", () => {
         assert.ok(Math.abs(z) < 4, `${mean(losses)} against ${wanted}: z = ${z}`);
       });
     }
+  }
+
+  for (const schedule of [ve(), subVp()]) {
+    it(`diffusionLoss() on ${schedule.name} is that of its unit: inputs, targets and weights`, () => {
+      for (const kind of ["eps", "x0", "v", "flow", "score"] as const) {
+        const one = spy(3, 0.5), two = spy(3, 0.5), weighting = weightings.minSnr();
+        const got = valueOf(one.network, { schedule, kind, weighting })(batchOf(5, m), key(1));
+        const units = { schedule: unit(schedule), kind, weighting };
+        assert.equal(got, valueOf(two.network, units)(batchOf(5, m), key(1)));
+        assert.deepEqual(one.asked, two.asked);
+        assert.ok(one.asked[0]!.x.every((x) => Math.abs(x) < 6));
+      }
+    });
   }
 
   it("diffusionLoss() asks the network at the batch's times in its own unit", () => {

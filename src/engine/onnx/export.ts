@@ -31,10 +31,10 @@ const marker = 7919;
  *
  * | port | type | what |
  * | --- | --- | --- |
- * | `x` | float32 [N, H, W, C] | x_t |
+ * | `x` | float32 [N, H, W, C] | x_t/√(alpha² + sigma²): x_t itself of variance-preserving schedules |
  * | `t` | float32 [N] | the time of each sample, 1000 at the end of the schedule's span |
  * | `label` | int32 [N] | the class of each sample, the number of classes for none; not there without classes |
- * | `prediction` | float32 [N, H, W, C] | what `kind` in the metadata says |
+ * | `prediction` | float32 [N, H, W, C] | what `kind` in the metadata says, in the unit of `x` |
  *
  * The metadata are `format`, which is tweedie.denoise, `schedule` (JSON), `kind`, `classes` (their names, JSON),
  * `layout`, which is NHWC, and `size` (height, width and channels, JSON).

@@ -11,7 +11,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { type Condition, type Kind, kinds, type Model } from "../../denoise/prediction.ts";
 import type { Schedule } from "../../noise/schedule.ts";
-import { networkTime, type ScheduleConfig, scheduleOf } from "../../network/model.ts";
+import { inUnits, networkTime, type ScheduleConfig, scheduleOf } from "../../network/model.ts";
 import type { Executor, HostTensor, SessionPort } from "../runtime/executor.ts";
 import { decode, type Description } from "./proto.ts";
 
@@ -38,6 +38,11 @@ export interface OnnxModelOptions {
    * in [0, 1000]. Libraries that count the noise levels from 0 want `(t) => t - 1`.
    */
   readonly times?: (t: number, schedule: Schedule) => number;
+  /**
+   * Whether the graph is shown x_t/√(alpha² + sigma²) and answers in that unit, as networks of this library. Of
+   * variance-preserving schedules that is x_t itself. Default: false.
+   */
+  readonly units?: boolean;
   /** Number of classes. Default: not known, so that any number is passed on. */
   readonly classes?: number;
   /** The number that stands for "no class". Default: none, so that every sample needs a class. */
@@ -55,7 +60,8 @@ export interface OnnxModel {
 }
 
 /** All that is known of a graph. */
-interface Plan extends Required<Pick<OnnxModelOptions, "schedule" | "kind" | "layout" | "times">> {
+interface Plan
+  extends Required<Pick<OnnxModelOptions, "schedule" | "kind" | "layout" | "times" | "units">> {
   readonly x: SessionPort;
   readonly t: SessionPort;
   readonly label: SessionPort | undefined;
@@ -98,8 +104,8 @@ export async function onnxModel(
 ): Promise<OnnxModel> {
   const description = decode(bytes), plan = planOf(description, options);
   const { id } = await executor.load(bytes);
-  const under = (condition?: Condition): Model => ({
-    schedule: plan.schedule,
+  const under = (schedule: Schedule) => (condition?: Condition): Model => ({
+    schedule,
     predict: async (x, t, signal) => {
       signal?.throwIfAborted();
       const feeds = await feedsOf(plan, { x, t, condition });
@@ -108,10 +114,12 @@ export async function onnxModel(
       });
       return { kind: plan.kind, value: answered(plan, output!, x) };
     },
-    ...(plan.label && { given: under }),
+    ...(plan.label && { given: under(schedule) }),
   });
+  const plain = (schedule: Schedule): Model => under(schedule)();
+  const model = plan.units ? inUnits(plan.schedule, plain) : plain(plan.schedule);
   let freed: Promise<void> | undefined;
-  return { model: under(), description, dispose: () => freed ??= executor.free([id], []) };
+  return { model, description, dispose: () => freed ??= executor.free([id], []) };
 }
 
 const refused = (name: string, wanted: string, got: unknown): TypeError =>
@@ -119,7 +127,8 @@ const refused = (name: string, wanted: string, got: unknown): TypeError =>
 
 function planOf(description: Description, options: OnnxModelOptions): Plan {
   const known: OnnxModelOptions = { ...ownOptions(description), ...options };
-  const { schedule, kind, inputs, layout = "NCHW", times, classes, nullClass } = known;
+  const { schedule, kind, inputs, layout = "NCHW", times, units = false, classes, nullClass } =
+    known;
   if (schedule === undefined) throw refused("schedule", "given for such a file", "none");
   if (kind === undefined) throw refused("kind", "given for such a file", "none");
   if (inputs === undefined) throw refused("inputs", "given for such a file", "none");
@@ -129,6 +138,7 @@ function planOf(description: Description, options: OnnxModelOptions): Plan {
     schedule,
     kind,
     layout,
+    units,
     times: times ?? ((t) => networkTime(schedule, t)),
     ...inputsOf(description.inputs, inputs),
     output: outputOf(description.outputs, known.output),
@@ -191,6 +201,7 @@ function ownOptions({ inputs, metadata }: Description): OnnxModelOptions {
     schedule: described(metadata),
     kind: kind as Kind,
     layout,
+    units: true,
     inputs: { x: "x", t: "t", ...(labelled && { label: "label" }) },
     output: "prediction",
     ...(labelled && { classes, nullClass: classes }),

@@ -127,12 +127,20 @@ describe("onnxModel()", () => {
     const { executor, fed } = standIn(same);
     const { model, description } = await onnxModel(executor, own());
     assert.deepEqual(model.schedule.at(0.25), rectified().at(0.25));
-    const { kind } = await model.given!([1, null]).predict(ramp(2, 2, 2, 3), 0.25);
-    assert.equal(kind, "flow");
-    assert.deepEqual(fed[0]!["x"], {
-      type: "float32",
-      dims: [2, 2, 2, 3],
-      data: Float32Array.from({ length: 24 }, (_, i) => i),
+    // Our networks see x_t in the unit in which alpha² + sigma² = 1, and answer in it.
+    const [alpha, sigma] = [0.75, 0.25].map((each) => each / Math.hypot(0.75, 0.25)) as [
+      number,
+      number,
+    ];
+    const units = Array.from({ length: 24 }, (_, i) => i / Math.hypot(0.75, 0.25));
+    const prediction = await model.given!([1, null]).predict(ramp(2, 2, 2, 3), 0.25);
+    const { data, ...rest } = fed[0]!["x"] as HostTensor;
+    assert.deepEqual(rest, { type: "float32", dims: [2, 2, 2, 3] });
+    units.forEach((x, i) => assert.ok(Math.abs(Number(data[i]) - x) < 1e-5));
+    assert.equal(prediction.kind, "x0");
+    const x0 = [...prediction.value.dataSync()];
+    units.forEach((x, i) => {
+      assert.ok(Math.abs(x0[i]! - x * (1 - sigma) / (alpha + sigma)) < 1e-5);
     });
     assert.deepEqual((fed[0]!["t"] as HostTensor).data, Float32Array.of(250, 250));
     assert.deepEqual(fed[0]!["label"], { type: "int32", dims: [2], data: Int32Array.of(1, 2) });
