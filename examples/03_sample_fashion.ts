@@ -2,7 +2,7 @@
 // Run: deno run --allow-read --allow-write=. examples/03_sample_fashion.ts
 import {
   classifierFree,
-  ddim,
+  dpmSolver,
   frames,
   guided,
   key,
@@ -23,11 +23,11 @@ const { model, config } = await loadDenoiser(
 const labels = Array.from({ length: 20 }, (_, i) => i % 10);
 
 await pipe(
-  ddim(model.schedule, { steps: 50 }),
+  dpmSolver(model.schedule, { steps: 25 }),
   thresholded(),
   guided(classifierFree(labels, { scale: 2 })),
   run(prior([20, 28, 28, 1]), { model, key: key(0) }),
-  progress({ total: 50 }),
+  progress({ total: 25 }),
   frames({ grid: [2, 10], scale: 3 }),
   savePng(Deno.args[0] ?? "fashion.png"),
 );
