@@ -305,8 +305,9 @@ export interface Multistep {
   /** Whether a step to sigma = 0 may be of higher order. Default: false, as lambda is infinite there. */
   readonly pastZero?: boolean;
   /**
-   * Weights with which x_t itself is computed anew from the last point when the model has answered at t, before the step
-   * goes on: the nodes are those of the step before, with t among `past` as the first. Default: none.
+   * Weights with which the step to t is made anew when the model has answered at t: the nodes are those of the step before,
+   * with t among `past` as the first. What that changes is added to x_t before the step goes on, so that what a refinement
+   * has made of x_t stays. Default: none.
    */
   readonly corrector?: MultistepRule;
 }
@@ -493,9 +494,16 @@ function corrected(
     : Infinity;
   const used = past.slice(0, Math.min(plan.order, low));
   const [before, ...older] = used.map((each) => pointOf(plan.schedule, each)) as [Point];
-  const others = [now, ...older], nodes = others.map(({ node }) => node);
-  const weights = plan.corrector({ from: before.node, to: now.node, past: nodes });
-  return { ...now, x: combined(weights, before.x!, [before, ...others]) };
+  const from = (rule: MultistepRule, others: readonly Point[]): tf.Tensor => {
+    const past = others.map(({ node }) => node);
+    const weights = rule({ from: before.node, to: now.node, past });
+    return combined(weights, before.x!, [before, ...others]);
+  };
+  // The change is added to x_t, not put in its place: a refinement may have moved x_t since it was predicted.
+  const x = tf.tidy(() =>
+    tf.add(state.x, tf.sub(from(plan.corrector!, [now, ...older]), from(plan.rule, older)))
+  );
+  return { ...now, x };
 }
 
 /** The mean of a step plus its noise. */
