@@ -57,11 +57,17 @@ export function refuseGiven(command: Command, names: readonly string[], wanted: 
 /** Refuses two options that lead to one file, of which the second would replace the first. */
 export function refuseSamePath(
   command: Command,
-  [one, a]: readonly [name: string, path?: string | undefined],
-  [two, b]: readonly [name: string, path?: string | undefined],
+  ...options: readonly (readonly [name: string, path?: string | undefined])[]
 ): void {
-  if (a === undefined || b === undefined || normalize(a) !== normalize(b)) return;
-  misused(command, `options '${one}' and '${two}' must be two files, got ${b} for both`);
+  const seen = new Map<string, string>();
+  for (const [name, path] of options) {
+    if (path === undefined) continue;
+    const other = seen.get(normalize(path));
+    if (other !== undefined) {
+      misused(command, `options '${other}' and '${name}' must be two files, got ${path} for both`);
+    }
+    seen.set(normalize(path), name);
+  }
 }
 
 /** Ends with a message about how the command was called. */

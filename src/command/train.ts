@@ -40,7 +40,7 @@ import {
 } from "../io/checkpoint.ts";
 import { checkWritable } from "../io/file.ts";
 import { writeSafetensors } from "../io/safetensors.ts";
-import { checkWeights } from "../io/weights.ts";
+import { checkWeights, readWeights } from "../io/weights.ts";
 import { turn } from "./option.ts";
 
 /** What is trained. */
@@ -69,6 +69,8 @@ export interface TrainPlan {
   readonly flip: boolean;
   /** Whether images are dequantized. */
   readonly dequantize: boolean;
+  /** SHA-256 of the file of weights that it starts from, in hexadecimal, which the run fills in; none when random. */
+  readonly start?: string;
 }
 
 /** Where a run keeps what it makes. */
@@ -77,6 +79,8 @@ export interface TrainFiles {
   readonly checkpoint: string;
   /** The moving average as float16 safetensors, written at the end; none when absent. */
   readonly weights?: string;
+  /** A file of weights to start from, or a checkpoint, of which it is the moving average; random ones when absent. */
+  readonly start?: string;
   /** Steps between checkpoints, which are also those between the points of the loss curve. Default: 200. */
   readonly every?: number;
 }
@@ -97,17 +101,17 @@ export interface TrainReport {
 /**
  * Trains by a plan, from its checkpoint if there is one.
  *
- * @param plan What to train, on what terms.
+ * @param planned What to train, on what terms.
  * @param options The images; the files; what runs the steps; a signal, at which the run writes a checkpoint and stops.
  * @returns A report before the first step and for each. On an engine, whose state is only fetched every few steps, those
  *   of a few steps come together. Nothing happens until it is iterated.
- * @throws {RangeError} If the checkpoint is of another plan.
- * @throws {SyntaxError} If the checkpoint is damaged.
+ * @throws {RangeError} If the checkpoint is of another plan, or the weights to start from are of another network.
+ * @throws {SyntaxError} If the checkpoint or the file of weights is damaged.
  * @throws {Error} If the checkpoint cannot be read or its folder not be written to; all this before any work.
  * @throws The signal's reason, once the checkpoint is written. A run that has made its last step is done, not stopped.
  */
 export async function* trainRun(
-  plan: TrainPlan,
+  planned: TrainPlan,
   options: {
     readonly set: ImageSet;
     readonly files: TrainFiles;
@@ -117,10 +121,12 @@ export async function* trainRun(
 ): AsyncGenerator<TrainReport, void, undefined> {
   const { set, files, engine, signal } = options, { checkpoint, weights } = files;
   for (const path of [checkpoint, weights]) if (path !== undefined) await checkWritable(path);
-  const { network, loss } = objective(plan.target), source = batchesOf(set, plan);
+  const { network, loss } = objective(planned.target);
+  const first = await firstWeights(files.start, planned, network.parameters);
+  const plan = { ...planned, ...first.digest }, source = batchesOf(set, plan);
   const found = await opened(checkpoint, plan, network.parameters);
   for (const path of [checkpoint, weights]) if (path !== undefined) await clear(path);
-  const start = found?.state ?? firstState(network.parameters, plan);
+  const start = found?.state ?? firstState(first.params);
   const journal: Journal = { curve: [...found?.curve ?? []], losses: [...found?.losses ?? []] };
   try {
     yield { step: start.step, loss: NaN, saved: false };
@@ -234,9 +240,22 @@ export function planSize(plan: TrainPlan): number {
   return parameterCount(objective(plan.target).network.parameters);
 }
 
-function firstState(parameters: Parameters, plan: TrainPlan): TrainState {
-  const params = initialize(parameters, fold(newKey(plan.seed), "weights"));
-  const state = newTraining(params);
+/** What a run starts from, and how its plan names that. */
+async function firstWeights(
+  path: string | undefined,
+  { seed, target }: TrainPlan,
+  parameters: Parameters,
+): Promise<{ readonly params: () => Params; readonly digest: Pick<TrainPlan, "start"> }> {
+  if (path === undefined) {
+    return { params: () => initialize(parameters, fold(newKey(seed), "weights")), digest: {} };
+  }
+  const tensors = await readWeights(path, target.task, parameters);
+  const hash = await crypto.subtle.digest("SHA-256", await Deno.readFile(path));
+  return { params: () => toTensors(tensors), digest: { start: new Uint8Array(hash).toHex() } };
+}
+
+function firstState(first: () => Params): TrainState {
+  const params = first(), state = newTraining(params);
   tf.dispose(Object.values(params));
   return state;
 }

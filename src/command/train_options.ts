@@ -36,6 +36,7 @@ interface TrainArguments extends EngineArguments {
   readonly data: string;
   readonly checkpoint: string;
   readonly weights?: string;
+  readonly start?: string;
   readonly steps: number;
   readonly batch: number;
   readonly key: number;
@@ -67,14 +68,17 @@ checkpoint, on a terminal one that is renewed.
 
 ${engineNotes}
 
-Permissions: --allow-read for the data, --allow-read and --allow-write for the
-folders of the checkpoint and of the weights; ${enginePermissions}
+Permissions: --allow-read for the data and for what it starts from,
+--allow-read and --allow-write for the folders of the checkpoint and of the
+weights; ${enginePermissions}
 
 Examples:
   Train a denoiser on Fashion-MNIST:
     tweedie train --checkpoint run.safetensors --weights fashion.safetensors
   A small one, to see that all works:
     tweedie train --checkpoint try.safetensors --steps 20 --batch 4 --base 16 --every 5
+  Train on from weights that were trained before:
+    tweedie train --start fashion.safetensors --checkpoint on.safetensors --weights better.safetensors
   Train the classifier that judges samples:
     tweedie train --task classify --checkpoint judge.ckpt.safetensors --weights judge.safetensors --steps 4000`;
 
@@ -105,6 +109,7 @@ function addFiles(command: Command): void {
     )
     .requiredOption("--checkpoint <file>", "where the run keeps its state")
     .option("--weights <file>", "where to put the averaged weights at the end, in float16")
+    .option("--start <file>", "weights to start from, in place of random ones; or a checkpoint")
     .option("--every <n>", "steps between checkpoints", positive, 200);
   addEngine(command);
 }
@@ -165,10 +170,15 @@ const denoiserOnly = [
 ];
 
 function refuseUsage(options: TrainArguments, command: Command): void {
-  const { task, checkpoint, weights } = options;
+  const { task, checkpoint, weights, start } = options;
   refuseThreads(options, command);
   if (task === "classify") refuseGiven(command, denoiserOnly, "--task denoise");
-  refuseSamePath(command, ["--checkpoint <file>", checkpoint], ["--weights <file>", weights]);
+  refuseSamePath(
+    command,
+    ["--checkpoint <file>", checkpoint],
+    ["--weights <file>", weights],
+    ["--start <file>", start],
+  );
 }
 
 async function trainWith(options: TrainArguments, signal: AbortSignal): Promise<void> {
@@ -185,9 +195,14 @@ async function trainOn(
     readonly size: number;
   },
 ): Promise<void> {
-  const { checkpoint, weights, every } = options, { steps, batch } = plan, { signal } = given;
+  const { checkpoint, weights, start, every } = options, { steps, batch } = plan;
+  const { signal } = given;
   const terminal = Deno.stderr.isTerminal();
-  const files = { checkpoint, every, ...(weights === undefined ? {} : { weights }) };
+  const named = {
+    ...(weights === undefined ? {} : { weights }),
+    ...(start === undefined ? {} : { start }),
+  };
+  const files = { checkpoint, every, ...named };
   const watch = reported({ steps, batch, write: say, terminal, signal });
   let made: number | undefined;
   try {

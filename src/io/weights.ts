@@ -137,6 +137,38 @@ export async function loadClassifier(path: string): Promise<LoadedClassifier> {
 }
 
 /**
+ * Reads the weights of a network that is already described, to train on from them.
+ *
+ * @param path A file that `tweedie train` wrote: weights, or a checkpoint, of which the moving average is taken.
+ * @param task What the network was trained for.
+ * @param parameters What it needs. The file's own description of its model is left aside: only the tensors must fit.
+ * @returns The tensors by name. Needs read permission for the file.
+ * @throws {Error} If the file cannot be read; `cause` is the system's error.
+ * @throws {SyntaxError} If the file is damaged, or of another task.
+ * @throws {RangeError} If its tensors are not those of the network, or not finite.
+ *
+ * @example The shipped weights as the start of another run
+ * ```ts ignore
+ * import { newTraining, readWeights, toTensors, unet } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ *
+ * await useBackend();
+ * const network = unet({ size: [28, 28], base: 32, multipliers: [1, 2, 2], blocks: 1, middleAttention: true, classes: 10 });
+ * const start = newTraining(toTensors(await readWeights("fashion-mnist.safetensors", "denoise", network.parameters)));
+ * console.log(start.step);
+ * ```
+ */
+export async function readWeights(
+  path: string,
+  task: "denoise" | "classify",
+  parameters: Parameters,
+): Promise<HostTensors> {
+  const { tensors } = await contents(path, task);
+  checkWeights(tensors, parameters, path);
+  return tensors;
+}
+
+/**
  * Refuses tensors that are not a network's weights.
  *
  * @param tensors Tensors of a file, by name.

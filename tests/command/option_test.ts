@@ -120,7 +120,7 @@ describe("tweedie --help", () => {
         [...help.matchAll(/^ +(tweedie (?:.*[\\|]\n)*.*)$/gm)].map(([, line]) => line!)
       )
       .filter((line) => !/^tweedie +[a-z]* *\[/.test(line));
-    assert.equal(examples.length, 12);
+    assert.equal(examples.length, 13);
     await within(async (folder) => {
       const names = ["T-shirt", "Trouser", "Ankle boot"];
       const data = await dataset(`${folder}/data`), work = `${folder}/work`;
@@ -137,7 +137,7 @@ describe("tweedie --help", () => {
       const sampling = examples.filter((line) => line.startsWith("tweedie sample"));
       const training = [...new Set(examples.filter((line) => line.startsWith("tweedie train")))];
       const exporting = examples.filter((line) => line.startsWith("tweedie export"));
-      assert.deepEqual([sampling.length, training.length, exporting.length], [6, 3, 2]);
+      assert.deepEqual([sampling.length, training.length, exporting.length], [6, 4, 2]);
       for (const example of [...sampling, ...training, ...exporting]) {
         // The pictures are of 8 pixels here, not of 28.
         const line = example.replace("336x336", "96x96");
@@ -203,6 +203,7 @@ describe("tweedie, wrongly used", () => {
       [[...train, "--rate", "NaN"], /'NaN' is invalid\. It must be a number of at least 0/],
       [[...train, "--schedule", "none"], /'none' is invalid\. Allowed choices are linear/],
       [[...train, "--weights", "./c"], /'--checkpoint <file>' and '--weights <file>' must be two/],
+      [[...train, "--start", "./c"], /'--checkpoint <file>' and '--start <file>' must be two/],
       [[...train, "--task", "classify", "--base", "8"], /'--base <n>' needs --task denoise/],
     ];
     for (const [args, message] of cases) {

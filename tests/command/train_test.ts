@@ -9,7 +9,7 @@ import {
   trainRun,
 } from "../../src/command/train.ts";
 import { loadCheckpoint, saveCheckpoint } from "../../src/io/checkpoint.ts";
-import { floats, readSafetensors } from "../../src/io/safetensors.ts";
+import { floats, readSafetensors, writeSafetensors } from "../../src/io/safetensors.ts";
 import { loadClassifier, loadDenoiser } from "../../src/io/weights.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { eager } from "../../src/tensor/engine.ts";
@@ -248,6 +248,46 @@ describe("tweedie train", () => {
       assert.deepEqual([config.kind, config.network.size, config.network.base], ["eps", [8, 8], 8]);
       assert.deepEqual(config.classes?.[9], "Ankle boot");
       tf.dispose(Object.values(params));
+    });
+  });
+
+  it("--start begins with the weights of a file or the moving average of a checkpoint, and goes on when killed", async () => {
+    await within(async (folder) => {
+      await dataset(`${folder}/data`);
+      const tensors = async (path: string) => (await readSafetensors(path)).tensors;
+      assert.equal((await called(...training(folder, "--steps", "3"))).code, 0);
+      const first = `${folder}/weights.safetensors`, before = await tensors(first);
+      const on = (name: string, from: string, ...more: string[]) => [
+        ...training(folder, ...more, "--start", `${folder}/${from}.safetensors`),
+        ...["--checkpoint", `${folder}/${name}.ckpt`, "--weights", `${folder}/${name}`],
+      ];
+      for (const from of ["weights", "run"]) {
+        // Steps of size zero leave them as they were.
+        assert.equal((await called(...on(from, from, "--steps", "1", "--rate", "0"))).code, 0);
+        const after = await tensors(`${folder}/${from}`);
+        assert.deepEqual(Object.keys(after), Object.keys(before));
+        // Of zeros, only the sign is lost.
+        for (const [name, tensor] of Object.entries(before)) {
+          assertClose(floats(after[name]!), floats(tensor), 0);
+        }
+      }
+      const steps = ["--steps", "6", "--every", "2"];
+      assert.equal((await called(...on("whole", "weights", ...steps))).code, 0);
+      const whole = await Deno.readFile(`${folder}/whole`);
+      const { code, said } = await disturbed(on("torn", "weights", ...steps), async (run) => {
+        await run.saying(/step 2\/6/);
+        run.kill("SIGKILL");
+      });
+      assert.equal(code, 137, said);
+      assert.equal((await called(...on("torn", "weights", ...steps))).code, 0);
+      same(await Deno.readFile(`${folder}/torn`), whole);
+      // Other weights make it another run.
+      const again = await called(...on("torn", "run", ...steps));
+      assert.equal(again.code, 1);
+      assert.match(
+        again.said,
+        /plan must be that of this run, got start [0-9a-f]{64} \(here [0-9a-f]{64}\)/,
+      );
     });
   });
 
@@ -492,6 +532,22 @@ describe("tweedie train, given what it cannot use", () => {
       /target\.model\.network\.base 16 \(here 8\)/,
     );
     await refused(checkpoint(nothing, "--clip", "0"), /adam\.clip none \(here 0\.1\)/);
+  });
+
+  it("weights to start from that are not there, or of another network or task", async () => {
+    await within(async (other) => {
+      const path = `${other}/w`;
+      const from = (message: RegExp) => refused(nothing, message, "--start", path);
+      await from(/Cannot load .*: it must be a file that can be read, got NotFound/);
+      await weights(path);
+      await from(/Cannot load .*: it must hold the model's \d+ tensors/);
+      const config = { size: [8, 8], classes: 10 };
+      await writeSafetensors(path, {}, {
+        format: "tweedie.classify",
+        model: JSON.stringify(config),
+      });
+      await from(/Cannot load .*: its format must be tweedie\.denoise, got tweedie\.classify/);
+    });
   });
 
   it("a checkpoint that is cut short, is none, or is not what it says", async () => {
