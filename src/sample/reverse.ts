@@ -280,6 +280,11 @@ export interface FlowOptions extends GridOptions {
   readonly chart?: Chart;
   /** Noise put back before each step: EDM's stochastic sampler. Default: none. */
   readonly churn?: Churn;
+  /**
+   * Whether the grid is travelled from its end to its start, from data to noise: to encode, or to weigh data. It must then
+   * end at sigma above 0, since no model knows noise where there is none. Default: false.
+   */
+  readonly upward?: boolean;
 }
 
 /**
@@ -297,7 +302,7 @@ export interface FlowOptions extends GridOptions {
  * @param options Grid of times, method, chart, churn.
  * @returns A sampler whose transitions hold as many evaluations of the model as the method has stages. `x0` of a state is the
  * prediction at the step's start.
- * @throws {RangeError} If an option is outside its domain, or churn leaves the schedule.
+ * @throws {RangeError} If an option is outside its domain, churn leaves the schedule, or the way up starts at sigma = 0.
  *
  * @example The golden value of a Gaussian: x_t = x_0·√(v_t/v_0), here from noise to data
  * ```ts
@@ -317,10 +322,12 @@ export interface FlowOptions extends GridOptions {
  * ```
  */
 export function flow(schedule: Schedule, options: FlowOptions = {}): Sampler {
-  const { tableau = tableaus.heun, chart = "flow", churn } = options;
+  const { tableau = tableaus.heun, chart = "flow", churn, upward = false } = options;
+  const grid = times(schedule, options);
   checkChart(chart);
   if (churn) checkChurn(churn);
-  return along(legs(schedule, times(schedule, options)), (leg) => {
+  if (upward) checkUpward(schedule, grid.at(-1)!, churn);
+  return along(legs(schedule, upward ? grid.toReversed() : grid), (leg) => {
     const raised = churn ? churned(leg, schedule, churn) : leg;
     const step = solving(raised, { schedule, ...usable(raised, tableau, chart) });
     return raised === leg ? moving(leg, step) : restless(leg, raised, { step, churn: churn! });
@@ -437,6 +444,13 @@ function checkChart(chart: Chart): void {
   throw refusal("a flow", `chart must be one of ${Object.keys(charts).join(", ")}`, chart);
 }
 
+/** Refuses a way up from where there is no noise, or with noise on the way. */
+function checkUpward(schedule: Schedule, final: number, churn: Churn | undefined): void {
+  if (churn) throw refusal("a flow", "churn must be absent with upward", JSON.stringify(churn));
+  if (schedule.at(final).sigma > 0) return;
+  throw refusal("a flow", "final must be a time with sigma above 0 with upward", final);
+}
+
 function checkChurn({ amount, from = 0, to = Infinity, noise = 1 }: Churn): void {
   const rules = {
     "churn.amount": amount,
@@ -471,7 +485,8 @@ export interface AdaptiveFlowOptions {
   readonly control?: StepControl;
   /**
    * Time to end at, with sigma > 0. Default: 1 for a discrete schedule; the span's least, or, where sigma is 0 there, a
-   * thousandth of the span above it.
+   * thousandth of the span above it. One above the run's start leads up, from data to noise; the run is then over
+   * when `t >= final`.
    */
   readonly final?: number;
 }

@@ -50,6 +50,32 @@ describe("flow()", () => {
     }
   });
 
+  it("leads up to the code that it came from, with the order of its method", async () => {
+    const way = vp(), env = { model: mixture(way, law), key: key(2) };
+    const grid = { spacing: "logLinear", final: 0.01, tableau: tableaus.rk4 } as const;
+    const start = prior([5, 1])(env), code = [...start.x.dataSync()];
+    // Down in steps so small that only those up are seen.
+    const data = await last(flow(way, { ...grid, steps: 400 }), env);
+    start.x.dispose();
+    for (
+      const [tableau, order, first] of [[tableaus.heun, 2, 40], [tableaus.rk4, 4, 10]] as const
+    ) {
+      const off: number[] = [];
+      for (const steps of [first, 2 * first]) {
+        const x: tf.Tensor = tf.tensor2d(data, [5, 1]),
+          up = { ...grid, steps, tableau, upward: true };
+        const states = run({ x, t: 0.01, step: 0 }, env)(flow(way, up));
+        let end: State | undefined, found: number[] = [];
+        for await (end of states) found = [...end.x.dataSync()];
+        x.dispose();
+        assert.equal(end!.t, 1);
+        off.push(Math.max(...found.map((value, i) => Math.abs(value - code[i]!))));
+      }
+      const measured = Math.log2(off[0]! / off[1]!);
+      assert.ok(Math.abs(measured - order) < 0.5, `order ${measured} of ${off}`);
+    }
+  });
+
   it("leaves no tensor behind, broken off or not", async () => {
     const env = { model: mixture(schedule, law), key: key(2) }, before = tf.memory().numTensors;
     const all = [
@@ -85,6 +111,14 @@ describe("flow()", () => {
     refused(
       () => flow(schedule, { churn: { amount: -1 } }),
       /churn.amount must be a number of at least 0/,
+    );
+    refused(
+      () => flow(schedule, { upward: true }),
+      /final must be a time with sigma above 0 with upward, got 0$/,
+    );
+    refused(
+      () => flow(schedule, { upward: true, final: 0.1, churn: { amount: 1 } }),
+      /churn must be absent with upward, got \{"amount":1\}$/,
     );
     refused(() => flow(schedule, { churn: { amount: 100 } }), /logSnr must be that of a time/);
     refused(
