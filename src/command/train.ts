@@ -18,11 +18,11 @@ import {
   type Parameters,
   type Params,
 } from "../network/layer.ts";
-import { classifier, type ClassifierConfig, crossEntropy } from "../network/classifier.ts";
-import { type ImageModelConfig, scheduleOf } from "../network/model.ts";
+import { classifier, crossEntropy, timedClassifier } from "../network/classifier.ts";
+import { type ImageModelConfig, type ScheduleConfig, scheduleOf } from "../network/model.ts";
 import { unet } from "../network/unet.ts";
 import { batches, type ImageBatch, type ImageSet } from "../train/data.ts";
-import { diffusionLoss } from "../train/diffusion.ts";
+import { diffusionLoss, noisyClassifierLoss } from "../train/diffusion.ts";
 import {
   disposeTraining,
   newTraining,
@@ -40,7 +40,7 @@ import {
 } from "../io/checkpoint.ts";
 import { checkWritable } from "../io/file.ts";
 import { writeSafetensors } from "../io/safetensors.ts";
-import { checkWeights, readWeights } from "../io/weights.ts";
+import { checkWeights, type NamedClassifierConfig, readWeights } from "../io/weights.ts";
 import { turn } from "./option.ts";
 
 /** What is trained. */
@@ -48,7 +48,8 @@ export type TrainTarget =
   | { readonly task: "denoise"; readonly model: ImageModelConfig; readonly nullShare: number }
   | {
     readonly task: "classify";
-    readonly model: ClassifierConfig & { readonly names?: readonly string[] };
+    /** With a schedule, of images noised under it; without, of clean ones. */
+    readonly model: NamedClassifierConfig & { readonly schedule?: ScheduleConfig };
   };
 
 /** Everything that decides the outcome of a run, as plain data. Stored in the checkpoint. */
@@ -209,21 +210,15 @@ function batchesOf(set: ImageSet, plan: TrainPlan): (start: number) => Iterable<
   };
 }
 
-/** The network of a target and the loss that it is trained by. */
-function objective(
-  target: TrainTarget,
-): { network: { readonly parameters: Parameters }; loss: Objective<ImageBatch> } {
-  if (target.task === "classify") {
-    const { classes } = target.model, network = classifier(target.model);
-    const loss: Objective<ImageBatch> = {
-      inputs: ({ images, shape, labels }) => ({
-        x: tf.tensor4d(images, [...shape]),
-        label: oneHot(labels!, classes),
-      }),
-      loss: (params, { x, label }) => crossEntropy(network.apply(params, x!), label!),
-    };
-    return { network, loss };
-  }
+/** A network, and the loss that it is trained by. */
+interface Trained {
+  readonly network: { readonly parameters: Parameters };
+  readonly loss: Objective<ImageBatch>;
+}
+
+/** What a target stands for. */
+function objective(target: TrainTarget): Trained {
+  if (target.task === "classify") return classifying(target.model);
   const { kind, schedule, network: config } = target.model, network = unet(config);
   return {
     network,
@@ -233,6 +228,24 @@ function objective(
       nullShare: target.nullShare,
     }),
   };
+}
+
+function classifying(
+  { schedule, ...config }: (TrainTarget & { readonly task: "classify" })["model"],
+): Trained {
+  if (schedule !== undefined) {
+    const network = timedClassifier(config);
+    return { network, loss: noisyClassifierLoss(network, { schedule: scheduleOf(schedule) }) };
+  }
+  const network = classifier(config);
+  const loss: Objective<ImageBatch> = {
+    inputs: ({ images, shape, labels }) => ({
+      x: tf.tensor4d(images, [...shape]),
+      label: oneHot(labels!, config.classes),
+    }),
+    loss: (params, { x, label }) => crossEntropy(network.apply(params, x!), label!),
+  };
+  return { network, loss };
 }
 
 /** The number of weights that a plan trains. */

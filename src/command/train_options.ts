@@ -48,7 +48,7 @@ interface TrainArguments extends EngineArguments {
   readonly average: number;
   readonly flip?: boolean;
   readonly dequantize?: boolean;
-  readonly schedule: ScheduleName;
+  readonly schedule?: ScheduleName;
   readonly predict: Kind;
   readonly nullShare: number;
   readonly base: number;
@@ -80,7 +80,9 @@ Examples:
   Train on from weights that were trained before:
     tweedie train --start fashion.safetensors --checkpoint on.safetensors --weights better.safetensors
   Train the classifier that judges samples:
-    tweedie train --task classify --checkpoint judge.ckpt.safetensors --weights judge.safetensors --steps 4000`;
+    tweedie train --task classify --checkpoint judge.ckpt.safetensors --weights judge.safetensors --steps 4000
+  Train a classifier of noisy images, whose gradient guides samples:
+    tweedie train --task classify --schedule cosineContinuous --checkpoint guide.ckpt.safetensors --weights guide.safetensors`;
 
 /** The command `tweedie train`. */
 export function trainCommand(): Command {
@@ -96,11 +98,20 @@ export function trainCommand(): Command {
   });
 }
 
+/** The schedule of a denoiser for which none is given. */
+const usual: ScheduleName = "cosineContinuous";
+
 function addFiles(command: Command): void {
   command
     .addOption(
       new Option("--task <task>", "what to train").choices(["denoise", "classify"])
         .default("denoise"),
+    )
+    .addOption(
+      new Option(
+        "--schedule <name>",
+        `noise schedule: of a denoiser, ${usual} unless given; of a classifier, that of the noisy images that it learns, clean ones unless given`,
+      ).choices(scheduleNames),
     )
     .option(
       "--data <folder>",
@@ -134,10 +145,6 @@ function addOptimizer(command: Command): void {
 function addDenoiser(command: Command): void {
   command.optionsGroup("Denoiser (--task denoise):")
     .addOption(
-      new Option("--schedule <name>", "noise schedule").choices(scheduleNames)
-        .default("cosineContinuous"),
-    )
-    .addOption(
       new Option("--predict <kind>", "what the network predicts").choices(["eps", "x0", "v"])
         .default("v"),
     )
@@ -159,7 +166,6 @@ function addDenoiser(command: Command): void {
 
 /** Options that a classifier has no use for. */
 const denoiserOnly = [
-  "schedule",
   "predict",
   "nullShare",
   "base",
@@ -261,7 +267,11 @@ function targetOf(options: TrainArguments, set: ImageSet): TrainTarget {
     size = [height, width] as const,
     names = set.classes ?? [];
   if (options.task === "classify") {
-    return { task: "classify", model: { size, channels, classes: names.length, names } };
+    const schedule = options.schedule && { schedule: { name: options.schedule } };
+    return {
+      task: "classify",
+      model: { size, channels, classes: names.length, names, ...schedule },
+    };
   }
   const { base, multipliers, blocks, patch, middleAttention = false, nullShare } = options;
   const network = {
@@ -275,7 +285,7 @@ function targetOf(options: TrainArguments, set: ImageSet): TrainTarget {
     classes: names.length,
   };
   const model = {
-    schedule: { name: options.schedule },
+    schedule: { name: options.schedule ?? usual },
     kind: options.predict,
     network,
     classes: names,

@@ -13,7 +13,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { type Level, logSnr, type Schedule } from "../noise/schedule.ts";
+import { type Level, type Schedule, timeNear } from "../noise/schedule.ts";
 import { andThen, disposing } from "../tensor/engine.ts";
 import { convert, type Model, type Prediction } from "./prediction.ts";
 
@@ -64,12 +64,7 @@ export function rescheduled(model: Model, schedule: Schedule): Model {
 
 /** The time of a schedule with a level's log-SNR, and the factor from the level's unit to its own. */
 function counterpart(own: Schedule, level: Level): { time: number; scale: number } {
-  const [first, last] = own.span, wanted = logSnr(level);
-  const time = wanted >= logSnr(own.at(first))
-    ? first
-    : wanted <= logSnr(own.at(last))
-    ? last
-    : own.timeOf(wanted);
+  const time = timeNear(own, level);
   const { alpha, sigma } = own.at(time), isNoisy = level.sigma > level.alpha;
   return { time, scale: isNoisy ? sigma / level.sigma : alpha / level.alpha };
 }

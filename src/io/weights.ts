@@ -8,15 +8,26 @@
  */
 
 import { kinds, type Model } from "../denoise/prediction.ts";
-import { type Classifier, classifier, type ClassifierConfig } from "../network/classifier.ts";
+import {
+  type Classifier,
+  classifier,
+  type ClassifierConfig,
+  noisyClassifier,
+  type NoisyClassifierOptions,
+  type TimedClassifier,
+  timedClassifier,
+} from "../network/classifier.ts";
 import type { Parameters, Params } from "../network/layer.ts";
 import {
   type EngineOptions,
   type ImageModelConfig,
   networkModel,
+  type ScheduleConfig,
   scheduleOf,
 } from "../network/model.ts";
 import { unet } from "../network/unet.ts";
+import type { Schedule } from "../noise/schedule.ts";
+import type { NoisyClassifier } from "../refine/guide.ts";
 import { checkShapes, toTensors } from "./checkpoint.ts";
 import {
   floats,
@@ -28,6 +39,9 @@ import {
 
 /** A classifier's description, with the names of its classes. */
 export type NamedClassifierConfig = ClassifierConfig & { readonly names?: readonly string[] };
+
+/** The description of a classifier of noisy images: besides, the schedule of the noise that it was trained under. */
+export type NoisyClassifierConfig = NamedClassifierConfig & { readonly schedule: ScheduleConfig };
 
 /** A trained denoiser. */
 export interface LoadedDenoiser {
@@ -49,10 +63,24 @@ export interface LoadedClassifier {
   readonly params: Params;
 }
 
+/** A trained classifier of noisy images. */
+export interface LoadedNoisyClassifier {
+  /** What guides are made of. */
+  readonly classifier: NoisyClassifier;
+  /** The schedule that it was trained under. */
+  readonly schedule: Schedule;
+  /** The network. */
+  readonly network: TimedClassifier;
+  /** What it was built from. */
+  readonly config: NoisyClassifierConfig;
+  /** Its weights, which the classifier uses. Disposing of them ends it. */
+  readonly params: Params;
+}
+
 /** The descriptions by task. */
 interface Configs {
   readonly denoise: ImageModelConfig;
-  readonly classify: NamedClassifierConfig;
+  readonly classify: NamedClassifierConfig | NoisyClassifierConfig;
 }
 
 /** Tensors of a file that are to be a model's, and the model's description, of which nothing is checked yet. */
@@ -107,12 +135,12 @@ export async function loadDenoiser(
 }
 
 /**
- * Reads a classifier.
+ * Reads a classifier of clean images.
  *
- * @param path A file that `tweedie train --task classify` wrote: weights or a checkpoint.
+ * @param path A file that `tweedie train --task classify` wrote, without a schedule: weights or a checkpoint.
  * @returns Network and weights, on the backend in use. Needs read permission for the file.
  * @throws {Error} If the file cannot be read; `cause` is the system's error.
- * @throws {SyntaxError} If the file is damaged, or is not of a classifier.
+ * @throws {SyntaxError} If the file is damaged, or is not of a classifier, or of one of noisy images.
  * @throws {RangeError} If its tensors are not those of the network that it describes, or not finite.
  *
  * @example What a picture shows
@@ -129,11 +157,52 @@ export async function loadDenoiser(
  */
 export async function loadClassifier(path: string): Promise<LoadedClassifier> {
   const { tensors, config } = await contents(path, "classify");
-  checkFields(config, classifierFields, path);
+  checkFields(config, { ...classifierFields, schedule: noSchedule }, path);
   checkNames(config.names, config.classes, path);
   const network = described(path, () => classifier(config));
   checkWeights(tensors, network.parameters, path);
   return { network, config, params: toTensors(tensors) };
+}
+
+/**
+ * Reads a classifier of noisy images, to guide samplers by.
+ *
+ * @param path A file that `tweedie train --task classify --schedule …` wrote: weights or a checkpoint.
+ * @param options The schedule of the samples that it is to guide, where that is not the one that it was trained under.
+ * @returns The classifier, on the backend in use, with what it is made of. Needs read permission for the file.
+ * @throws {Error} If the file cannot be read; `cause` is the system's error.
+ * @throws {SyntaxError} If the file is damaged, or is not of a classifier, or of one of clean images.
+ * @throws {RangeError} If its tensors are not those of the network that it describes, or not finite.
+ *
+ * @example Two ankle boots by a gradient
+ * ```ts ignore
+ * import { byClassifier, ddim, guided, key, last, loadDenoiser, loadNoisyClassifier, prior, run } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ *
+ * await useBackend();
+ * const { model } = await loadDenoiser("fashion-mnist.safetensors"), { schedule } = model;
+ * const { classifier } = await loadNoisyClassifier("guide.safetensors", { under: schedule });
+ * const sampler = guided(byClassifier(classifier, [9, 9], { scale: 3 }))(ddim(schedule, { steps: 50 }));
+ * const { x } = await last(run(prior([2, 28, 28, 1]), { model, key: key(0) })(sampler));
+ * console.log(x.shape);
+ * ```
+ */
+export async function loadNoisyClassifier(
+  path: string,
+  options: Pick<NoisyClassifierOptions, "under"> = {},
+): Promise<LoadedNoisyClassifier> {
+  const { tensors, config: found } = await contents(path, "classify");
+  checkFields(found, { ...classifierFields, schedule: someSchedule }, path);
+  checkNames(found.names, found.classes, path);
+  const config = found as NoisyClassifierConfig;
+  const { network, schedule } = described(path, () => ({
+    network: timedClassifier(config),
+    schedule: scheduleOf(config.schedule),
+  }));
+  checkWeights(tensors, network.parameters, path);
+  const params = toTensors(tensors);
+  const classifier = noisyClassifier(network, params, { ...options, schedule });
+  return { classifier, schedule, network, config, params };
 }
 
 /**
@@ -292,6 +361,16 @@ const networkFields = (tensors: number): Fields => ({
   embedding: optional(count),
   classes: optional(["a whole number of at least 0", isWhole(0)]),
 });
+
+/** What tells classifiers of clean images from those of noisy ones. */
+const noSchedule: Field = [
+  "none, as loadNoisyClassifier reads those that have one",
+  (value) => value === undefined,
+];
+const someSchedule: Field = [
+  "an object, as loadClassifier reads those that have none",
+  isRecord,
+];
 
 const classifierFields: Fields = {
   size,

@@ -1,13 +1,28 @@
 /**
- * A small convolutional classifier, the judge of generated images: its class probabilities say whether a sample is
- * what it was meant to be, its penultimate features carry the Fréchet distance.
+ * Small convolutional classifiers. That of clean images is the judge of generated ones: its class probabilities say
+ * whether a sample is what it was meant to be, its penultimate features carry the Fréchet distance. That of noisy images
+ * knows the time as well, and guides samplers: the gradient of its ln p_t(y | x_t) is what a class adds to the score.
  *
  * @module
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { type Schedule, timeNear } from "../noise/schedule.ts";
+import type { NoisyClassifier } from "../refine/guide.ts";
 import { silu, softmax } from "../tensor/autodiff.ts";
-import { conv, dense, groupNorm, type Layer, oneHot, parametersOf, type Params } from "./layer.ts";
+import {
+  conv,
+  dense,
+  groupNorm,
+  type Layer,
+  type NetworkInputs,
+  networkOf,
+  oneHot,
+  type Parameters,
+  parametersOf,
+  type Params,
+} from "./layer.ts";
+import { networkTime } from "./model.ts";
 
 /** Shape of a classifier. Plain data: it is stored with the weights. */
 export interface ClassifierConfig {
@@ -50,36 +65,185 @@ export interface Classifier extends Layer {
  * ```
  */
 export function classifier(config: ClassifierConfig): Classifier {
+  const { parameters, features, last } = body(config);
+  return {
+    parameters,
+    features: (params, x) => tf.tidy(() => features(params, x)),
+    apply: (params, x) => tf.tidy(() => last.apply(params, features(params, x))),
+  };
+}
+
+/** What is done to a block's normalized image, by the number of the block. */
+type Change = (h: tf.Tensor, block: number) => tf.Tensor;
+
+/** What classifiers of clean and of noisy images have in common. */
+interface Body {
+  /** All of its weights. */
+  readonly parameters: Parameters;
+  /** Channels out of each block. */
+  readonly widths: readonly number[];
+  /** The penultimate features; leaves intermediate tensors behind. */
+  readonly features: (params: Params, x: tf.Tensor, change?: Change) => tf.Tensor;
+  /** From the features to the logits. */
+  readonly last: Layer;
+}
+
+function body(config: ClassifierConfig): Body {
   const { size: [height, width], classes, channels = 1, base = 32, features: length = 64 } = config;
   if (height % 4 !== 0 || width % 4 !== 0 || height < 4 || width < 4) {
     throw new RangeError(
       `Cannot build a classifier: size must be multiples of 4 pixels, got ${height}×${width}`,
     );
   }
-  const inner = (height / 4) * (width / 4) * 2 * base;
-  const blocks = [
-    { conv: conv("conv.0", channels, base, { stride: 2 }), norm: groupNorm("norm.0", base, 8) },
-    { conv: conv("conv.1", base, 2 * base), norm: groupNorm("norm.1", 2 * base, 8) },
-    {
-      conv: conv("conv.2", 2 * base, 2 * base, { stride: 2 }),
-      norm: groupNorm("norm.2", 2 * base, 8),
-    },
-  ];
+  const inner = (height / 4) * (width / 4) * 2 * base, widths = [base, 2 * base, 2 * base];
+  const blocks = [{ stride: 2 }, {}, { stride: 2 }].map((options, i) => ({
+    conv: conv(`conv.${i}`, i === 0 ? channels : widths[i - 1]!, widths[i]!, options),
+    norm: groupNorm(`norm.${i}`, widths[i]!, 8),
+  }));
   const joined = dense("features", inner, length), last = dense("logits", length, classes);
-  const features = (params: Params, x: tf.Tensor): tf.Tensor => {
+  const features: Body["features"] = (params, x, change = (h) => h) => {
     checkImages(x, [height, width, channels]);
-    return tf.tidy(() => {
-      const image = blocks.reduce(
-        (h, block) => silu(block.norm.apply(params, block.conv.apply(params, h))),
-        x,
-      );
-      return silu(joined.apply(params, tf.reshape(image, [x.shape[0]!, inner])));
-    });
+    const image = blocks.reduce(
+      (h, { conv, norm }, i) => silu(change(norm.apply(params, conv.apply(params, h)), i)),
+      x,
+    );
+    return silu(joined.apply(params, tf.reshape(image, [x.shape[0]!, inner])));
   };
+  const layers = [...blocks.flatMap(({ conv, norm }) => [conv, norm]), joined, last];
+  return { parameters: parametersOf(...layers), widths, features, last };
+}
+
+/**
+ * A network from noisy images and times to logits, in two parts as every network under a time: `inputs` makes tensors of
+ * numbers, `forward` is a pure function of tensors, for engines to compile. `apply` is the two, one after the other.
+ */
+export interface TimedClassifier extends Layer<[x: tf.Tensor, times: readonly number[]]> {
+  /** Number of classes that it chooses between. */
+  readonly classes: number;
+  /** What it is told of each sample's time, of the order of 0 to 1000. The caller disposes of it. */
+  readonly inputs: (times: readonly number[]) => Pick<NetworkInputs, "time">;
+  /** The function of tensors, to logits [N, classes]: reads no values. The caller disposes of the result. */
+  readonly forward: (
+    params: Params,
+    x: tf.Tensor,
+    inputs: Pick<NetworkInputs, "time">,
+  ) => tf.Tensor;
+}
+
+/**
+ * Builds a classifier that knows how noisy its images are: {@link classifier}, of which each norm is followed by a scale
+ * and a shift of every channel that depend on the time,
+ *
+ * ```text
+ *   h ← silu(norm(conv(h))·(1 + a(e)) + b(e))      e = silu(dense(silu(dense(features of t))))
+ * ```
+ *
+ * with a and b affine, and zero at first. It has the weights of `classifier` by their names, and those of the time.
+ *
+ * Source: P. Dhariwal, A. Nichol, "Diffusion models beat GANs on image synthesis" (NeurIPS 2021), section 3.1 (adaptive
+ * group normalization) and section 4 (a classifier of noisy images).
+ *
+ * @param config Its shape. There are `base` sinusoidal features of time, and 2·base numbers in the embedding.
+ * @returns The network. x is [N, H, W, C] and of unit size at every level of noise, with one time for each image; `apply`
+ *   gives logits [N, classes].
+ * @throws {RangeError} As {@link classifier}; when applied, also if there is not one time for each image.
+ *
+ * @example Logits of two images at two times, which are those of the plain classifier until it is trained
+ * ```ts
+ * import { classifier, initialize, key, normal, timedClassifier } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const config = { size: [8, 8], classes: 3, base: 8 } as const, network = timedClassifier(config);
+ * const params = initialize(network.parameters, key(0)), x = normal(key(1), [2, 8, 8, 1]);
+ * const logits = network.apply(params, x, [10, 900]);
+ * assert.deepEqual(logits.arraySync(), classifier(config).apply(params, x).arraySync());
+ * ```
+ */
+export function timedClassifier(config: ClassifierConfig): TimedClassifier {
+  const { classes, base = 32 } = config, length = 2 * base, { widths, ...rest } = body(config);
+  const time1 = dense("time.0", base, length), time2 = dense("time.1", length, length);
+  const turns = widths.map((width, i) => dense(`norm.${i}.time`, length, 2 * width, { gain: 0 }));
+  const { parameters, inputs, forward, apply } = networkOf(
+    parametersOf(rest, time1, time2, ...turns),
+    {
+      classes: 0,
+      features: base,
+      forward: (params, x, { time }) => {
+        const e = silu(time2.apply(params, silu(time1.apply(params, time))));
+        const change: Change = (h, i) => modulated(h, turns[i]!.apply(params, e));
+        return rest.last.apply(params, rest.features(params, x, change));
+      },
+    },
+  );
   return {
-    parameters: parametersOf(...blocks.flatMap(({ conv, norm }) => [conv, norm]), joined, last),
-    features,
-    apply: (params, x) => tf.tidy(() => last.apply(params, features(params, x))),
+    parameters,
+    classes,
+    inputs: (times) => inputs(times),
+    forward,
+    apply: (params, x, times) => apply(params, x, times),
+  };
+}
+
+/** h·(1 + a) + b for each channel of an image [N, H, W, C], of a and b side by side, [N, 2C]. */
+function modulated(h: tf.Tensor, by: tf.Tensor): tf.Tensor {
+  const [a, b] = tf.split(tf.reshape(by, [by.shape[0]!, 1, 1, by.shape[1]!]), 2, 3);
+  return tf.add(tf.mul(h, tf.add(a!, 1)), b!);
+}
+
+/** Options of {@link noisyClassifier}. */
+export interface NoisyClassifierOptions {
+  /** The schedule that the network was trained under. */
+  readonly schedule: Schedule;
+  /** The schedule of the samples and times that it is asked about. Default: the one that it was trained under. */
+  readonly under?: Schedule;
+}
+
+/**
+ * A network with its weights as a classifier of noisy samples, for `byClassifier` and, through `classifierEnergy`, for
+ * `meanShifted`.
+ *
+ * The network is shown x_t/√(alpha² + sigma²), as `noisyClassifierLoss` trains it. Of another schedule than its own it is
+ * told the time of its own with the same log-SNR, at which the noise in that unit is the same; a level beyond its own is
+ * taken for the nearest.
+ *
+ * @param network The network.
+ * @param params Its weights, which stay the caller's and must outlive the classifier.
+ * @param options The schedules.
+ * @returns The classifier. It answers at once, in operations that have a gradient, also within the steps that an engine
+ *   compiles.
+ *
+ * @example Samples pulled towards a class
+ * ```ts
+ * import { byClassifier, ddim, gaussian, guided, initialize, key, last, linear, noisyClassifier, prior, run, timedClassifier } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import { pipe } from "fp-ts/lib/function.js";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const schedule = linear(), network = timedClassifier({ size: [4, 4], classes: 2, base: 8 });
+ * const params = initialize(network.parameters, key(1)); // not trained: any network is a classifier
+ * const classify = noisyClassifier(network, params, { schedule });
+ * const sampled = async (label: number | null) => {
+ *   const sampler = guided(byClassifier(classify, [label], { scale: 2 }))(ddim(schedule, { steps: 5 }));
+ *   const { x } = await last(pipe(sampler, run(prior([1, 4, 4, 1]), { model: gaussian(schedule), key: key(0) })));
+ *   const [first, second] = classify(x, 1).dataSync();
+ *   return second! - first!;
+ * };
+ * assert.ok(await sampled(0) < await sampled(null) && await sampled(null) < await sampled(1));
+ * ```
+ */
+export function noisyClassifier(
+  network: TimedClassifier,
+  params: Params,
+  options: NoisyClassifierOptions,
+): NoisyClassifier {
+  const { schedule, under = schedule } = options;
+  return (x, t) => {
+    const level = under.at(t), size = Math.hypot(level.alpha, level.sigma);
+    const time = networkTime(schedule, under === schedule ? t : timeNear(schedule, level));
+    return tf.tidy(() => network.apply(params, tf.div(x, size), Array(x.shape[0]!).fill(time)));
   };
 }
 

@@ -225,6 +225,29 @@ export function logSnr({ alpha, sigma }: Level): number {
   return 2 * Math.log(alpha / sigma);
 }
 
+/**
+ * The time of a schedule with a level's log-SNR, at which the same noise is on the same data in another unit; where the
+ * schedule has none, the nearest.
+ *
+ * @param schedule The schedule.
+ * @param level A marginal, of any schedule.
+ * @returns A time in its span.
+ *
+ * @example Half of the way to noise on one schedule, and beyond the end of another
+ * ```ts
+ * import { cosineContinuous, edm, timeNear } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * assert.ok(Math.abs(timeNear(cosineContinuous(), { alpha: 3, sigma: 3 }) - 0.5) < 1e-9);
+ * assert.equal(timeNear(edm(), { alpha: 1, sigma: 1000 }), 80);
+ * ```
+ */
+export function timeNear({ span: [first, last], at, timeOf }: Schedule, level: Level): number {
+  const wanted = logSnr(level);
+  if (wanted >= logSnr(at(first))) return first;
+  return wanted <= logSnr(at(last)) ? last : timeOf(wanted);
+}
+
 // Discrete schedules.
 
 /** A discrete variance-preserving schedule from −B(t) = ln alphaBar_t at t = 0 … T. */

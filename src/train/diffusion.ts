@@ -1,17 +1,27 @@
 /**
- * The loss of a diffusion model on batches of images: noise them at random times, predict, compare.
+ * The losses of a diffusion model, and of the classifier that guides one, on batches of images: noise them at random
+ * times, predict, compare.
  *
- * Source: J. Ho, A. Jain, P. Abbeel, "Denoising diffusion probabilistic models" (2020), algorithm 1; the null class of
- * J. Ho, T. Salimans, "Classifier-free diffusion guidance" (2021), algorithm 1.
+ * Sources: J. Ho, A. Jain, P. Abbeel, "Denoising diffusion probabilistic models" (2020), algorithm 1; the null class of
+ * J. Ho, T. Salimans, "Classifier-free diffusion guidance" (2021), algorithm 1; the classifier of P. Dhariwal, A. Nichol,
+ * "Diffusion models beat GANs on image synthesis" (NeurIPS 2021), section 4.
  *
  * @module
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { regression, regressionErrors, type Weighting, weightings } from "../denoise/loss.ts";
+import {
+  type DenoisingBatch,
+  regression,
+  regressionErrors,
+  type Weighting,
+  weightings,
+} from "../denoise/loss.ts";
 import type { Condition, Kind } from "../denoise/prediction.ts";
+import { jumpMany } from "../noise/forward.ts";
 import { type Schedule, unit } from "../noise/schedule.ts";
-import type { Network, Params } from "../network/layer.ts";
+import { crossEntropy, type TimedClassifier } from "../network/classifier.ts";
+import { type Network, oneHot, type Params } from "../network/layer.ts";
 import { networkTime } from "../network/model.ts";
 import type { Tensors } from "../tensor/engine.ts";
 import { fold, type Key, split } from "../tensor/key.ts";
@@ -80,15 +90,12 @@ export function diffusionLoss(
     throw new RangeError(`Cannot make a loss: nullShare must be in [0, 1], got ${nullShare}`);
   }
   const inputs = (batch: ImageBatch, key: Key): Record<string, tf.Tensor> => {
-    const [n, ...sample] = batch.shape, keys = split(fold(key, "noise"), n);
-    const root = fold(key, "times");
-    const t = law ? sampleTimes(law, n, root) : uniformTimes(schedule, n, root);
-    const labels = network.classes > 0 ? batch.labels : undefined;
+    const [n] = batch.shape, labels = network.classes > 0 ? batch.labels : undefined;
     const condition = dropped(labels, n, { key: fold(key, "null"), share: nullShare });
-    const times = t.map((time) => networkTime(schedule, time));
     return tf.tidy(() => {
-      const x0 = tf.tensor4d(batch.images, [...batch.shape]), eps = normal(keys, sample);
-      return { ...regression({ x0, eps, t }, weighed), ...network.inputs(times, condition) };
+      const draws = drawn(batch, key, { schedule, ...(law && { law }) });
+      const times = draws.t.map((time) => networkTime(schedule, time));
+      return { ...regression(draws, weighed), ...network.inputs(times, condition) };
     });
   };
   const loss = (params: Params, { xt, target, weights, time, label }: Tensors): tf.Scalar =>
@@ -121,4 +128,77 @@ function dropped(
     { length: n },
     (_, i) => labels === undefined || u[i]! < share ? null : labels[i]!,
   );
+}
+
+/** Images, a time for each, and noise, under one key a sample. The tensors are the caller's. */
+function drawn(
+  { images, shape }: ImageBatch,
+  key: Key,
+  { schedule, law }: { readonly schedule: Schedule; readonly law?: TimeSampler },
+): DenoisingBatch {
+  const [n, ...sample] = shape, root = fold(key, "times");
+  const t = law ? sampleTimes(law, n, root) : uniformTimes(schedule, n, root);
+  const eps = normal(split(fold(key, "noise"), n), sample);
+  return { x0: tf.tensor4d(images, [...shape]), eps, t };
+}
+
+/** Options of {@link noisyClassifierLoss}. */
+export interface NoisyClassifierLossOptions {
+  /** The noise schedule. */
+  readonly schedule: Schedule;
+}
+
+/**
+ * The loss of a classifier of noisy images, as an objective in two parts: with t uniform, as {@link uniformTimes} draws
+ * it,
+ *
+ * ```text
+ *   E_{t, (x_0, y), eps} [ −ln p(y | x_t/√(alpha² + sigma²), t) ]      x_t = alpha·x_0 + sigma·eps
+ * ```
+ *
+ * in nats. It is least where p is p_t(y | x_t), whatever the law of the times: that is what guidance asks for. A
+ * classifier of clean images, shown noisy ones, says something else.
+ *
+ * @param network The network, which takes times in [0, 1000].
+ * @param options The schedule.
+ * @returns The objective: its times and noise come from the key, one key a sample, and are those of {@link diffusionLoss}.
+ * @throws {TypeError} When evaluated, if the batch has no labels.
+ * @throws {RangeError} When evaluated, if a label is not a class of the network.
+ *
+ * @example A network that starts without an opinion loses about ln 2 over two classes
+ * ```ts
+ * import { batches, initialize, key, linear, lossOf, noisyClassifierLoss, timedClassifier } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const network = timedClassifier({ size: [4, 4], classes: 2, base: 8 });
+ * const loss = lossOf(noisyClassifierLoss(network, { schedule: linear() }));
+ * const set = { images: new Uint8Array(16 * 16), shape: [16, 4, 4, 1], labels: Uint8Array.from({ length: 16 }, (_, i) => i % 2) } as const;
+ * for (const batch of batches(set, { size: 16, key: key(0) })) {
+ *   const [value] = loss(initialize(network.parameters, key(1)), batch, key(2)).dataSync();
+ *   assert.ok(Math.abs(value! - Math.LN2) < 0.3);
+ *   break;
+ * }
+ * ```
+ */
+export function noisyClassifierLoss(
+  network: TimedClassifier,
+  options: NoisyClassifierLossOptions,
+): Objective<ImageBatch> {
+  const { schedule } = options, { at } = unit(schedule);
+  const inputs = (batch: ImageBatch, key: Key): Record<string, tf.Tensor> => {
+    const { labels } = batch;
+    if (labels === undefined) {
+      throw new TypeError("Cannot train a classifier: the batch must have labels, got none");
+    }
+    return tf.tidy(() => {
+      const { x0, eps, t } = drawn(batch, key, { schedule });
+      const { time } = network.inputs(t.map((time) => networkTime(schedule, time)));
+      return { xt: jumpMany(x0, t.map(at), eps), time, label: oneHot(labels, network.classes) };
+    });
+  };
+  const loss = (params: Params, { xt, time, label }: Tensors): tf.Scalar =>
+    tf.tidy(() => crossEntropy(network.forward(params, xt!, { time: time! }), label!));
+  return { inputs, loss };
 }

@@ -120,7 +120,7 @@ describe("tweedie --help", () => {
         [...help.matchAll(/^ +(tweedie (?:.*[\\|]\n)*.*)$/gm)].map(([, line]) => line!)
       )
       .filter((line) => !/^tweedie +[a-z]* *\[/.test(line));
-    assert.equal(examples.length, 13);
+    assert.equal(examples.length, 14);
     await within(async (folder) => {
       const names = ["T-shirt", "Trouser", "Ankle boot"];
       const data = await dataset(`${folder}/data`), work = `${folder}/work`;
@@ -137,7 +137,7 @@ describe("tweedie --help", () => {
       const sampling = examples.filter((line) => line.startsWith("tweedie sample"));
       const training = [...new Set(examples.filter((line) => line.startsWith("tweedie train")))];
       const exporting = examples.filter((line) => line.startsWith("tweedie export"));
-      assert.deepEqual([sampling.length, training.length, exporting.length], [6, 4, 2]);
+      assert.deepEqual([sampling.length, training.length, exporting.length], [6, 5, 2]);
       for (const example of [...sampling, ...training, ...exporting]) {
         // The pictures are of 8 pixels here, not of 28.
         const line = example.replace("336x336", "96x96");
@@ -154,9 +154,9 @@ describe("tweedie --help", () => {
         assert.ok(made.includes(name), `${name} is not among ${made}`);
       }
       assert.ok(
-        ["run.safetensors", "judge.safetensors", "fashion.onnx"].every((name) =>
-          made.includes(name)
-        ),
+        ["run.safetensors", "judge.safetensors", "guide.safetensors", "fashion.onnx"].every((
+          name,
+        ) => made.includes(name)),
       );
     });
   });

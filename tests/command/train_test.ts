@@ -10,10 +10,21 @@ import {
 } from "../../src/command/train.ts";
 import { loadCheckpoint, saveCheckpoint } from "../../src/io/checkpoint.ts";
 import { floats, readSafetensors, writeSafetensors } from "../../src/io/safetensors.ts";
-import { loadClassifier, loadDenoiser } from "../../src/io/weights.ts";
+import { loadClassifier, loadDenoiser, loadNoisyClassifier } from "../../src/io/weights.ts";
+import { timedClassifier } from "../../src/network/classifier.ts";
+import { initialize } from "../../src/network/layer.ts";
+import { linear } from "../../src/noise/schedule.ts";
+import { byClassifier, guided } from "../../src/refine/guide.ts";
+import { ddim } from "../../src/sample/ancestral.ts";
+import { prior, run } from "../../src/sample/chain.ts";
+import { gaussian } from "../../src/denoise/oracle.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { eager } from "../../src/tensor/engine.ts";
-import type { ImageSet } from "../../src/train/data.ts";
+import { fold, key } from "../../src/tensor/key.ts";
+import { batches, fashionMnist, type ImageSet } from "../../src/train/data.ts";
+import { noisyClassifierLoss } from "../../src/train/diffusion.ts";
+import { lossOf } from "../../src/train/loop.ts";
+import { last } from "../../src/watch/record.ts";
 import { assertClose } from "../network/weights.ts";
 import {
   called,
@@ -313,6 +324,77 @@ describe("tweedie train", () => {
     });
   });
 
+  it("--task classify --schedule trains a classifier of noisy images, whose losses are noisyClassifierLoss()'s and which guides", async () => {
+    await within(async (folder) => {
+      const data = await dataset(`${folder}/data`);
+      const files = ["--checkpoint", `${folder}/c`, "--weights", `${folder}/w`];
+      const args = [
+        ...["train", "--task", "classify", "--schedule", "linear", "--data", data, ...files],
+        ...["--steps", "2", "--batch", "4", "--engine", "cpu", "--every", "1"],
+      ];
+      const { code, said } = await called(...args);
+      assert.equal(code, 0, said);
+      // The first loss is that of the first weights on the first batch, with the first draws.
+      await useBackend("cpu");
+      const set = await fashionMnist(data, "train"), schedule = linear();
+      const network = timedClassifier({ size: [8, 8], classes: 10 });
+      const loss = lossOf(noisyClassifierLoss(network, { schedule }));
+      const [batch] = batches(set, { size: 4, key: fold(key(0), "data") }) as Iterable<never>;
+      const params = initialize(network.parameters, fold(key(0), "weights"));
+      const value = loss(params, batch!, fold(fold(key(0), "train"), 1)),
+        [wanted] = value.dataSync();
+      const { meta } = await loadCheckpoint(`${folder}/c`), [first] = meta["curve"] as number[][];
+      assert.deepEqual(first![0], 1);
+      assert.ok(Math.abs(first![1]! - wanted!) < 1e-5, `${first} instead of ${wanted}`);
+      tf.dispose([value, params]);
+      for (const path of [`${folder}/c`, `${folder}/w`]) {
+        const { config, classifier, params } = await loadNoisyClassifier(path);
+        assert.deepEqual(config, {
+          size: [8, 8],
+          channels: 1,
+          classes: 10,
+          names: set.classes,
+          schedule: { name: "linear" },
+        });
+        /** The log-odds of class 3 against 4 where a sampler that is guided to a class ends. */
+        const end = async (label: number): Promise<number> => {
+          const guide = guided(byClassifier(classifier, [label], { scale: 20 }));
+          const trajectory = run(prior([1, 8, 8, 1]), { model: gaussian(schedule), key: key(0) });
+          const { x, x0 } = await last(trajectory(guide(ddim(schedule, { steps: 2 }))));
+          const logits = classifier(x, 1), [three, four] = logits.dataSync().slice(3);
+          tf.dispose([x, x0 ?? [], logits]);
+          return three! - four!;
+        };
+        if (path.endsWith("w")) assert.ok(await end(3) > await end(4) + 0.1);
+        tf.dispose(Object.values(params));
+        await assert.rejects(
+          loadClassifier(path),
+          /its schedule must be none, .*got \{"name":"linear"\}/,
+        );
+        await assert.rejects(loadDenoiser(path), /denoise, got .*classify/);
+      }
+      const clean = await called(...args.filter((arg) => !/schedule|linear/.test(arg)));
+      assert.equal(clean.code, 1);
+      assert.match(clean.said, /got target\.model\.schedule\.name linear \(here none\)/);
+    });
+  });
+
+  it("--schedule is cosineContinuous for a denoiser where none is given", async () => {
+    await within(async (folder) => {
+      await dataset(`${folder}/data`);
+      for (
+        const [given, wanted] of [[[], "cosineContinuous"], [["--schedule", "vp"], "vp"]] as const
+      ) {
+        const file = ["--checkpoint", `${folder}/${wanted}`];
+        const { code, said } = await called(...training(folder, "--steps", "1", ...given, ...file));
+        assert.equal(code, 0, said);
+        const { config, params } = await loadDenoiser(`${folder}/${wanted}`);
+        assert.deepEqual(config.schedule, { name: wanted });
+        tf.dispose(Object.values(params));
+      }
+    });
+  });
+
   it("runs with permission for nothing but its data and the folders of its files, and asks for no more", async () => {
     await within(async (folder) => {
       await dataset(`${folder}/data`);
@@ -357,6 +439,14 @@ describe("trainRun() on an engine", () => {
       ...augmented,
       steps: 12,
       target: { task: "classify", model: { size: [8, 8], classes: 3, base: 8 } },
+    },
+    "classify, noisy": {
+      ...augmented,
+      steps: 12,
+      target: {
+        task: "classify",
+        model: { size: [8, 8], classes: 3, base: 8, schedule: { name: "ve" } },
+      },
     },
   };
 

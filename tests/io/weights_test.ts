@@ -3,11 +3,17 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { saveCheckpoint } from "../../src/io/checkpoint.ts";
 import { floats, type HostTensors, writeSafetensors } from "../../src/io/safetensors.ts";
-import { checkWeights, loadClassifier, loadDenoiser } from "../../src/io/weights.ts";
-import { classifier } from "../../src/network/classifier.ts";
+import {
+  checkWeights,
+  loadClassifier,
+  loadDenoiser,
+  loadNoisyClassifier,
+} from "../../src/io/weights.ts";
+import { classifier, timedClassifier } from "../../src/network/classifier.ts";
 import type { Parameters } from "../../src/network/layer.ts";
 import type { ImageModelConfig } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";
+import { subVp, ve } from "../../src/noise/schedule.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";
@@ -28,6 +34,8 @@ const config: ImageModelConfig = {
 };
 
 const judge = { size: [4, 4], classes: 2, base: 8, features: 4, names: ["bag", "boot"] } as const;
+
+const guide = { ...judge, schedule: { name: "subVp", options: { betaMax: 5 } } } as const;
 
 /** Weights under a key, so that two files can hold different ones. */
 function weightsOf(parameters: Parameters, seed: number): HostTensors {
@@ -155,6 +163,92 @@ describe("loadClassifier()", () => {
   });
 });
 
+describe("loadClassifier() of the shipped weights", () => {
+  it("loadClassifier() gives the shipped classifier's logits, which are those of before there were noisy ones", async () => {
+    const path = new URL(
+      "../../examples/weights/fashion-mnist-classifier.safetensors",
+      import.meta.url,
+    );
+    const { network, params, config } = await loadClassifier(path.pathname);
+    const x = normal(key(3), [1, 28, 28, 1]), logits = network.apply(params, x);
+    assert.deepEqual(Object.keys(config).sort(), ["channels", "classes", "names", "size"]);
+    assert.deepEqual([...await logits.data()].map((v) => v.toFixed(4)), [
+      ...["-0.1019", "0.4743", "-0.7510", "-0.1821", "-0.0355"],
+      ...["1.7890", "2.4398", "-4.1682", "2.7749", "-3.9759"],
+    ]);
+    tf.dispose([x, logits]);
+    disposed(params);
+  });
+});
+
+describe("loadNoisyClassifier()", () => {
+  const weights = weightsOf(timedClassifier(guide).parameters, 5);
+  const writes = [
+    (path: string) => written(path, weights, guide, "classify"),
+    (path: string) =>
+      saveCheckpoint(path, { groups: { ema: weights }, meta: plan("classify", guide) }),
+  ];
+
+  it("loadNoisyClassifier() gives the classifier of its weights and schedule, from weights and from a checkpoint", async () => {
+    await within(async (path) => {
+      for (const write of writes) {
+        await write(path);
+        const before = tf.memory().numTensors, loaded = await loadNoisyClassifier(path);
+        const { classifier, schedule, network, config: got, params } = loaded;
+        assert.deepEqual(got, guide);
+        assert.deepEqual(schedule.at(0.3), subVp({ betaMax: 5 }).at(0.3));
+        for (const [name, { data }] of Object.entries(weights)) {
+          assert.deepEqual(await params[name]!.data(), data, name);
+        }
+        const x = normal(key(2), [2, 4, 4, 1]), { alpha, sigma } = schedule.at(0.3);
+        const shown = tf.div(x, Math.hypot(alpha, sigma));
+        const wanted = network.apply(params, shown, [300, 300]), logits = classifier(x, 0.3);
+        assert.deepEqual(logits.shape, [2, 2]);
+        assert.deepEqual(await logits.data(), await wanted.data());
+        tf.dispose([x, shown, wanted, logits]);
+        disposed(params);
+        assert.equal(tf.memory().numTensors, before);
+      }
+    });
+  });
+
+  it("loadNoisyClassifier() under another schedule is asked at that one's times", async () => {
+    await within(async (path) => {
+      await writes[0]!(path);
+      const under = ve(), own = await loadNoisyClassifier(path);
+      const other = await loadNoisyClassifier(path, { under });
+      const { alpha, sigma } = own.schedule.at(0.5), t = under.timeOf(2 * Math.log(alpha / sigma));
+      const x = normal(key(2), [2, 4, 4, 1]), wide = tf.div(x, alpha);
+      const [wanted, got] = [own.classifier(x, 0.5), other.classifier(wide, t)];
+      const [a, b] = [await wanted.data(), await got.data()];
+      assert.ok(a.every((value, i) => Math.abs(value - b[i]!) < 1e-4), `${b} instead of ${a}`);
+      tf.dispose([x, wide, wanted, got]);
+      disposed(own.params);
+      disposed(other.params);
+    });
+  });
+
+  it("loadNoisyClassifier() refuses a classifier of clean images, and loadClassifier() one of noisy ones", async () => {
+    await within(async (path) => {
+      for (const write of writes) {
+        await write(path);
+        await assert.rejects(loadClassifier(path), {
+          name: "SyntaxError",
+          message:
+            `Cannot load ${path}: its schedule must be none, as loadNoisyClassifier reads those that have one, ` +
+            `got {"name":"subVp","options":{"betaMax":5}}`,
+        });
+      }
+      await written(path, weightsOf(classifier(judge).parameters, 4), judge, "classify");
+      await assert.rejects(loadNoisyClassifier(path), {
+        name: "SyntaxError",
+        message:
+          `Cannot load ${path}: its schedule must be an object, as loadClassifier reads those that have none, got none`,
+      });
+    });
+  });
+});
+
 describe("the readers of weights", () => {
   /** Refused as the file's fault, on one line, with its path, and without a tensor left. */
   async function refused(
@@ -249,6 +343,41 @@ describe("the readers of weights", () => {
     for (const [model, message] of cases) {
       await refused(loadClassifier, (path) => written(path, weights, model, "classify"), message);
     }
+  });
+
+  it("loadNoisyClassifier() refuses descriptions and tensors that are not of a classifier of noisy images", async () => {
+    const weights = weightsOf(timedClassifier(guide).parameters, 4);
+    const cases: readonly (readonly [model: unknown, message: RegExp])[] = [
+      [{ ...guide, size: [4, 6] }, /one that fails: .*6/],
+      [{ ...guide, names: ["bag"] }, /names must be of length 2, got 1/],
+      [{ ...guide, schedule: "linear" }, /schedule must be an object, .* got linear/],
+      [
+        { ...guide, schedule: { name: "straight" } },
+        /one that fails: .*name must be .* got straight/,
+      ],
+      [
+        { ...guide, schedule: { name: "linear", options: { steps: 0 } } },
+        /one that fails: .* got 0/,
+      ],
+    ];
+    for (const [model, message] of cases) {
+      await refused(
+        loadNoisyClassifier,
+        (path) => written(path, weights, model, "classify"),
+        message,
+      );
+    }
+    await refused(
+      loadNoisyClassifier,
+      (path) => written(path, weightsOf(classifier(judge).parameters, 4), guide, "classify"),
+      /got 10 missing \(time\.0\.weight, time\.0\.bias, /,
+      "RangeError",
+    );
+    await refused(
+      loadNoisyClassifier,
+      (path) => written(path, denoiser(), config),
+      /its format must be tweedie\.classify, got tweedie\.denoise/,
+    );
   });
 
   it("loadDenoiser() refuses tensors that are not those of the network, with the names", async () => {

@@ -1,8 +1,23 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { classifier, crossEntropy } from "../../src/network/classifier.ts";
-import { initialize, oneHot, parameterCount } from "../../src/network/layer.ts";
+import type { Model, TensorPrediction } from "../../src/denoise/prediction.ts";
+import {
+  classifier,
+  crossEntropy,
+  noisyClassifier,
+  type TimedClassifier,
+  timedClassifier,
+} from "../../src/network/classifier.ts";
+import {
+  initialize,
+  networkOf,
+  oneHot,
+  parameterCount,
+  type Params,
+} from "../../src/network/layer.ts";
+import { linear, logSnr, type Schedule, ve, vp } from "../../src/noise/schedule.ts";
+import { byClassifier } from "../../src/refine/guide.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
@@ -10,6 +25,7 @@ import { checkSlopes } from "../tensor/differences.ts";
 import {
   assertClose,
   assertLeavesOne,
+  host,
   randomWeights,
   valueAndGradients,
   whole,
@@ -91,6 +107,237 @@ describe("classifier()", () => {
       name: "RangeError",
       message: "Cannot classify: x must be of shape [N, 8, 4, 2], got [1,4,8,2]",
     });
+    x.dispose();
+  });
+});
+
+const timed = timedClassifier({ size: [8, 4], classes: 3, channels: 2, base: 8, features: 5 });
+const times = [5, 300, 900];
+
+/** The network as a layer of its tensors: images and what it is told of their times. */
+const ofTensors = {
+  parameters: timed.parameters,
+  apply: (params: Params, x: tf.Tensor, time: tf.Tensor) => timed.forward(params, x, { time }),
+};
+
+describe("timedClassifier()", () => {
+  before(() => useBackend("wasm"));
+
+  it("timedClassifier() has the weights of classifier() by their names, and those of the time", () => {
+    const { parameters: plain } = network, all = timed.parameters;
+    const more = Object.keys(all).filter((name) => !(name in plain));
+    for (const [name, parameter] of Object.entries(plain)) assert.deepEqual(all[name], parameter);
+    assert.deepEqual(more.sort(), [
+      ...[0, 1, 2].flatMap((i) => [`norm.${i}.time.bias`, `norm.${i}.time.weight`]),
+      ...[0, 1].flatMap((i) => [`time.${i}.bias`, `time.${i}.weight`]),
+    ]);
+    const dense = (i: number, o: number) => i * o + o;
+    assert.equal(
+      parameterCount(all) - parameterCount(plain),
+      dense(8, 16) + dense(16, 16) + dense(16, 2 * 8) + 2 * dense(16, 2 * 16),
+    );
+    assert.equal(timed.classes, 3);
+  });
+
+  it("timedClassifier() starts as classifier(), bit for bit and at any time", () => {
+    tf.tidy(() => {
+      const params = initialize(timed.parameters, key(4)), x = normal(key(1), [3, 8, 4, 2]);
+      const wanted = network.apply(params, x).dataSync();
+      for (const t of [times, [0, 0, 1000]]) {
+        assert.deepEqual(timed.apply(params, x, t).dataSync(), wanted);
+      }
+    });
+  });
+
+  it("timedClassifier() is classifier() with norms whose scales and shifts are those of the time", () => {
+    tf.tidy(() => {
+      const params = randomWeights(timed.parameters), x = normal(key(1), [3, 8, 4, 2]);
+      const got = timed.apply(params, x, times);
+      /** x·W + b on the host. */
+      const dense = (name: string, x: readonly number[]): number[] => {
+        const weight = host(params, `${name}.weight`), bias = [...host(params, `${name}.bias`)];
+        return bias.map((b, o) =>
+          x.reduce((sum, v, i) => sum + v * weight[i * bias.length + o]!, b)
+        );
+      };
+      const silu = (v: number): number => v / (1 + Math.exp(-v));
+      times.forEach((t, sample) => {
+        const angles = [0, 1, 2, 3].map((i) => t * 10000 ** (-i / 4));
+        const features = [...angles.map(Math.sin), ...angles.map(Math.cos)];
+        const e = dense("time.1", dense("time.0", features).map(silu)).map(silu);
+        const norms = [0, 1, 2].flatMap((i) => {
+          const by = dense(`norm.${i}.time`, e), width = by.length / 2;
+          const weight = host(params, `norm.${i}.weight`), bias = host(params, `norm.${i}.bias`);
+          const scale = (value: number, c: number) => value * (1 + by[c]!);
+          return [
+            [`norm.${i}.weight`, tf.tensor1d([...weight].map(scale))],
+            [
+              `norm.${i}.bias`,
+              tf.tensor1d([...bias].map((value, c) => scale(value, c) + by[width + c]!)),
+            ],
+          ];
+        });
+        const folded = { ...params, ...Object.fromEntries(norms) };
+        const wanted = network.apply(folded, tf.slice(x, [sample], [1])).dataSync();
+        assertClose(tf.slice(got, [sample], [1]).dataSync(), wanted, 2e-5);
+      });
+    });
+  });
+
+  it("timedClassifier() has the gradients of its input and weights", () =>
+    checkSlopes({ ...whole(ofTensors, [[2, 8, 4, 2], [2, 8]]), orders: 1 }));
+
+  it("timedClassifier() has a gradient in every weight but a bias that a norm of single channels takes out", () => {
+    const [, , , ...gradients] = valueAndGradients(whole(ofTensors, [[2, 8, 4, 2], [2, 8]]));
+    Object.keys(timed.parameters).forEach((name, i) => {
+      const most = Math.max(...gradients[i]!.map(Math.abs));
+      assert.equal(most > 1e-4, name !== "conv.0.bias", `${name}: ${most}`);
+    });
+  });
+
+  it("timedClassifier() has the same values and gradients on wasm and on cpu", async () => {
+    const one = whole(ofTensors, [[2, 8, 4, 2], [2, 8]]), wasm = valueAndGradients(one);
+    await useBackend("cpu");
+    valueAndGradients(one).forEach((cpu, i) => assertClose(wasm[i]!, cpu, 2e-5));
+    await useBackend("wasm");
+  });
+
+  it("timedClassifier() is its two parts, and leaves no tensor behind but its result", () => {
+    const params = randomWeights(timed.parameters), x = normal(key(1), [3, 8, 4, 2]);
+    const inputs = timed.inputs(times),
+      [one, two] = [
+        timed.apply(params, x, times),
+        timed.forward(params, x, inputs),
+      ];
+    assert.deepEqual(one.dataSync(), two.dataSync());
+    assertLeavesOne(() => timed.apply(params, x, times));
+    assertLeavesOne(() => timed.forward(params, x, inputs));
+    tf.dispose([params, x, one, two, { ...inputs }]);
+  });
+
+  it("timedClassifier() refuses what classifier() does, and times that are not one for each image", () => {
+    assert.throws(() => timedClassifier({ size: [28, 30], classes: 2 }), {
+      name: "RangeError",
+      message: "Cannot build a classifier: size must be multiples of 4 pixels, got 28×30",
+    });
+    const params = randomWeights(timed.parameters), live = tf.memory().numTensors;
+    tf.tidy(() => {
+      assert.throws(() => timed.apply(params, tf.zeros([1, 4, 8, 2]), [1]), {
+        name: "RangeError",
+        message: "Cannot classify: x must be of shape [N, 8, 4, 2], got [1,4,8,2]",
+      });
+      assert.throws(() => timed.apply(params, tf.zeros([2, 8, 4, 2]), [1]), {
+        name: "RangeError",
+        message: "Cannot apply the network: times must have one entry for each of 2 samples, got 1",
+      });
+    });
+    assert.equal(tf.memory().numTensors, live);
+    tf.dispose(params);
+  });
+});
+
+/** A network whose logits are 0 and w·Σx, and what it was asked. */
+function sloped(w: number) {
+  const asked: { x: number[]; times: readonly number[] }[] = [];
+  const inner = networkOf({}, {
+    classes: 0,
+    features: 2,
+    forward: (_, x) => {
+      const sum = tf.sum(x, 1);
+      return tf.stack([tf.zerosLike(sum), tf.mul(sum, w)], 1);
+    },
+  });
+  const network: TimedClassifier = {
+    ...inner,
+    classes: 2,
+    apply: (params, x, times) => {
+      asked.push({ x: [...x.dataSync()], times });
+      return inner.apply(params, x, times);
+    },
+  };
+  return { network, asked };
+}
+
+for (const backend of ["cpu", "wasm"] as const) {
+  describe(`noisyClassifier() on ${backend}`, () => {
+    before(() => useBackend(backend));
+    const points = [[0.5, -2], [30, 10]];
+
+    it(`noisyClassifier() shows the network x in units, at its own time, on ${backend}`, () => {
+      for (const schedule of [linear({ steps: 10 }), ve()]) {
+        const { network, asked } = sloped(0.1), t = 0.4 * schedule.span[1];
+        const { alpha, sigma } = schedule.at(t), size = Math.hypot(alpha, sigma);
+        const x = tf.tensor2d(points), live = tf.memory().numTensors;
+        const logits = noisyClassifier(network, {}, { schedule })(x, t);
+        assert.equal(tf.memory().numTensors, live + 1);
+        assert.deepEqual(asked.map(({ times }) => times), [[400, 400]]);
+        assertClose(asked[0]!.x, points.flat().map((value) => value / size), 1e-6);
+        const sums = points.map(([a, b]) => (a! + b!) / size);
+        assertClose(logits.dataSync(), sums.flatMap((sum) => [0, 0.1 * sum]), 1e-6);
+        tf.dispose([x, logits]);
+      }
+    });
+
+    it(`noisyClassifier() shows the network x_t itself under a schedule that preserves variance, on ${backend}`, () => {
+      const { network, asked } = sloped(1), x = tf.tensor2d(points);
+      for (const t of [1, 371, 1000]) {
+        noisyClassifier(network, {}, { schedule: linear() })(x, t).dispose();
+        assert.deepEqual(asked.pop(), { x: points.flat(), times: [t, t] });
+      }
+      x.dispose();
+    });
+
+    it(`byClassifier() of noisyClassifier() moves eps by −scale·sigma·(1 − p)·slope, on ${backend}`, () => {
+      const schedule = ve(), t = 0.4, w = 0.3, scale = 2, { sigma } = schedule.at(t);
+      const size = Math.hypot(1, sigma), { network } = sloped(w);
+      const guide = byClassifier(noisyClassifier(network, {}, { schedule }), [1, null], { scale });
+      const nothing: Model = {
+        schedule,
+        predict: (x) => ({ kind: "eps", value: tf.zerosLike(x) }),
+      };
+      const x = tf.tensor2d(points), live = tf.memory().numTensors;
+      const said = guide(nothing).predict(x, t) as TensorPrediction;
+      const p = 1 / (1 + Math.exp(-w * (0.5 - 2) / size));
+      const shift = scale * sigma * (1 - p) * w / size;
+      assert.ok(said.kind === "eps" && shift > 0.1);
+      assertClose(said.value.dataSync(), [-shift, -shift, 0, 0], 1e-6);
+      said.value.dispose();
+      assert.equal(tf.memory().numTensors, live);
+      x.dispose();
+    });
+  });
+}
+
+describe("noisyClassifier()", () => {
+  before(() => useBackend("cpu"));
+
+  it("noisyClassifier() under another schedule asks at the time of the same log-SNR", () => {
+    const under = ve(), [x0, eps] = [0.3, -0.8];
+    for (const schedule of [vp(), linear()]) {
+      for (const share of [0.2, 0.5, 0.6]) {
+        const { alpha, sigma } = schedule.at(share * schedule.span[1]),
+          { network, asked } = sloped(1);
+        // The exploding schedule has alpha = 1, so its sigma there is that of the ratio.
+        const t = under.timeOf(2 * Math.log(alpha / sigma));
+        const x = tf.tensor2d([[x0 + sigma / alpha * eps]]);
+        noisyClassifier(network, {}, { schedule, under })(x, t).dispose();
+        assertClose(asked[0]!.times, [1000 * share], 1e-9);
+        assertClose(asked[0]!.x, [alpha * x0 + sigma * eps], 1e-6);
+        x.dispose();
+      }
+    }
+  });
+
+  it("noisyClassifier() under a schedule with more or less noise than its own takes the nearest time", () => {
+    const weak = vp({ betaMax: 2 }), strong = ve(), x = tf.ones([1, 1]);
+    assert.ok(logSnr(strong.at(1)) < logSnr(weak.at(1)) && logSnr(strong.at(0)) < Infinity);
+    const asks = (schedule: Schedule, under: Schedule, t: number): number => {
+      const { network, asked } = sloped(1);
+      noisyClassifier(network, {}, { schedule, under })(x, t).dispose();
+      return asked[0]!.times[0]!;
+    };
+    assert.equal(asks(weak, strong, 1), 1000);
+    assert.equal(asks(strong, weak, 0), 0);
     x.dispose();
   });
 });

@@ -3,18 +3,35 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { weightings } from "../../src/denoise/loss.ts";
 import type { Condition } from "../../src/denoise/prediction.ts";
-import { type Network, networkOf } from "../../src/network/layer.ts";
+import {
+  noisyClassifier,
+  type TimedClassifier,
+  timedClassifier,
+} from "../../src/network/classifier.ts";
+import { initialize, type Network, networkOf, type Params } from "../../src/network/layer.ts";
 import { networkTime } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";
-import { linear, type Schedule, subVp, unit, ve, vp } from "../../src/noise/schedule.ts";
+import {
+  cosineContinuous,
+  linear,
+  type Schedule,
+  subVp,
+  unit,
+  ve,
+  vp,
+} from "../../src/noise/schedule.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";
-import { normals } from "../../src/tensor/random.ts";
+import { normals, uniforms } from "../../src/tensor/random.ts";
 import type { ImageBatch } from "../../src/train/data.ts";
-import { diffusionLoss, type DiffusionLossOptions } from "../../src/train/diffusion.ts";
-import { lossOf } from "../../src/train/loop.ts";
+import {
+  diffusionLoss,
+  type DiffusionLossOptions,
+  noisyClassifierLoss,
+} from "../../src/train/diffusion.ts";
+import { disposeTraining, lossOf, newTraining, train } from "../../src/train/loop.ts";
 import { sampleTimes, timeLaws, timeSampler, uniformTimes } from "../../src/train/timestep.ts";
-import { randomWeights } from "../network/weights.ts";
+import { assertLeavesOne, randomWeights } from "../network/weights.ts";
 
 /** n images of 2×2 pixels, all numbers the same. */
 const batchOf = (n: number, value: number, labels?: readonly number[]): ImageBatch => ({
@@ -279,5 +296,190 @@ describe("diffusionLoss()", () => {
         },
       );
     }
+  });
+});
+
+/** Images of two classes at random, N(±m·pattern, v·I). */
+function two(
+  n: number,
+  { m, v, pattern, seed }: {
+    readonly m: number;
+    readonly v: number;
+    readonly pattern: readonly number[];
+    readonly seed: number;
+  },
+): ImageBatch {
+  const side = Math.sqrt(pattern.length);
+  const labels = Int32Array.from(uniforms(fold(key(seed), "labels"), n), (u) => u < 0.5 ? 0 : 1);
+  const noise = normals(key(seed), n * pattern.length);
+  const images = noise.map((z, i) => {
+    const sign = labels[Math.floor(i / pattern.length)] === 1 ? 1 : -1;
+    return sign * m * pattern[i % pattern.length]! + Math.sqrt(v) * z;
+  });
+  return { images, shape: [n, side, side, 1], labels, position: 0 };
+}
+
+/** The factor of Σ pattern·x_t in ln p_t(1 | x_t)/p_t(0 | x_t): N(±a·m, a²·v + s²) divided by each other. */
+const oddsSlope = ({ at }: Schedule, t: number, { m, v }: { m: number; v: number }): number => {
+  const { alpha, sigma } = at(t);
+  return 2 * alpha * m / (alpha ** 2 * v + sigma ** 2);
+};
+
+describe("noisyClassifierLoss()", () => {
+  before(() => useBackend("cpu"));
+
+  it("noisyClassifierLoss() is the cross entropy at alpha·x0 + sigma·eps in units and at its time, by hand", () => {
+    // Logits: a row of weights times sin and cos of the time, and Σx.
+    const weights = [[0.7, -1.1, 0.4], [0.2, 0.9, -0.6], [0.5, -0.3, 0.1]];
+    const forward: TimedClassifier["forward"] = (_, x, { time }) =>
+      tf.matMul(
+        tf.concat([time, tf.sum(tf.reshape(x, [-1, 4]), 1, true)], 1),
+        tf.tensor2d(weights),
+      );
+    const inner = networkOf({}, { classes: 0, features: 2, forward });
+    const network: TimedClassifier = { ...inner, classes: 3 };
+    const labels = [0, 2, 1, 1, 0], x0 = 0.6;
+    for (const schedule of [linear({ steps: 10 }), cosineContinuous(), subVp(), ve()]) {
+      const objective = noisyClassifierLoss(network, { schedule });
+      const value = lossOf(objective)({}, batchOf(5, x0, labels), key(1));
+      const times = uniformTimes(schedule, 5, fold(key(1), "times"));
+      const losses = times.map((t, i) => {
+        const { alpha, sigma } = schedule.at(t), share = t / schedule.span[1];
+        const sum = normals(fold(fold(key(1), "noise"), i), 4)
+          .reduce((sum, eps) => sum + (alpha * x0 + sigma * eps) / Math.hypot(alpha, sigma), 0);
+        const told = [Math.sin(1000 * share), Math.cos(1000 * share), sum];
+        const logits = [0, 1, 2].map((k) =>
+          told.reduce((total, number, j) => total + number * weights[j]![k]!, 0)
+        );
+        return Math.log(logits.reduce((total, z) => total + Math.exp(z), 0)) - logits[labels[i]!]!;
+      });
+      const [got] = value.dataSync();
+      assert.ok(Math.abs(got! - mean(losses)) < 1e-5, `${got} against ${mean(losses)}`);
+      value.dispose();
+    }
+  });
+
+  it("noisyClassifierLoss() draws the times and the noise of diffusionLoss()", () => {
+    for (const schedule of [linear(), ve()]) {
+      const { network, asked } = spy();
+      valueOf(network, { schedule, kind: "eps" })(batchOf(5, 0.6, [0, 1, 2, 1, 0]), key(3));
+      const told: (readonly number[])[] = [];
+      const classifier = {
+        classes: 3,
+        inputs: (times: readonly number[]) => (told.push(times), network.inputs(times)),
+      } as unknown as TimedClassifier;
+      const { inputs } = noisyClassifierLoss(classifier, { schedule });
+      const { xt } = tf.tidy(() => inputs(batchOf(5, 0.6, [0, 1, 2, 1, 0]), key(3)));
+      assert.deepEqual([...xt!.dataSync()], asked[0]!.x);
+      assert.deepEqual(told, [asked[0]!.times]);
+    }
+  });
+
+  const law = { m: 0.4, v: 0.25 }, pattern = [1, 1, 1, 1];
+
+  /** A network whose log-odds are c, and w times the exact ones: linear in x_t, which it sees in units. */
+  const nearly = (schedule: Schedule): TimedClassifier => {
+    const [, end] = schedule.span, units = unit(schedule);
+    const inputs = (times: readonly number[]) => ({
+      time: tf.tensor2d(times.map((t) => [oddsSlope(units, t / 1000 * end, law)])),
+    });
+    const forward: TimedClassifier["forward"] = ({ w, c }, x, { time }) => {
+      const odds = tf.mul(tf.mul(tf.sum(tf.reshape(x, [-1, 4]), 1, true), time), w!);
+      return tf.concat([tf.zerosLike(odds), tf.add(odds, c!)], 1);
+    };
+    return {
+      parameters: { w: { shape: [1] }, c: { shape: [1], mean: 0.5 } },
+      classes: 2,
+      inputs,
+      forward,
+      apply: (params, x, times) => forward(params, x, inputs(times)),
+    };
+  };
+
+  for (const [name, schedule] of Object.entries({ linear: linear({ steps: 100 }), ve: ve() })) {
+    const network = nearly(schedule), objective = noisyClassifierLoss(network, { schedule });
+
+    it(`noisyClassifierLoss() is stationary at the exact log-odds of the noisy marginals, and only there, on ${name}`, () => {
+      const loss = lossOf(objective), runs = 80;
+      const z = (w: number): number => {
+        const slopes = Array.from({ length: runs }, (_, i) =>
+          tf.tidy(() => {
+            const batch = two(64, { ...law, pattern, seed: 100 + i });
+            const at = (w: tf.Tensor) => loss({ w, c: tf.zeros([1]) }, batch, fold(key(8), i));
+            return tf.grad(at)(tf.tensor1d([w])).dataSync()[0]!;
+          }));
+        const centre = mean(slopes);
+        return centre / Math.sqrt(mean(slopes.map((s) => (s - centre) ** 2)) / runs);
+      };
+      const [less, exact, more] = [z(0.6), z(1), z(1.8)];
+      assert.ok(Math.abs(exact) < 4, `z = ${exact} at the exact log-odds`);
+      assert.ok(less < -8 && more > 8, `z = ${less} at less, ${more} at more`);
+    });
+
+    it(`noisyClassifierLoss() teaches a network the log-odds of p_t(y | x_t), to a tenth of them, on ${name}`, async () => {
+      const params = initialize(network.parameters, key(2)),
+        start = newTraining(params),
+        steps = 160;
+      const states = train(start, {
+        loss: objective,
+        key: key(9),
+        adam: { rate: 0.05, warmup: 1, anneal: steps },
+        decay: 0.9,
+      })(Array.from({ length: steps }, (_, i) => two(64, { ...law, pattern, seed: 1000 + i })));
+      /** Root mean square of the log-odds at a time less the exact ones, in units of those. */
+      const error = (params: Params, share: number): number =>
+        tf.tidy(() => {
+          const n = 200, t = share * schedule.span[1], { alpha, sigma } = schedule.at(t);
+          const { images } = two(n, { ...law, pattern, seed: 7 }), eps = normals(key(70), 4 * n);
+          const x = tf.tensor4d(images.map((x, i) => alpha * x + sigma * eps[i]!), [n, 2, 2, 1]);
+          const logits = noisyClassifier(network, params, { schedule })(x, t).dataSync();
+          const slope = oddsSlope(schedule, t, law), sums = tf.sum(x, [1, 2, 3]).dataSync();
+          const exact = Array.from(sums, (sum) => slope * sum);
+          const off = exact.map((odds, i) => logits[2 * i + 1]! - logits[2 * i]! - odds);
+          const size = (list: readonly number[]) => Math.sqrt(mean(list.map((v) => v * v)));
+          return size(off) / size(exact);
+        });
+      let errors: number[] = [];
+      for await (const { step, ema } of states) {
+        if (step === steps) errors = [0.1, 0.3, 0.5].map((share) => error(ema, share));
+      }
+      assert.ok([0.1, 0.3, 0.5].every((share) => error(params, share) > 1));
+      assert.ok(errors.length === 3 && errors.every((e) => e < 0.1), `${errors}`);
+      tf.dispose(params);
+      disposeTraining(start);
+    });
+  }
+
+  it("noisyClassifierLoss() has a gradient in every weight and leaves no tensor but its result", () => {
+    const network = timedClassifier({ size: [4, 4], classes: 2, base: 8, features: 5 });
+    const params = randomWeights(network.parameters), names = Object.keys(params);
+    const loss = lossOf(noisyClassifierLoss(network, { schedule: linear() }));
+    const batch = two(4, { m: 1, v: 1, pattern: Array(16).fill(1), seed: 1 });
+    assertLeavesOne(() => loss(params, batch, key(0)));
+    const gradients = tf.grads((...w) =>
+      loss(Object.fromEntries(names.map((name, i) => [name, w[i]!])), batch, key(0))
+    )(Object.values(params));
+    gradients.forEach((gradient, i) => {
+      const most = Math.max(...gradient.dataSync().map(Math.abs));
+      // Norms of single channels take out what the first bias adds.
+      assert.equal(most > 1e-6, names[i] !== "conv.0.bias", `${names[i]}: ${most}`);
+    });
+    tf.dispose([gradients, params]);
+  });
+
+  it("noisyClassifierLoss() refuses a batch without labels, and labels that are no classes", () => {
+    const network = timedClassifier({ size: [4, 4], classes: 2, base: 8 });
+    const { inputs } = noisyClassifierLoss(network, { schedule: linear() });
+    const { labels: _, ...bare } = two(2, { m: 1, v: 1, pattern: Array(16).fill(1), seed: 1 });
+    const live = tf.memory().numTensors;
+    assert.throws(() => inputs(bare, key(0)), {
+      name: "TypeError",
+      message: "Cannot train a classifier: the batch must have labels, got none",
+    });
+    assert.throws(() => inputs({ ...bare, labels: Int32Array.of(0, 2) }, key(0)), {
+      name: "RangeError",
+      message: "Cannot make one-hot rows: label must be a whole number in [0, 2), got 2",
+    });
+    assert.equal(tf.memory().numTensors, live);
   });
 });
