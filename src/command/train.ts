@@ -9,6 +9,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { checkGpu } from "../tensor/backend.ts";
+import type { Schedule } from "../noise/schedule.ts";
 import type { Engine } from "../tensor/engine.ts";
 import { fold, key as newKey } from "../tensor/key.ts";
 import {
@@ -22,7 +23,11 @@ import { classifier, crossEntropy, timedClassifier } from "../network/classifier
 import { type ImageModelConfig, type ScheduleConfig, scheduleOf } from "../network/model.ts";
 import { unet } from "../network/unet.ts";
 import { batches, type ImageBatch, type ImageSet } from "../train/data.ts";
-import { diffusionLoss, noisyClassifierLoss } from "../train/diffusion.ts";
+import {
+  diffusionLoss,
+  type DiffusionLossOptions,
+  noisyClassifierLoss,
+} from "../train/diffusion.ts";
 import {
   disposeTraining,
   newTraining,
@@ -31,6 +36,7 @@ import {
   type TrainState,
 } from "../train/loop.ts";
 import type { AdamOptions } from "../train/optimizer.ts";
+import { timeLaws, timeSampler } from "../train/timestep.ts";
 import {
   type Checkpoint,
   fromTensors,
@@ -45,12 +51,32 @@ import { turn } from "./option.ts";
 
 /** What is trained. */
 export type TrainTarget =
-  | { readonly task: "denoise"; readonly model: ImageModelConfig; readonly nullShare: number }
+  | {
+    readonly task: "denoise";
+    readonly model: ImageModelConfig;
+    readonly nullShare: number;
+    /** Law of the times, which is part of the objective; uniform in t where absent. */
+    readonly times?: TimesPlan;
+  }
   | {
     readonly task: "classify";
     /** With a schedule, of images noised under it; without, of clean ones. */
     readonly model: NamedClassifierConfig & { readonly schedule?: ScheduleConfig };
   };
+
+/** A law of the times at which a denoiser is trained, as plain data. */
+export interface TimesPlan {
+  /** Its name. */
+  readonly law: TimesName;
+  /** The least time of a continuous schedule. Default: a thousandth of the span above its start. */
+  readonly least?: number;
+}
+
+/** The laws of times by name. */
+export const timesNames = ["uniform", "likelihood", "logNormal", "logitNormal"] as const;
+
+/** A law that a run can be trained by. */
+export type TimesName = typeof timesNames[number];
 
 /** Everything that decides the outcome of a run, as plain data. Stored in the checkpoint. */
 export interface TrainPlan {
@@ -219,15 +245,19 @@ interface Trained {
 /** What a target stands for. */
 function objective(target: TrainTarget): Trained {
   if (target.task === "classify") return classifying(target.model);
-  const { kind, schedule, network: config } = target.model, network = unet(config);
-  return {
-    network,
-    loss: diffusionLoss(network, {
-      schedule: scheduleOf(schedule),
-      kind,
-      nullShare: target.nullShare,
-    }),
-  };
+  const { kind, schedule: config, network: layers } = target.model, network = unet(layers);
+  const { nullShare, times } = target, schedule = scheduleOf(config);
+  const options = { schedule, kind, nullShare, ...(times && timing(schedule, times)) };
+  return { network, loss: diffusionLoss(network, options) };
+}
+
+/** The times of a plan, not reweighted: the law is part of the objective. */
+function timing(schedule: Schedule, { law, least }: TimesPlan): Partial<DiffusionLossOptions> {
+  const times = timeSampler(schedule, {
+    law: timeLaws[law](schedule),
+    ...(least === undefined ? {} : { least }),
+  });
+  return { times, reweighted: false };
 }
 
 function classifying(

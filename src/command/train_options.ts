@@ -28,7 +28,15 @@ import {
   say,
 } from "./option.ts";
 import { reported } from "./report.ts";
-import { planSize, type TrainPlan, trainRun, type TrainTarget } from "./train.ts";
+import {
+  planSize,
+  type TimesName,
+  timesNames,
+  type TimesPlan,
+  type TrainPlan,
+  trainRun,
+  type TrainTarget,
+} from "./train.ts";
 
 /** What commander gives: one entry for each option below. */
 interface TrainArguments extends EngineArguments {
@@ -50,6 +58,8 @@ interface TrainArguments extends EngineArguments {
   readonly dequantize?: boolean;
   readonly schedule?: ScheduleName;
   readonly predict: Kind;
+  readonly times: TimesName;
+  readonly least?: number;
   readonly nullShare: number;
   readonly base: number;
   readonly multipliers: number[];
@@ -148,6 +158,17 @@ function addDenoiser(command: Command): void {
       new Option("--predict <kind>", "what the network predicts").choices(["eps", "x0", "v"])
         .default("v"),
     )
+    .addOption(
+      new Option(
+        "--times <law>",
+        "law of the times of the samples: uniform in t, uniform in log-SNR (likelihood), or in the middle of either",
+      ).choices(timesNames).default("uniform"),
+    )
+    .option(
+      "--least <t>",
+      "least of these times, on a continuous schedule (default: a thousandth of its span)",
+      numeric({ least: 0 }),
+    )
     .option(
       "--null-share <number>",
       "share of samples that lose their class",
@@ -167,6 +188,8 @@ function addDenoiser(command: Command): void {
 /** Options that a classifier has no use for. */
 const denoiserOnly = [
   "predict",
+  "times",
+  "least",
   "nullShare",
   "base",
   "multipliers",
@@ -290,5 +313,11 @@ function targetOf(options: TrainArguments, set: ImageSet): TrainTarget {
     network,
     classes: names,
   };
-  return { task: "denoise", model, nullShare };
+  return { task: "denoise", model, nullShare, ...timesOf(options) };
+}
+
+/** The law of the times, where it is not what a plan without one has. */
+function timesOf({ times: law, least }: TrainArguments): { readonly times?: TimesPlan } {
+  if (law === "uniform" && least === undefined) return {};
+  return { times: { law, ...(least === undefined ? {} : { least }) } };
 }

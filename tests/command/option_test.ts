@@ -202,6 +202,11 @@ describe("tweedie, wrongly used", () => {
       [[...train, "--steps", "1.5"], /'1\.5' is invalid/],
       [[...train, "--rate", "NaN"], /'NaN' is invalid\. It must be a number of at least 0/],
       [[...train, "--schedule", "none"], /'none' is invalid\. Allowed choices are linear/],
+      [
+        [...train, "--times", "late"],
+        /'late' is invalid\. Allowed choices are uniform, likelihood/,
+      ],
+      [[...train, "--task", "classify", "--least", "0.1"], /'--least <t>' needs --task denoise/],
       [[...train, "--weights", "./c"], /'--checkpoint <file>' and '--weights <file>' must be two/],
       [[...train, "--start", "./c"], /'--checkpoint <file>' and '--start <file>' must be two/],
       [[...train, "--task", "classify", "--base", "8"], /'--base <n>' needs --task denoise/],

@@ -13,18 +13,20 @@ import { floats, readSafetensors, writeSafetensors } from "../../src/io/safetens
 import { loadClassifier, loadDenoiser, loadNoisyClassifier } from "../../src/io/weights.ts";
 import { timedClassifier } from "../../src/network/classifier.ts";
 import { initialize } from "../../src/network/layer.ts";
-import { linear } from "../../src/noise/schedule.ts";
+import { linear, vp } from "../../src/noise/schedule.ts";
 import { byClassifier, guided } from "../../src/refine/guide.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
 import { prior, run } from "../../src/sample/chain.ts";
 import { gaussian } from "../../src/denoise/oracle.ts";
+import { unet } from "../../src/network/unet.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { eager } from "../../src/tensor/engine.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 import { batches, fashionMnist, type ImageSet } from "../../src/train/data.ts";
-import { noisyClassifierLoss } from "../../src/train/diffusion.ts";
+import { diffusionLoss, noisyClassifierLoss } from "../../src/train/diffusion.ts";
 import { lossOf } from "../../src/train/loop.ts";
 import { last } from "../../src/watch/record.ts";
+import { timeLaws, timeSampler } from "../../src/train/timestep.ts";
 import { assertClose } from "../network/weights.ts";
 import {
   called,
@@ -299,6 +301,34 @@ describe("tweedie train", () => {
         again.said,
         /plan must be that of this run, got start [0-9a-f]{64} \(here [0-9a-f]{64}\)/,
       );
+    });
+  });
+
+  it("--times and --least are the law of the objective's times", async () => {
+    await within(async (folder) => {
+      const data = await dataset(`${folder}/data`), schedule = vp();
+      const more = ["--schedule", "vp", "--times", "likelihood", "--least", "1e-4", "--key", "3"];
+      assert.equal((await called(...training(folder, "--steps", "1", ...more))).code, 0);
+      const { metadata } = await readSafetensors(`${folder}/weights.safetensors`);
+      const { target, seed, batch: size }: TrainPlan = JSON.parse(metadata["plan"]!);
+      assert.ok(target.task === "denoise");
+      assert.deepEqual(target.times, { law: "likelihood", least: 1e-4 });
+      // The first step's loss, made by hand.
+      const network = unet(target.model.network), root = key(seed);
+      const loss = lossOf(diffusionLoss(network, {
+        schedule,
+        kind: "v",
+        nullShare: 0.1,
+        times: timeSampler(schedule, { law: timeLaws.likelihood(schedule), least: 1e-4 }),
+        reweighted: false,
+      }));
+      const params = initialize(network.parameters, fold(root, "weights"));
+      const set = await fashionMnist(data, "train");
+      const [batch] = batches(set, { size, key: fold(root, "data") });
+      const value = loss(params, batch!, fold(fold(root, "train"), 1));
+      const [[, first]] = JSON.parse(metadata["curve"]!);
+      assertClose([first], await value.data(), 1e-5);
+      tf.dispose([value, ...Object.values(params)]);
     });
   });
 
