@@ -235,10 +235,10 @@ export function logSnr({ alpha, sigma }: Level): number {
  *
  * @example Half of the way to noise on one schedule, and beyond the end of another
  * ```ts
- * import { cosineContinuous, edm, timeNear } from "@tweedie/tweedie";
+ * import { edm, rectified, timeNear } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
- * assert.ok(Math.abs(timeNear(cosineContinuous(), { alpha: 3, sigma: 3 }) - 0.5) < 1e-9);
+ * assert.ok(Math.abs(timeNear(rectified(), { alpha: 3, sigma: 3 }) - 0.5) < 1e-9);
  * assert.equal(timeNear(edm(), { alpha: 1, sigma: 1000 }), 80);
  * ```
  */

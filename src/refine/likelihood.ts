@@ -382,16 +382,17 @@ export interface LogLikelihoodOptions extends LikelihoodOptions, RunOptions {
  *
  * @example
  * ```ts
- * import { flow, gaussian, key, logLikelihood, vp } from "@tweedie/tweedie";
+ * import { flow, gaussian, key, logLikelihood, tableaus, vp } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
  *
  * await useBackend("cpu");
  * const schedule = vp(), model = gaussian(schedule, { variance: 0.25 });
- * const sampler = flow(schedule, { steps: 50, spacing: "logLinear", final: 1e-5, upward: true });
+ * const grid = { steps: 25, spacing: "logLinear", final: 1e-5 } as const;
+ * const sampler = flow(schedule, { ...grid, tableau: tableaus.rk4, upward: true });
  * const [value] = await logLikelihood(tf.tensor([[0.8]]), { sampler, t: 1e-5, model, key: key(0) });
- * assert.ok(Math.abs(value! - -1.50579) < 3e-3);
+ * assert.ok(Math.abs(value! - -1.50579) < 1e-4);
  * ```
  */
 export async function logLikelihood(
