@@ -24,9 +24,10 @@
 //   added = (time of a refined step outside the model − time of a plain step outside the model) / time of a plain step
 //
 // A gradient through the network is an evaluation too, but its backward pass runs outside `predict`: refinements with
-// one are held against a gradient by itself, `tf.grad` of the prediction times a probe, timed in turn with them.
+// one are held against steps that take a gradient and do nothing with it, `tf.grad` of the prediction times a probe.
+// The two take turns, run by run, and medians are over the steps of all rounds.
 //
-// Run: deno run --allow-read bench/refinements.ts [--batch 16] [--steps 6] [--model f.safetensors]
+// Run: deno run --allow-read bench/refinements.ts [--batch 16] [--steps 6] [--rounds 3] [--model f.safetensors]
 
 import { parseArgs } from "node:util";
 import { pipe } from "fp-ts/lib/function.js";
@@ -52,9 +53,11 @@ import {
   normal,
   observed,
   prior,
+  refined,
   repainted,
   run,
   type Sampler,
+  type State,
   summed,
   thresholded,
 } from "@tweedie/tweedie";
@@ -65,6 +68,7 @@ const { values: options } = parseArgs({
     model: { type: "string", default: "examples/weights/fashion-mnist.safetensors" },
     batch: { type: "string", default: "16" },
     steps: { type: "string", default: "6" },
+    rounds: { type: "string", default: "3" },
   },
 });
 
@@ -147,47 +151,46 @@ const backward: Readonly<Record<string, Sampler>> = {
   "likelihood, hutchinson": likelihood({ trace: hutchinson() })(plain) as Sampler,
 };
 
-/** Milliseconds of a gradient through the network beyond its evaluation. */
-function gradient(): number {
-  const x = normal(key(3), shape), probe = normal(key(4), shape);
-  inside.ms = 0;
-  const start = performance.now();
+/** Plain steps that also take a gradient through the network, at the same x_t, of which nothing comes. */
+const graded: Sampler = refined<State>((transition) => (env) => (state) => {
+  const probe = normal(key(4), shape);
   const of = (x: tf.Tensor): tf.Tensor => {
-    const prediction = clocked(model).predict(x, schedule.span[1] / 2);
+    const prediction = env.model.predict(x, state.t);
     if (prediction instanceof Promise || !("value" in prediction)) throw new TypeError("no value");
     return tf.sum(tf.mul(prediction.value, probe));
   };
-  const slope = tf.tidy(() => tf.grad(of)(x));
-  const ms = performance.now() - start - inside.ms;
-  tf.dispose([x, probe, slope]);
-  return ms;
-}
+  tf.dispose([tf.tidy(() => tf.grad(of)(state.x)), probe]);
+  return transition(env)(state);
+})(plain);
 
 const share = (ms: number, of: number): string => `${(100 * ms / of).toFixed(2)} %`;
 
-function table(
-  samplers: Readonly<Record<string, Sampler>>,
-  work: (cost: Cost) => number,
-): Promise<void> {
-  return Object.entries(samplers).reduce(async (before, [name, sampler]) => {
-    await before;
-    const base = await costs(plain), refined = await costs(sampler);
-    const step = median(base.map(({ inside, outside }) => inside + outside));
-    const added = median(refined.map(work)) - median(base.map(({ outside }) => outside));
-    const calls = refined.reduce((sum, { calls }) => sum + calls, 0) / refined.length;
+/** Prints what each sampler's steps cost beyond those of a base. */
+async function table(samplers: Readonly<Record<string, Sampler>>, base: Sampler): Promise<void> {
+  for (const [name, sampler] of Object.entries(samplers)) {
+    const bases: Cost[] = [], refinements: Cost[] = [];
+    for (let round = 0; round < Number(options.rounds); round++) {
+      bases.push(...await costs(base));
+      refinements.push(...await costs(sampler));
+    }
+    const outside = (list: readonly Cost[]): number => median(list.map(({ outside }) => outside));
+    const added = outside(refinements) - outside(bases);
+    const calls = refinements.reduce((sum, { calls }) => sum + calls, 0) / refinements.length;
     console.log(
       `${name.padEnd(32)}${calls.toFixed(2).padStart(8)}${added.toFixed(2).padStart(12)}${
         share(added, step).padStart(12)
       }`,
     );
-  }, Promise.resolve());
+  }
 }
 
-console.log(`batch ${batch}, ${steps} steps, ${tf.getBackend()}`);
+const step = median((await costs(plain)).map(({ inside, outside }) => inside + outside));
+console.log(
+  `batch ${batch}, ${steps} steps, ${tf.getBackend()}, a plain step ${step.toFixed(0)} ms`,
+);
 console.log(
   `${"".padEnd(32)}${"calls".padStart(8)}${"added, ms".padStart(12)}${"of a step".padStart(12)}`,
 );
-await table(forward, ({ outside }) => outside);
-const slopes = [gradient(), gradient(), gradient(), gradient()].slice(1), back = median(slopes);
-console.log(`a gradient through the network: ${back.toFixed(0)} ms beyond its evaluation`);
-await table(backward, ({ outside }) => outside - back);
+await table(forward, plain);
+console.log("beyond a gradient through the network:");
+await table(backward, graded);
