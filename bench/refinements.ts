@@ -1,4 +1,4 @@
-// 2026-11-28, two virtual cores of an AMD EPYC, Deno 2.9.6; the last three include the unevenness of the gradients themselves:
+// 2026-11-28, two virtual cores of an AMD EPYC, Deno 2.9.6:
 //   batch 16, 6 steps, wasm
 //                                      calls   added, ms   of a step
 //   thresholded, clip                   1.00       -0.03     -0.01 %
@@ -13,10 +13,12 @@
 //   inpainted                           1.00        2.32      0.91 %
 //   inpainted, repainted                0.79        2.55      0.98 %
 //   observed, replacement               1.00        4.12      1.65 %
-//   a gradient through the network: 746 ms beyond its evaluation
-//   observed, dps                       1.00       53.00     22.41 %
-//   observed, pigdm                     1.00      216.86     61.78 %
-//   likelihood, hutchinson              1.80       12.77      3.51 %
+// 2026-11-29, two virtual cores of an Intel Xeon, --batch 3 --steps 4 --rounds 2, a plain step about 128 ms; the base takes its
+// gradient in a second evaluation, PiGDM's excess is not yet explained:
+//   beyond a gradient through the network:
+//   observed, dps                       1.00      -36.48    -28.59 %
+//   observed, pigdm                     1.00       71.11     55.73 %
+//   likelihood, hutchinson              1.67        8.64      6.77 %
 //
 // What does a refinement cost beyond the network evaluations that it needs? Steps of the shipped U-Net, plain and
 // refined, on wasm, where an evaluation is over when `predict` returns: the clock stops while the model works.
