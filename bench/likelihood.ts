@@ -92,7 +92,7 @@ console.log(
 );
 for (const name of options.sdes.split(",")) {
   const sde = sdes[name]!(), found = await densities(sde, count, steps);
-  const { mean, standardError } = bitsPerDim(found, { dimensions });
+  const { each, mean, standardError } = bitsPerDim(found, { dimensions });
   const span = [sde.timeOf(-2 * Math.log(least)), sde.span[1]].map((t) =>
     logSnr(sde.at(t)).toFixed(1)
   );
@@ -103,8 +103,6 @@ for (const name of options.sdes.split(",")) {
   );
   if (few === 0) continue;
   const finer = bitsPerDim(await densities(sde, few, 2 * steps), { dimensions }).each;
-  const changes = [...finer].map((value, i) =>
-    value - bitsPerDim([found[i]!], { dimensions }).mean
-  );
+  const changes = finer.map((value, i) => value - each[i]!);
   console.log(`  finer: ${(changes.reduce((a, b) => a + b) / few).toFixed(4)} on the first ${few}`);
 }

@@ -11,10 +11,10 @@
  * tau is between the number of dimensions in which noise rules and D. For N(m, v·I) it is D·sigma²/(alpha²·v + sigma²).
  *
  * The integral is by the trapezoid rule between the states of the sampler, so that the result is of order 2, or of
- * the sampler's order if that is less. On the grid `"logLinear"`, in steps of equal lambda, tau is flat at both ends and the rule
- * far better than its order: there a method of order 4 pays. To or from sigma = 0, where lambda is infinite, tau is taken to fall as sigma², as it does
- * for data with a smooth density: the integral is tau/2. For data on a manifold there is no density at sigma = 0, and ln p
- * grows without bound as the final time nears it.
+ * the sampler's order if that is less. On the grid `"logLinear"`, in steps of equal lambda, tau is flat at both ends and the
+ * rule far better than its order: there a method of order 4 pays. To or from sigma = 0, where lambda is infinite, tau is
+ * taken to fall as sigma², as it does for data with a smooth density: the integral is tau/2. For data on a manifold there is
+ * no density at sigma = 0, and ln p grows without bound as the final time nears it.
  *
  * Sources: R. Chen et al., "Neural ordinary differential equations" (NeurIPS 2018), theorem 1; W. Grathwohl et al.,
  * "FFJORD" (ICLR 2019), section 3.1; Y. Song et al., "Score-based generative modeling through SDEs" (ICLR 2021), appendix D.2.
