@@ -1,33 +1,31 @@
-// 2026-11-28, two virtual cores of an AMD EPYC, Deno 2.9.6:
-//   batch 16, 6 steps, wasm
+// 2026-11-29, two virtual cores of an Intel Xeon, Deno 2.9.6, --steps 8 --rounds 2:
+//   batch 16, 8 steps, wasm, a plain step 592 ms
 //                                      calls   added, ms   of a step
-//   thresholded, clip                   1.00       -0.03     -0.01 %
-//   thresholded, dynamic                1.00        2.80      0.77 %
-//   conditioned                         1.00       -0.02     -0.01 %
-//   classifierFree                      1.00        0.31      0.12 %
-//   classifierFree, rescaled            1.00        0.38      0.15 %
-//   byEnergy                            1.00        0.36      0.13 %
-//   classifierFree and byEnergy         2.00        0.75      0.28 %
-//   corrected, langevin                 1.80        1.22      0.48 %
-//   corrected, annealedLangevin         1.80        1.08      0.44 %
-//   inpainted                           1.00        2.32      0.91 %
-//   inpainted, repainted                0.79        2.55      0.98 %
-//   observed, replacement               1.00        4.12      1.65 %
-// 2026-11-29, two virtual cores of an Intel Xeon, --batch 3 --steps 4 --rounds 2, a plain step about 128 ms; the base takes its
-// gradient in a second evaluation, PiGDM's excess is not yet explained:
+//   thresholded, clip                   1.00        0.09      0.02 %
+//   thresholded, dynamic                1.00        3.79      0.64 %
+//   conditioned                         1.00        0.02      0.00 %
+//   classifierFree                      1.00        0.29      0.05 %
+//   classifierFree, rescaled            1.00        0.83      0.14 %
+//   byEnergy                            1.00        0.54      0.09 %
+//   classifierFree and byEnergy         2.00        0.98      0.17 %
+//   corrected, langevin                 1.86        1.93      0.33 %
+//   corrected, annealedLangevin         1.86        1.67      0.28 %
+//   inpainted                           1.00        4.16      0.70 %
+//   inpainted, repainted                0.79        3.20      0.54 %
+//   observed, replacement               1.00        4.09      0.69 %
 //   beyond a gradient through the network:
-//   observed, dps                       1.00      -36.48    -28.59 %
-//   observed, pigdm                     1.00       71.11     55.73 %
-//   likelihood, hutchinson              1.67        8.64      6.77 %
+//   observed, dps                       1.00        0.89      0.15 %
+//   observed, pigdm                     1.00        0.74      0.13 %
+//   likelihood, hutchinson              1.86        1.02      0.17 %
 //
 // What does a refinement cost beyond the network evaluations that it needs? Steps of the shipped U-Net, plain and
 // refined, on wasm, where an evaluation is over when `predict` returns: the clock stops while the model works.
 //
 //   added = (time of a refined step outside the model − time of a plain step outside the model) / time of a plain step
 //
-// A gradient through the network is an evaluation too, but its backward pass runs outside `predict`: refinements with
-// one are held against steps that take a gradient and do nothing with it, `tf.grad` of the prediction times a probe.
-// The two take turns, run by run, and medians are over the steps of all rounds.
+// A gradient through the network is an evaluation too, whose backward pass runs outside `predict`, and whose time varies by
+// more than a refinement costs. Refinements that take one are held against plain steps on a network that costs next to nothing,
+// so that what is left is their own work; the step that it is a part of is still the U-Net's.
 //
 // Run: deno run --allow-read bench/refinements.ts [--batch 16] [--steps 6] [--rounds 3] [--model f.safetensors]
 
@@ -55,11 +53,9 @@ import {
   normal,
   observed,
   prior,
-  refined,
   repainted,
   run,
   type Sampler,
-  type State,
   summed,
   thresholded,
 } from "@tweedie/tweedie";
@@ -106,7 +102,7 @@ const median = (list: readonly number[]): number =>
   [...list].sort((a, b) => a - b)[list.length >> 1]!;
 
 /** The steps of a sampler in the middle of the schedule, one by one. */
-async function costs(sampler: Sampler): Promise<Cost[]> {
+async function costs(sampler: Sampler, model: Model): Promise<Cost[]> {
   const found: Cost[] = [], start = schedule.span[1];
   let from = performance.now();
   inside.ms = inside.calls = 0;
@@ -153,27 +149,18 @@ const backward: Readonly<Record<string, Sampler>> = {
   "likelihood, hutchinson": likelihood({ trace: hutchinson() })(plain) as Sampler,
 };
 
-/** Plain steps that also take a gradient through the network, at the same x_t, of which nothing comes. */
-const graded: Sampler = refined<State>((transition) => (env) => (state) => {
-  const probe = normal(key(4), shape);
-  const of = (x: tf.Tensor): tf.Tensor => {
-    const prediction = env.model.predict(x, state.t);
-    if (prediction instanceof Promise || !("value" in prediction)) throw new TypeError("no value");
-    return tf.sum(tf.mul(prediction.value, probe));
-  };
-  tf.dispose([tf.tidy(() => tf.grad(of)(state.x)), probe]);
-  return transition(env)(state);
-})(plain);
+/** A model with a gradient and next to no work of its own. */
+const light: Model = { schedule, predict: (x) => ({ kind: "v", value: tf.mul(x, 0.5) }) };
 
 const share = (ms: number, of: number): string => `${(100 * ms / of).toFixed(2)} %`;
 
-/** Prints what each sampler's steps cost beyond those of a base. */
-async function table(samplers: Readonly<Record<string, Sampler>>, base: Sampler): Promise<void> {
+/** Prints what each sampler's steps cost beyond plain ones. */
+async function table(samplers: Readonly<Record<string, Sampler>>, model: Model): Promise<void> {
   for (const [name, sampler] of Object.entries(samplers)) {
     const bases: Cost[] = [], refinements: Cost[] = [];
     for (let round = 0; round < Number(options.rounds); round++) {
-      bases.push(...await costs(base));
-      refinements.push(...await costs(sampler));
+      bases.push(...await costs(plain, model));
+      refinements.push(...await costs(sampler, model));
     }
     const outside = (list: readonly Cost[]): number => median(list.map(({ outside }) => outside));
     const added = outside(refinements) - outside(bases);
@@ -186,13 +173,13 @@ async function table(samplers: Readonly<Record<string, Sampler>>, base: Sampler)
   }
 }
 
-const step = median((await costs(plain)).map(({ inside, outside }) => inside + outside));
+const step = median((await costs(plain, model)).map(({ inside, outside }) => inside + outside));
 console.log(
   `batch ${batch}, ${steps} steps, ${tf.getBackend()}, a plain step ${step.toFixed(0)} ms`,
 );
 console.log(
   `${"".padEnd(32)}${"calls".padStart(8)}${"added, ms".padStart(12)}${"of a step".padStart(12)}`,
 );
-await table(forward, plain);
+await table(forward, model);
 console.log("beyond a gradient through the network:");
-await table(backward, graded);
+await table(backward, light);
