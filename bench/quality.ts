@@ -14,8 +14,6 @@
 //        [--scales 1,2] [--sampler ddim|ddpm|dpm|dpm-sde|heun] [--steps 50]; without --allow-ffi on wasm, which takes ten times as long. Fréchet distances are of the first 1,000.
 
 import { parseArgs } from "node:util";
-import { pipe } from "fp-ts/lib/function.js";
-import * as tf from "@tensorflow/tfjs-core";
 import {
   classifierFree,
   ddim,
@@ -25,22 +23,14 @@ import {
   flow,
   frechet,
   guided,
-  type ImageSet,
-  key,
-  last,
   loadClassifier,
   loadDenoiser,
-  type LoadedClassifier,
-  type LoadedDenoiser,
   moments,
-  prior,
-  run,
   type Sampler,
   type Schedule,
-  thresholded,
 } from "@tweedie/tweedie";
 import { useBackend } from "@tweedie/tweedie/backend";
-import { onnx } from "@tweedie/tweedie/onnx";
+import { garments, judged, native, pixels, scaled } from "./garments.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -53,29 +43,6 @@ const { values: options } = parseArgs({
     first: { type: "string", default: "0" },
   },
 });
-
-/** What the judge says of images: features, row by row, and the likeliest class of each. */
-interface Judged {
-  readonly features: Float32Array;
-  readonly classes: number[];
-}
-
-/** Judges images [N, 28, 28, 1] in [-1, 1], in parts. */
-function judged({ network, params }: LoadedClassifier, images: Float32Array, side = 28): Judged {
-  const features: number[] = [], classes: number[] = [], pixels = side * side, part = 50;
-  for (let at = 0; at < images.length; at += part * pixels) {
-    tf.tidy(() => {
-      const values = images.subarray(at, at + part * pixels);
-      const x = tf.tensor4d(values, [values.length / pixels, side, side, 1]);
-      features.push(...network.features(params, x).dataSync());
-      classes.push(...tf.argMax(network.apply(params, x), 1).dataSync());
-    });
-  }
-  return { features: Float32Array.from(features), classes };
-}
-
-const scaled = ({ images }: ImageSet, count: number): Float32Array =>
-  Float32Array.from(images.subarray(0, count * 784), (v) => v / 127.5 - 1);
 
 /** Gaussian blur with a standard deviation in pixels; pixels beyond the edge are those on it. */
 function blurred(images: Float32Array, deviation: number, side = 28): Float32Array {
@@ -98,10 +65,6 @@ function blurred(images: Float32Array, deviation: number, side = 28): Float32Arr
   return pass(pass(images, false), true);
 }
 
-const isNative = (await Deno.permissions.query({ name: "ffi" })).state === "granted";
-const engine = isNative ? await onnx() : undefined;
-const common = { key: key(2026), ...(engine && { engine }) };
-
 const grid = { steps: Number(options.steps) };
 const samplers: Readonly<Record<string, (schedule: Schedule) => Sampler>> = {
   ddim: (schedule) => ddim(schedule, grid),
@@ -111,30 +74,8 @@ const samplers: Readonly<Record<string, (schedule: Schedule) => Sampler>> = {
   heun: (schedule) => flow(schedule, { steps: grid.steps / 2 }),
 };
 
-/** Class-conditional samples, the classes in turn, in batches of 20. */
-async function samples(
-  { model }: LoadedDenoiser,
-  count: number,
-  scale: number,
-): Promise<Float32Array> {
-  const out = new Float32Array(count * 784), batch = 20;
-  for (let first = 0; first < count; first += batch) {
-    const n = Math.min(batch, count - first),
-      labels = Array.from({ length: n }, (_, i) => (first + i) % 10);
-    const { x, x0 } = await last(pipe(
-      samplers[options.sampler]!(model.schedule),
-      thresholded(),
-      guided(classifierFree(labels, { scale })),
-      run(prior([n, 28, 28, 1]), { model, ...common, first: first + Number(options.first) }),
-    ));
-    out.set(await x.data() as Float32Array, first * 784);
-    tf.dispose([x, x0!]);
-    console.error(`scale ${scale}: ${first + n} of ${count}`);
-  }
-  return out;
-}
-
 await useBackend();
+const engine = await native();
 const judge = await loadClassifier(options.judge), denoiser = await loadDenoiser(options.model);
 const count = Number(options.count),
   train = await fashionMnist(undefined, "train"),
@@ -148,7 +89,7 @@ console.log(`classifier: ${(100 * accuracy).toFixed(2)} % of the 10,000 test ima
 const reference = moments(judged(judge, scaled(train, 60_000)).features, width);
 const compared = Math.min(count, 1000);
 const distance = (images: Float32Array) =>
-  frechet(moments(judged(judge, images.subarray(0, compared * 784)).features, width), reference)
+  frechet(moments(judged(judge, images.subarray(0, compared * pixels)).features, width), reference)
     .toFixed(3);
 const untouched = scaled(test, compared);
 console.log(
@@ -161,7 +102,16 @@ console.log(
 );
 
 for (const scale of options.scales.split(",").filter(Boolean).map(Number)) {
-  const images = await samples(denoiser, count, scale), { classes } = judged(judge, images);
+  const images = await garments(samplers[options.sampler]!(denoiser.model.schedule), {
+    model: denoiser.model,
+    count,
+    told: (labels) => guided(classifierFree(labels, { scale })),
+    first: Number(options.first),
+    part: 20,
+    ...(engine && { engine }),
+    progress: (done) => console.error(`scale ${scale}: ${done} of ${count}`),
+  });
+  const { classes } = judged(judge, images);
   const right = classes.filter((c, i) => c === i % 10).length / count;
   const byClass = Array.from(
     { length: 10 },

@@ -41,14 +41,10 @@ import {
   flow,
   frechet,
   key,
-  langevin,
-  type LangevinCorrector,
   last,
   loadClassifier,
   loadDenoiser,
-  type LoadedClassifier,
   mixture,
-  type Model,
   moments,
   prior,
   rescheduled,
@@ -57,12 +53,11 @@ import {
   type Sampler,
   type Schedule,
   subVp,
-  thresholded,
   ve,
   vp,
 } from "@tweedie/tweedie";
 import { useBackend } from "@tweedie/tweedie/backend";
-import { onnx } from "@tweedie/tweedie/onnx";
+import { garments, judged, native, scaled } from "./garments.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -79,20 +74,25 @@ const sdes: Readonly<Record<string, () => Schedule>> = { vp, subVp, ve };
 const evaluations = options.evaluations.split(",").map(Number);
 
 /** A solver that costs a number of evaluations. */
-type Solver = (sde: Schedule, evaluations: number, corrector: LangevinCorrector) => Sampler;
+type Solver = (sde: Schedule, evaluations: number) => Sampler;
 
 const grid = (sde: Schedule, steps: number) =>
   ({ steps, spacing: "logLinear", final: sde.timeOf(-2 * Math.log(0.01)) }) as const;
+
+/** A solver in half of the evaluations, corrected in the other half. */
+const correcting = (solver: string): Solver => (sde, n) => {
+  // The best of 0.3, 0.45 and 0.6 on the mixture: a level that is met more often wants less.
+  const corrector = annealedLangevin({ ratio: n > 40 ? 0.45 : 0.6 });
+  return corrected(corrector)(solvers[solver]!(sde, n / 2));
+};
 
 const solvers: Readonly<Record<string, Solver>> = {
   "Euler–Maruyama": (sde, n) => reverseSde(sde, grid(sde, n)),
   "reverse diffusion": (sde, n) =>
     reverseSde(sde, { ...grid(sde, n), predictor: "reverse-diffusion" }),
   "ancestral": (sde, n) => reverseSde(sde, { ...grid(sde, n), predictor: "ancestral" }),
-  "reverse diffusion and corrector": (sde, n, corrector) =>
-    corrected(corrector)(solvers["reverse diffusion"]!(sde, n / 2, corrector)),
-  "ancestral and corrector": (sde, n, corrector) =>
-    corrected(corrector)(solvers["ancestral"]!(sde, n / 2, corrector)),
+  "reverse diffusion and corrector": correcting("reverse diffusion"),
+  "ancestral and corrector": correcting("ancestral"),
   "ODE, Euler (DDIM)": (sde, n) => ddim(sde, grid(sde, n)),
   "ODE, Heun": (sde, n) => flow(sde, grid(sde, n / 2)),
   "ODE, DPM-Solver++ 3M": (sde, n) => dpmSolver(sde, { ...grid(sde, n), order: 3 }),
@@ -143,50 +143,11 @@ const samples = 16_000;
 const quantiles = Float64Array.from({ length: samples }, (_, i) => quantile((i + 0.5) / samples));
 
 async function lineDistance(sde: Schedule, solver: Solver, n: number): Promise<number> {
-  // The best of 0.3, 0.45 and 0.6 for each number of evaluations: a level that is met more often wants less.
-  const corrector = annealedLangevin({ ratio: n > 40 ? 0.45 : 0.6 });
-  const model = mixture(sde, law), sampler = solver(sde, n, corrector);
+  const model = mixture(sde, law), sampler = solver(sde, n);
   const { x } = await last(pipe(sampler, run(prior([samples, 1]), { model, key: key(1) })));
   const sorted = Array.from(x.dataSync()).sort((a, b) => a - b);
   tf.dispose(x);
   return sorted.reduce((sum, value, i) => sum + Math.abs(value - quantiles[i]!), 0) / samples;
-}
-
-// ---------------------------------------------------------------------------------------------- Garments
-
-const count = Number(options.count), side = 28, pixels = side * side, part = 25;
-const isNative = (await Deno.permissions.query({ name: "ffi" })).state === "granted";
-
-/** The judge's features of images, row by row. */
-function features({ network, params }: LoadedClassifier, images: Float32Array): Float32Array {
-  const found: number[] = [];
-  for (let at = 0; at < images.length; at += part * pixels) {
-    const values = images.subarray(at, at + part * pixels);
-    tf.tidy(() => {
-      const x = tf.tensor4d(values, [values.length / pixels, side, side, 1]);
-      found.push(...network.features(params, x).dataSync());
-    });
-  }
-  return Float32Array.from(found);
-}
-
-/** Class-conditional samples, the classes in turn. */
-async function garments(model: Model, sampler: Sampler): Promise<Float32Array> {
-  const engine = isNative ? await onnx() : undefined, out = new Float32Array(count * pixels);
-  for (let first = 0; first < count; first += part) {
-    const n = Math.min(part, count - first);
-    const labels = Array.from({ length: n }, (_, i) => (first + i) % 10);
-    const { x, x0 } = await last(pipe(
-      sampler,
-      thresholded(),
-      conditioned(labels),
-      run(prior([n, side, side, 1]), { model, key: key(2026), first, ...(engine && { engine }) }),
-    ));
-    out.set(await x.data<"float32">(), first * pixels);
-    tf.dispose([x, x0!]);
-  }
-  await engine?.close();
-  return out;
 }
 
 await useBackend("cpu");
@@ -195,20 +156,30 @@ for (const name of options.sdes.split(",")) {
   const sde = sdes[name]!();
   await table(name, (solver, n) => lineDistance(sde, solver, n));
 }
+const count = Number(options.count);
 if (count === 0) Deno.exit();
+
+// ---------------------------------------------------------------------------------------------- Garments
 
 await useBackend();
 const judge = await loadClassifier(options.judge), { model } = await loadDenoiser(options.model);
 const train = await fashionMnist(undefined, "train"), width = judge.config.features ?? 64;
-const clean = Float32Array.from(train.images, (v) => v / 127.5 - 1);
-const reference = moments(features(judge, clean), width);
+const reference = moments(judged(judge, scaled(train, 60_000)).features, width);
 
 console.log(`Fréchet distance, ${count} garments`);
 for (const name of options.sdes.split(",")) {
   const sde = sdes[name]!(), known = rescheduled(model, sde);
   await table(name, async (solver, n) => {
-    const images = await garments(known, solver(sde, n, langevin({ snr: 0.1 })));
+    // Each sampler is compiled once.
+    const engine = await native();
+    const images = await garments(solver(sde, n), {
+      model: known,
+      count,
+      told: conditioned,
+      ...(engine && { engine }),
+    });
+    await engine?.close();
     console.error(`${name}, ${n} evaluations`);
-    return frechet(moments(features(judge, images), width), reference);
+    return frechet(moments(judged(judge, images).features, width), reference);
   });
 }
