@@ -14,7 +14,7 @@ import type { Schedule } from "../noise/schedule.ts";
 import { ddim, ddpm } from "../sample/ancestral.ts";
 import { prior, type Refinement, run, type Sampler } from "../sample/chain.ts";
 import { dpmSolver } from "../sample/solver.ts";
-import { classifierFree, guided } from "../refine/guide.ts";
+import { byClassifier, classifierFree, guided } from "../refine/guide.ts";
 import { thresholded } from "../refine/threshold.ts";
 import { type FrameOptions, frames, type Image } from "../watch/frames.ts";
 import { progress } from "../watch/progress.ts";
@@ -24,7 +24,7 @@ import { apng, type ApngOptions, png, saveApng, savePng, savePngs } from "../io/
 import { checkWritable, writeAtomically } from "../io/file.ts";
 import { toStdout } from "../io/process.ts";
 import { raw, y4m } from "../io/video.ts";
-import { loadDenoiser } from "../io/weights.ts";
+import { loadDenoiser, type LoadedNoisyClassifier, loadNoisyClassifier } from "../io/weights.ts";
 import {
   addEngine,
   type EngineArguments,
@@ -55,6 +55,7 @@ interface SampleArguments extends EngineArguments {
   readonly eta: number;
   readonly spacing?: Spacing;
   readonly class?: string;
+  readonly classifier?: string;
   readonly scale: number;
   readonly count: number;
   readonly key: number;
@@ -84,6 +85,10 @@ Examples:
   Every x_t as an animation, and the last one as a picture:
     tweedie sample --checkpoint fashion.safetensors --class "Ankle boot" \\
       --frames apng --out boots.png --final boot.png
+  Classes that the model was never told, by the gradient of a classifier that
+  tweedie train --task classify --schedule wrote:
+    tweedie sample --checkpoint fashion.safetensors --classifier guide.safetensors \\
+      --class bag --scale 3 --out bags.png
   The prediction of x0 at each step, in numbered files, by another sampler:
     tweedie sample --checkpoint fashion.safetensors --sampler dpm --steps 20 \\
       --of x0 --frames pngs --out x0-%03d.png
@@ -141,9 +146,13 @@ function addSampler(command: Command): void {
     )
     .option(
       "--scale <number>",
-      "strength of classifier-free guidance: 0 ignores the class, 1 is unguided",
+      "strength of guidance: 0 ignores the class, 1 is as it was learned",
       numeric(),
       2,
+    )
+    .option(
+      "--classifier <file>",
+      "guide by this classifier of noisy images; the model is told no class (default: classifier-free)",
     )
     .option("--count <n>", "number of samples", limited(65536), 16)
     .option("--key <seed>", "seed of all randomness", numeric({ least: 0, whole: true }), 0)
@@ -217,10 +226,13 @@ async function sampleOn(
 ): Promise<void> {
   const { count, key, steps, final } = options;
   const { model, config } = await loadDenoiser(options.checkpoint);
+  const pull = options.classifier === undefined
+    ? undefined
+    : await guideOf(options.classifier, model.schedule, config);
   const { size: [height, width], channels = 1 } = config.network;
   const start = prior([count, height, width, channels]);
   const pictures = pipe(
-    samplerFor(options, model.schedule, config),
+    samplerFor(options, { schedule: model.schedule, config, ...(pull && { pull }) }),
     run(start, { ...given, model, key: newKey(key), signal }),
     watched(between),
     progress({ total: steps, label: "sampling" }),
@@ -255,23 +267,49 @@ function frameOptions({ of, zoom, grid }: SampleArguments): FrameOptions {
   return { of, scale: zoom, ...(grid === undefined ? {} : { grid: [grid[0]!, grid[1]!] }) };
 }
 
-/** The sampler with all its refinements. */
-function samplerFor(
-  options: SampleArguments,
+/** The classifier of a file, of images of the model's shape. */
+async function guideOf(
+  path: string,
   schedule: Schedule,
-  { network, classes }: ImageModelConfig,
-): Sampler {
-  const names = classes ?? Array.from({ length: network.classes ?? 0 }, (_, i) => `${i}`);
+  { network: { size, channels = 1 } }: ImageModelConfig,
+): Promise<LoadedNoisyClassifier> {
+  const pull = await loadNoisyClassifier(path, { under: schedule }), { config } = pull;
+  const shape = [...size, channels], known = [...config.size, config.channels ?? 1];
+  if (shape.every((length, i) => length === known[i])) return pull;
+  throw new RangeError(
+    `Cannot guide by ${path}: its images must be of the model's shape [${shape}], got [${known}]`,
+  );
+}
+
+/** What a sampler is made for. */
+interface Sampled {
+  readonly schedule: Schedule;
+  readonly config: ImageModelConfig;
+  /** The classifier that guides. Default: none, classifier-free. */
+  readonly pull?: LoadedNoisyClassifier;
+}
+
+/** The sampler with all its refinements. */
+function samplerFor(options: SampleArguments, { schedule, config, pull }: Sampled): Sampler {
+  const names = pull
+    ? namesOf(pull.config.names, pull.config.classes)
+    : namesOf(config.classes, config.network.classes);
   const condition = conditionOf(options.class, options.count, names);
   const asIs: Refinement = (sampler) => sampler, { scale } = options;
   return pipe(
     stepper(options, schedule),
     options.clip ? thresholded() : asIs,
-    condition.every((label) => label === null)
-      ? asIs
-      : guided(classifierFree(condition, { scale })),
+    condition.every((label) => label === null) ? asIs : guided(
+      pull
+        ? byClassifier(pull.classifier, condition, { scale })
+        : classifierFree(condition, { scale }),
+    ),
   );
 }
+
+/** The names of classes, or their numbers. */
+const namesOf = (names: readonly string[] | undefined, count = 0): readonly string[] =>
+  names ?? Array.from({ length: count }, (_, i) => `${i}`);
 
 function stepper(options: SampleArguments, schedule: Schedule): Sampler {
   const { steps, eta, spacing } = options;

@@ -9,7 +9,10 @@ import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
 import { decode } from "fast-png";
 import { main } from "../../src/cli.ts";
+import { timedClassifier } from "../../src/network/classifier.ts";
+import type { Parameters } from "../../src/network/layer.ts";
 import { unet } from "../../src/network/unet.ts";
+import type { NoisyClassifierConfig } from "../../src/io/weights.ts";
 import type { ImageModelConfig } from "../../src/network/model.ts";
 import { type HostTensors, writeSafetensors } from "../../src/io/safetensors.ts";
 import { fold, key } from "../../src/tensor/key.ts";
@@ -201,19 +204,46 @@ export const tiny: ImageModelConfig = {
 };
 
 /** Weights for a description, normal of deviation 0.3, so that classes and times matter. */
-export function weightsOf(config: ImageModelConfig = tiny): HostTensors {
-  const parameters = Object.entries(unet(config.network).parameters);
-  return Object.fromEntries(parameters.map(([name, { shape }]) => {
-    const numbers = normals(fold(key(5), name), shape.reduce((a, b) => a * b, 1));
-    const data = Float32Array.from(numbers, (value) => 0.3 * value);
-    return [name, { dtype: "F32", shape, data }];
-  }));
+export const weightsOf = (config: ImageModelConfig = tiny): HostTensors =>
+  randomWeights(unet(config.network).parameters);
+
+function randomWeights(parameters: Parameters): HostTensors {
+  return Object.fromEntries(
+    Object.entries(parameters).map(([name, { shape }]) => {
+      const numbers = normals(fold(key(5), name), shape.reduce((a, b) => a * b, 1));
+      const data = Float32Array.from(numbers, (value) => 0.3 * value);
+      return [name, { dtype: "F32", shape, data }];
+    }),
+  );
 }
 
 /** Writes the weights of a tiny denoiser. */
 export async function weights(path: string, config: ImageModelConfig = tiny): Promise<string> {
   const metadata = { format: "tweedie.denoise", model: JSON.stringify(config) };
   await writeSafetensors(path, weightsOf(config), metadata);
+  return path;
+}
+
+/** The description of a tiny classifier of noisy images, of the classes of the tiny denoiser in another order. */
+export const tinyGuide: NoisyClassifierConfig = {
+  schedule: { name: "vp" },
+  size: [8, 8],
+  classes: 3,
+  base: 8,
+  names: ["Bag", "Ankle boot", "Trouser"],
+};
+
+/** Weights of a classifier of noisy images. */
+export const guideWeights = (config: NoisyClassifierConfig = tinyGuide): HostTensors =>
+  randomWeights(timedClassifier(config).parameters);
+
+/** Writes the weights of a tiny classifier of noisy images. */
+export async function guide(
+  path: string,
+  config: NoisyClassifierConfig = tinyGuide,
+): Promise<string> {
+  const metadata = { format: "tweedie.classify", model: JSON.stringify(config) };
+  await writeSafetensors(path, guideWeights(config), metadata);
   return path;
 }
 

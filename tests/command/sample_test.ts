@@ -1,9 +1,23 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
+import { pipe } from "fp-ts/lib/function.js";
+import { byClassifier, guided } from "../../src/refine/guide.ts";
+import { thresholded } from "../../src/refine/threshold.ts";
+import { ddim } from "../../src/sample/ancestral.ts";
+import { prior, run } from "../../src/sample/chain.ts";
+import { key } from "../../src/tensor/key.ts";
+import { last } from "../../src/watch/record.ts";
+import {
+  loadDenoiser,
+  loadNoisyClassifier,
+  type NoisyClassifierConfig,
+} from "../../src/io/weights.ts";
 import { encodeSafetensors, readSafetensors, writeSafetensors } from "../../src/io/safetensors.ts";
 import {
   called,
+  guide,
+  guideWeights,
   happening,
   listed,
   same,
@@ -11,6 +25,7 @@ import {
   started,
   tiles,
   tiny,
+  tinyGuide,
   weights,
   weightsOf,
   within,
@@ -125,6 +140,39 @@ describe("tweedie sample", () => {
       [0, 1, 2, 0, 1].forEach((row, i) => assert.deepEqual(mixed[i], rows[row]![i], `sample ${i}`));
       const all = await samples(folder, "--count", "4");
       assert.deepEqual(all, await of("trouser,bag,ankle boot", 4));
+    });
+  });
+
+  it("--classifier guides by its gradient towards its own classes, and tells the model none", async () => {
+    await withWeights(async (folder, path) => {
+      const pull = await guide(`${folder}/guide.safetensors`), by = ["--classifier", pull];
+      const none = await samples(folder, "--class", "none", "--count", "2");
+      assert.deepEqual(await samples(folder, ...by, "--scale", "0", "--count", "2"), none);
+
+      // What it is, step by step of the library.
+      const { model } = await loadDenoiser(path), { schedule } = model;
+      const { classifier } = await loadNoisyClassifier(pull, { under: schedule });
+      const last2 = await last(pipe(
+        ddim(schedule, { steps: 4 }),
+        thresholded(),
+        guided(byClassifier(classifier, [0, 2], { scale: 3 })),
+        run(prior([2, 8, 8, 1]), { model, key: key(0) }),
+      ));
+      const wanted = Array.from(await last2.x.data(), (v) => 127.5 * (v + 1));
+      tf.dispose([last2.x, last2.x0!]);
+      const asked = ["--class", "bag,trouser", "--scale", "3", "--count", "2"];
+      const found = (await samples(folder, ...by, ...asked)).flat();
+      found.forEach((v, i) =>
+        assert.ok(Math.abs(v - Math.min(255, Math.max(0, wanted[i]!))) <= 0.51)
+      );
+      assert.notDeepEqual(found, none.flat());
+
+      // So it does for a model without classes.
+      const { classes: _, ...nameless } = tiny;
+      await weights(path, { ...nameless, network: { ...tiny.network, classes: 0 } });
+      const [bag] = await samples(folder, ...by, "--class", "bag", "--count", "1");
+      const [boot] = await samples(folder, ...by, "--class", "ankle boot", "--count", "1");
+      assert.notDeepEqual(bag, boot);
     });
   });
 
@@ -314,6 +362,8 @@ describe("tweedie sample --out -", () => {
 });
 
 describe("tweedie sample, given what it cannot use", () => {
+  const loaded = Object.keys(weightsOf()).length + Object.keys(guideWeights()).length;
+
   /** The refusal must be one line and leave the folder as it was. */
   async function refused(
     message: RegExp,
@@ -330,7 +380,7 @@ describe("tweedie sample, given what it cannot use", () => {
       assert.match(said, message);
       assert.deepEqual(listed(folder), before);
       // Weights that were loaded live as long as the process.
-      assert.ok(tf.memory().numTensors - tensors <= Object.keys(weightsOf()).length);
+      assert.ok(tf.memory().numTensors - tensors <= loaded);
     });
   }
 
@@ -379,6 +429,30 @@ describe("tweedie sample, given what it cannot use", () => {
         ["--class", `Bag,${name}`],
       );
     }
+  });
+
+  it("a classifier of other images, of clean ones, or of none", async () => {
+    await within(async (folder) => {
+      const path = `${folder}/guide.safetensors`, { schedule: _, ...clean } = tinyGuide;
+      await guide(path, { ...tinyGuide, size: [4, 8] });
+      await refused(
+        /guide by .*guide\.safetensors: its images must be .* \[8,8,1\], got \[4,8,1\]/,
+        [
+          "--classifier",
+          path,
+        ],
+      );
+      await guide(path, clean as NoisyClassifierConfig);
+      await refused(/Cannot load .*guide\.safetensors: its schedule must be/, [
+        "--classifier",
+        path,
+      ]);
+      await weights(path);
+      await refused(/its format must be tweedie\.classify, got tweedie\.denoise/, [
+        "--classifier",
+        path,
+      ]);
+    });
   });
 
   it("folders that are not there, paths of folders, patterns without a number", async () => {
