@@ -85,10 +85,10 @@ Examples:
   Every x_t as an animation, and the last one as a picture:
     tweedie sample --checkpoint fashion.safetensors --class "Ankle boot" \\
       --frames apng --out boots.png --final boot.png
-  Classes that the model was never told, by the gradient of a classifier that
-  tweedie train --task classify --schedule wrote:
-    tweedie sample --checkpoint fashion.safetensors --classifier guide.safetensors \\
-      --class bag --scale 3 --out bags.png
+  Ankle boots of a model that is not told so, by the gradient of a classifier of
+  noisy images:
+    tweedie sample --checkpoint fashion.safetensors --class "Ankle boot" \\
+      --classifier guide.safetensors --scale 3 --out guided.png
   The prediction of x0 at each step, in numbered files, by another sampler:
     tweedie sample --checkpoint fashion.safetensors --sampler dpm --steps 20 \\
       --of x0 --frames pngs --out x0-%03d.png

@@ -10,7 +10,18 @@ import {
   positives,
   turn,
 } from "../../src/command/option.ts";
-import { called, dataset, denoArgs, shell, started, tiny, weights, within } from "./run.ts";
+import {
+  called,
+  dataset,
+  denoArgs,
+  guide,
+  shell,
+  started,
+  tiny,
+  tinyGuide,
+  weights,
+  within,
+} from "./run.ts";
 
 const helpOf = async (...command: string[]): Promise<string> =>
   (await called(...command, "--help")).shown;
@@ -120,12 +131,13 @@ describe("tweedie --help", () => {
         [...help.matchAll(/^ +(tweedie (?:.*[\\|]\n)*.*)$/gm)].map(([, line]) => line!)
       )
       .filter((line) => !/^tweedie +[a-z]* *\[/.test(line));
-    assert.equal(examples.length, 14);
+    assert.equal(examples.length, 15);
     await within(async (folder) => {
       const names = ["T-shirt", "Trouser", "Ankle boot"];
       const data = await dataset(`${folder}/data`), work = `${folder}/work`;
       await Deno.mkdir(work);
       await weights(`${work}/fashion.safetensors`, { ...tiny, classes: names });
+      await guide(`${work}/guide.safetensors`, { ...tinyGuide, names });
       // The program by its name, on a data set and for a time that a test can afford.
       await Deno.writeTextFile(
         `${folder}/tweedie`,
@@ -137,7 +149,7 @@ describe("tweedie --help", () => {
       const sampling = examples.filter((line) => line.startsWith("tweedie sample"));
       const training = [...new Set(examples.filter((line) => line.startsWith("tweedie train")))];
       const exporting = examples.filter((line) => line.startsWith("tweedie export"));
-      assert.deepEqual([sampling.length, training.length, exporting.length], [6, 5, 2]);
+      assert.deepEqual([sampling.length, training.length, exporting.length], [7, 5, 2]);
       for (const example of [...sampling, ...training, ...exporting]) {
         // The pictures are of 8 pixels here, not of 28.
         const line = example.replace("336x336", "96x96");
@@ -149,7 +161,15 @@ describe("tweedie --help", () => {
       }
       const made = [...Deno.readDirSync(work)].map(({ name }) => name);
       for (
-        const name of ["grid.png", "boots.png", "boot.png", "x0-000.png", "x0-005.png", "out.mp4"]
+        const name of [
+          "grid.png",
+          "boots.png",
+          "boot.png",
+          "guided.png",
+          "x0-000.png",
+          "x0-005.png",
+          "out.mp4",
+        ]
       ) {
         assert.ok(made.includes(name), `${name} is not among ${made}`);
       }
