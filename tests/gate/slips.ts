@@ -80,6 +80,25 @@ export const slips: readonly Slip[] = [
   // Training.
   slip("command/train.ts", "reweighted: false", "reweighted: true", "command/train"),
   slip("command/train.ts", "{ ...planned, ...first.digest }", "{ ...planned }", "command/train"),
+  // Sampling.
+  slip(
+    "command/sample_options.ts",
+    "loadNoisyClassifier(path, { under: schedule })",
+    "loadNoisyClassifier(path)",
+    "command/sample",
+  ),
+  slip(
+    "command/sample_options.ts",
+    "byClassifier(pull.classifier, condition, { scale })",
+    "byClassifier(pull.classifier, condition)",
+    "command/sample",
+  ),
+  slip(
+    "command/sample_options.ts",
+    "namesOf(pull.config.names, pull.config.classes)",
+    "namesOf(config.classes, config.network.classes)",
+    "command/sample",
+  ),
   // Classifiers of noisy images.
   slip("network/classifier.ts", "tf.add(a!, 1)", "a!", "network/classifier"),
   slip("network/classifier.ts", "tf.div(x, size), Array", "x, Array", "network/classifier"),
