@@ -29,7 +29,7 @@ export const slips: readonly Slip[] = [
   // Streams and states.
   slip("sample/chain.ts", "fold(use, first + i)", "fold(use, i)", "laws/contract_streams"),
   slip("sample/chain.ts", "index++ >= count", "++index >= count", "laws/contract_streams"),
-  slip("sample/chain.ts", "schedule.at(at).sigma", "1", "laws/contract_refinement"),
+  slip("sample/chain.ts", "schedule.at(at).sigma", "1", "sample/chain"),
   // Predictor and corrector.
   slip("refine/correct.ts", "2 * kept(", "kept(", "laws/contract_refinement"),
   slip("refine/correct.ts", "!final && state.t <=", "final && state.t <=", "refine/correct"),
@@ -40,7 +40,7 @@ export const slips: readonly Slip[] = [
     "laws/contract_refinement",
   ),
   // Guidance and what is known.
-  slip("refine/guide.ts", "gradient, scale * slope", "gradient, slope", "laws/contract_refinement"),
+  slip("refine/guide.ts", "gradient, scale * slope", "gradient, slope", "refine/guide"),
   slip(
     "refine/inpaint.ts",
     "tf.sub(tf.mul(y, alpha), op",

@@ -4,7 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
 import { gaussian, mixture, mixtureLogDensity } from "../../src/denoise/oracle.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
-import { linear, vp } from "../../src/noise/schedule.ts";
+import { linear, ve, vp } from "../../src/noise/schedule.ts";
 import {
   annealedLangevin,
   corrected,
@@ -203,20 +203,26 @@ describe("corrected()", () => {
     steps: number,
     options: Parameters<typeof corrected>[1],
     final = 0,
+    under = schedule,
   ): Promise<number[]> {
-    const times: number[] = [];
+    const times: number[] = [], model = gaussian(under);
     const watching: Model = { ...model, predict: (x, t) => (times.push(t), model.predict(x, t)) };
-    const sampler = ddim(schedule, { times: [1, 0.5, final] });
+    const sampler = ddim(under, { times: [1, 0.5, final] });
     await ends(corrected(annealedLangevin({ steps }), options)(sampler), watching, prior([2, 1]));
     return times;
   }
 
-  it("corrects at each level reached, but not at t = 0, and before the predictor if so told", async () => {
+  it("corrects at each level reached, at the last only if so told, and before the predictor if so told", async () => {
     assert.deepEqual(await asked(2, {}), [1, 0.5, 0.5, 0.5]);
     assert.deepEqual(await asked(1, { order: "before" }), [1, 1, 0.5, 0.5]);
     assert.deepEqual(await asked(1, { final: true }), [1, 0.5, 0.5]);
     assert.deepEqual(await asked(1, {}, 0.1), [1, 0.5, 0.5, 0.1]);
     assert.deepEqual(await asked(0, {}), [1, 0.5]);
+    // Where noise is left at the end, as in ve(), it corrects there if so told.
+    const noisy = ve();
+    assert.ok(noisy.at(0).sigma > 0);
+    assert.deepEqual(await asked(1, {}, 0, noisy), [1, 0.5, 0.5]);
+    assert.deepEqual(await asked(1, { final: true }, 0, noisy), [1, 0.5, 0.5, 0]);
   });
 
   it("with no steps changes nothing, and its two orders differ", async () => {

@@ -196,6 +196,24 @@ describe("observed()", () => {
     }
   });
 
+  it('"replacement" makes A·x what was seen under the noise of its level: alpha·y + sigma·A·z', async () => {
+    const y = tf.tensor([[seen]]), sampler = ddpm(schedule, { times: [1, 0.4, 0] }), count = 4000;
+    const stream = pipe(
+      observed(functional(true), y, { method: "replacement" })(sampler),
+      run(prior([count, 2]), { model, key: key(0) }),
+    );
+    for await (const { x, t } of stream) {
+      if (t !== 0.4) continue;
+      const { alpha, sigma } = schedule.at(t), variance = 5 * sigma ** 2;
+      const values = (x.arraySync() as number[][]).map(([a, b]) => a! + 2 * b!);
+      const z = (average(values) - alpha * seen) / Math.sqrt(variance / count);
+      assert.ok(Math.abs(z) < 4, `mean: z = ${z}`);
+      const spread = (covariance(values, values) / variance - 1) / Math.sqrt(2 / count);
+      assert.ok(Math.abs(spread) < 4, `variance: z = ${spread}`);
+    }
+    y.dispose();
+  });
+
   it('"dps" shifts each step by the gradient of the norm, with one evaluation', async () => {
     let evaluations = 0;
     const counting: Model = { schedule, predict: (x, t) => (evaluations++, model.predict(x, t)) };

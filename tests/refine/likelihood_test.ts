@@ -14,7 +14,7 @@ import {
   type Trace,
   type Weighed,
 } from "../../src/refine/likelihood.ts";
-import { ddim } from "../../src/sample/ancestral.ts";
+import { ddim, ddimInverse } from "../../src/sample/ancestral.ts";
 import { type Env, prior, run, type Sampler, type State } from "../../src/sample/chain.ts";
 import { flow, type FlowOptions } from "../../src/sample/reverse.ts";
 import { dpmSolver } from "../../src/sample/solver.ts";
@@ -178,6 +178,23 @@ describe("likelihood()", () => {
       const wanted = density(row, { alpha: 1, sigma: 0 });
       assert.ok(Math.abs(logDensity[i]! - wanted) < 0.05, `${logDensity[i]}, ${wanted}`);
     });
+  });
+
+  it("a step from sigma = 0 up is that step down, taken back: −tau/2 − d·ln alpha", async () => {
+    const model = gaussian(schedule, { variance: 0.5 }), t = 0.3, x = points(3), times = [t, 0];
+    const { alpha, sigma } = schedule.at(t), tau = 2 * sigma ** 2 / (0.5 * alpha ** 2 + sigma ** 2);
+    const stream = pipe(
+      ddimInverse(schedule, { times }),
+      likelihood(),
+      run<Weighed>({ x, t: 0, step: 0 }, { model, key: key(4) }),
+    );
+    for await (const { step, logDensity } of stream) {
+      if (step === 0) continue;
+      logDensity!.dataSync().forEach((value) =>
+        assert.ok(Math.abs(value + tau / 2 + 2 * Math.log(alpha)) < 1e-5, `${value}`)
+      );
+    }
+    x.dispose();
   });
 
   it("by the Jacobian is the density of the sampler's own map: exact for Gaussian data at two steps", async () => {
