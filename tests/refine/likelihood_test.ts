@@ -288,12 +288,12 @@ describe("hutchinson()", () => {
   const frobenius = matrix.flat().reduce((sum, a) => sum + a * a, 0);
   const diagonal = matrix.reduce((sum, row, i) => sum + row[i]! ** 2, 0);
 
-  /** Estimates of the trace of the matrix, or of its diagonal alone, one a sample. */
-  function estimates(trace: Trace, entries = matrix): number[] {
+  /** Estimates of the trace of a matrix at a step, one a sample. */
+  function estimates(trace: Trace, entries = matrix, step = 0): number[] {
     const x = tf.zeros([20_000, 3]), m = tf.tensor2d(entries);
     const env: Env = { model: oracle, key: key(6) };
     const of = (x: tf.Tensor): tf.Tensor => tf.matMul(x as tf.Tensor2D, m);
-    const value = tf.tidy(() => trace({ env, state: { x, t: 1, step: 0 }, of }));
+    const value = tf.tidy(() => trace({ env, state: { x, t: 1, step }, of }));
     const found = [...value.dataSync()];
     tf.dispose([x, m, value]);
     return found;
@@ -324,6 +324,14 @@ describe("hutchinson()", () => {
   it("with Rademacher probes is exact for a diagonal Jacobian", () => {
     const found = estimates(hutchinson(), [[1, 0, 0], [0, 2, 0], [0, 0, 4]]);
     assert.ok(found.every((value) => Math.abs(value - 7) < 1e-5));
+  });
+
+  it("draws probes anew at each step, unless they are to be shared", () => {
+    const at = (step: number, fresh?: boolean): number[] =>
+      estimates(hutchinson(fresh === undefined ? {} : { fresh }), matrix, step);
+    assert.notDeepEqual(at(1), at(0));
+    assert.deepEqual(at(1, false), at(0, false));
+    assert.deepEqual(at(0, false), at(0, true));
   });
 
   it("exactTrace() is the trace", () => {
