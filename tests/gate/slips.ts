@@ -195,7 +195,7 @@ export const slips: readonly Slip[] = [
     "let pass = 0; pass < jumps",
     "refine/inpaint",
   ),
-  slip("refine/inpaint.ts", "evaluation.t > t", "evaluation.t < t", "laws/contract_refinement"),
+  slip("refine/inpaint.ts", "evaluation.t > t", "evaluation.t < t", "refine/inpaint"),
   slip(
     "refine/guide.ts",
     "scale * variance(at(state.t), at(next.t))",

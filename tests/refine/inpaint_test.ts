@@ -281,14 +281,18 @@ describe("repainted()", () => {
   it("goes down each stretch, up again, and down, for samplers of any kind", async () => {
     const times: number[] = [];
     const sampler = repainted({ jumps: 3, length: 2 })(
-      dpmSolver(schedule, { times: [0.9, 0.6, 0.4, 0.2] }),
+      dpmSolver(schedule, { order: 3, times: [0.9, 0.6, 0.4, 0.2] }),
     );
     const states = pipe(
       sampler,
       run(prior([1, 2], 0.9), { model: gaussian(schedule), key: key(0) }),
     );
-    for await (const { t, step } of states) {
+    for await (const { t, step, history } of states) {
       assert.equal(step, times.length);
+      // A stretch that is gone down again knows what was before it, and nothing of its last pass.
+      if (t > times.at(-1)!) {
+        assert.deepEqual(history!.map(({ t }) => t), t === 0.9 ? [] : [0.6]);
+      }
       times.push(t);
     }
     assert.deepEqual(times, [0.9, 0.6, 0.4, 0.9, 0.6, 0.4, 0.9, 0.6, 0.4, 0.2, 0.4, 0.2, 0.4, 0.2]);
