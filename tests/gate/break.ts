@@ -10,6 +10,10 @@ import { root } from "./config.ts";
 import { type Slip, slips } from "./slips.ts";
 
 const chosen = slips.filter(({ file, tests }) => `${file} ${tests}`.includes(Deno.args[0] ?? ""));
+if (chosen.length === 0) {
+  console.error(`Cannot break: a slip must be in, or caught by, ${Deno.args[0]}, got none`);
+  Deno.exit(2);
+}
 const folder = await Deno.makeTempDir({ prefix: "tweedie-break-" });
 
 /** Whether tests pass in the copy. */

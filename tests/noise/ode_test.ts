@@ -220,6 +220,10 @@ describe("stepFactor()", () => {
       Math.abs(stepFactor({ error: 3, previous: 1e-4, order: 5 }) - 0.9 * 3 ** -0.17) < 1e-12,
     );
   });
+
+  it("stepFactor() does not grow a step that was too long, whatever beta", () => {
+    assert.equal(stepFactor({ error: 4, order: 5 }, { beta: 0.5 }), 1);
+  });
 });
 
 describe("solve()", () => {
@@ -300,6 +304,19 @@ describe("solve()", () => {
     assert.equal(last.evaluations, asked);
     // One for the first slope; six for each step, made or rejected, as the seventh is the next one's first.
     assert.equal(asked, 1 + 6 * (last.step + last.rejected));
+  });
+
+  it("solve() does not grow the step after one that it had to make again", async () => {
+    // The first trial of 1 ends in the kick, and is made again at the least factor; from there on nothing is in the way.
+    const kick: VectorField = (x, t) => tf.fill(x.shape, t > 0.9 && t < 1.1 ? 100 : 0);
+    const seen = await points(kick, {
+      x: tf.tensor1d([0]),
+      span: [0, 5],
+      tableau: tableaus.heun,
+      control: { firstStep: 1 },
+    });
+    const times = seen.map(({ t }) => t.toFixed(6)).slice(0, 4);
+    assert.deepEqual(times, ["0.000000", "0.200000", "0.400000", "2.400000"]);
   });
 
   it("solve() at given times interpolates, and makes the same steps", async () => {
