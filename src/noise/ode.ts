@@ -673,10 +673,28 @@ function planned(options: SolveOptions): Plan {
   return { ...options, tableau, control };
 }
 
-function checkControl(tableau: Tableau, control: StepControl): void {
+/**
+ * Refuses what cannot control steps: a method that does not estimate its error, or options outside their domain. `solve`
+ * and `adaptiveFlow` call it before they begin.
+ *
+ * @param tableau The method.
+ * @param control How its steps are to be chosen.
+ * @throws {TypeError} If the method has no estimate of its error, or no order.
+ * @throws {RangeError} If an option is outside its domain.
+ *
+ * @example
+ * ```ts
+ * import { checkControl, tableaus } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * checkControl(tableaus.dormandPrince, { relative: 1e-3 });
+ * assert.throws(() => checkControl(tableaus.rk4, {}), /tableau must have an error/);
+ * ```
+ */
+export function checkControl(tableau: Tableau, control: StepControl): void {
   if (!tableau.error || tableau.order === undefined) {
     throw new TypeError(
-      "Cannot control the steps of an ODE: tableau must have an error and an order, got one without; give steps instead",
+      "Cannot control the steps of an ODE: tableau must have an error and an order, got one without",
     );
   }
   const { absolute = 1e-5, relative = 1e-5, safety = 0.9, least = 0.2, greatest = 10 } = control;

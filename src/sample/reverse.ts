@@ -34,6 +34,7 @@ import { andThen, type Awaitable, disposing } from "../tensor/engine.ts";
 import { between } from "../noise/forward.ts";
 import { type GridOptions, times } from "../noise/grid.ts";
 import {
+  checkControl,
   errorNorm,
   rungeKutta,
   type RungeKuttaStep,
@@ -523,15 +524,11 @@ export function adaptiveFlow(
   const { tableau = tableaus.dormandPrince, chart = "flow", control = {} } = options;
   const final = options.final ?? leastNoisy(schedule);
   checkChart(chart);
-  if (!tableau.error || tableau.order === undefined) {
-    throw new TypeError(
-      "Cannot make an adaptive flow: tableau must have an error and an order, got one without",
-    );
-  }
+  checkControl(tableau, control);
   if (!(schedule.at(final).sigma > 0)) {
     throw refusal("an adaptive flow", "final must be a time with sigma above 0", final);
   }
-  const plan = { schedule, tableau, chart, control, final, order: tableau.order };
+  const plan = { schedule, tableau, chart, control, final, order: tableau.order! };
   const transition: Transition<AdaptiveState> = (env) => (state) =>
     state.t === final ? state : controlled(env, state, plan);
   return sampler(function* () {

@@ -135,6 +135,10 @@ describe("flow()", () => {
       /tableau must have an error and an order/,
     );
     refused(
+      () => adaptiveFlow(schedule, { control: { absolute: 0 } }),
+      /absolute must be above 0, got 0$/,
+    );
+    refused(
       () => adaptiveFlow(schedule, { final: 0 }),
       /final must be a time with sigma above 0, got 0$/,
     );
