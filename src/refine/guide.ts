@@ -452,7 +452,8 @@ export interface MeanShiftOptions extends GradientOptions {
  *   eps ← eps − scale·sigma·∇ ln p_t(y | x_t)
  * ```
  *
- * @param classifier Logits of noisy samples, in operations that have a gradient.
+ * @param classifier Logits of noisy samples at times of the samples' schedule, in operations that have a gradient;
+ *   `noisyClassifier` and `loadNoisyClassifier` make one of a network trained under that schedule, or another.
  * @param labels A class for each sample, or null to leave it alone.
  * @param options The scale.
  * @returns A guide, for {@link guided}. At scale 0 it is none, bit for bit.
