@@ -1,5 +1,4 @@
-// 2026-11-29, two virtual cores of an Intel Xeon beside other work, onnx, Deno 2.9.6, --evaluations 20,50, the garments with
-// --count 400 and vp alone:
+// 2026-11-29, two virtual cores of an Intel Xeon beside other work, onnx, Deno 2.9.6, --evaluations 20,50 --count 400:
 //   Wasserstein-1 distance, 16000 samples of two modes
 //                                        vp 20       50  subVp 20       50     ve 20       50
 //     Euler–Maruyama                    0.0963   0.0408    0.1018   0.0437    0.1901   0.0496
@@ -11,10 +10,14 @@
 //     ODE, Heun                         0.0411   0.0061    0.0456   0.0156    0.0207   0.0184
 //     ODE, DPM-Solver++ 3M              0.0166   0.0049    0.0263   0.0144    0.0283   0.0231
 //   Fréchet distance, 400 garments
-//     reverse diffusion               161.1058  41.8266
-//     ancestral                        12.3276   7.8471
-//     reverse diffusion and corrector 291.2275 112.2799
-//     ancestral and corrector          22.5476  10.5162
+//     Euler–Maruyama                     75.09    19.19     72.56    18.05     89.71    14.01
+//     reverse diffusion                 161.11    41.83    163.00    42.71    144.17    38.37
+//     ancestral                          12.33     7.85     12.29     7.82     11.41     7.00
+//     reverse diffusion and corrector   228.75    62.14    226.44    61.05    217.95    50.53
+//     ancestral and corrector             8.35     6.85      8.34     6.86      7.48     6.42
+//     ODE, Euler (DDIM)                   7.02     5.90      7.01     5.89      7.01     6.18
+//     ODE, Heun                           5.71     5.74      5.71     5.74      6.07     6.08
+//     ODE, DPM-Solver++ 3M                5.77     5.73      5.77     5.73      6.18     6.10
 //
 // Which SDE, by which solver, in how many evaluations? First a mixture on a line with its exact denoiser, 1/5 of it at −2
 // and 4/5 at 2: the distance of 16,000 samples from the law (Wasserstein-1, exact in one dimension). Then garments: the Fréchet
@@ -25,7 +28,8 @@
 // of a column cost the same evaluations.
 //
 // Run: deno run --allow-read --allow-ffi bench/sdes.ts [--model f.safetensors] [--judge f.safetensors] [--sdes vp,subVp,ve]
-//        [--evaluations 20,50,100] [--solvers ancestral,corrector] [--count 500]; --count 0 leaves the garments out. Without
+//        [--evaluations 20,50,100] [--solvers ancestral,corrector] [--count 500] [--first 0], garments from that
+//        number on; --count 0 leaves them out. Without
 //        --allow-ffi on wasm.
 
 import { parseArgs } from "node:util";
@@ -67,6 +71,7 @@ const { values: options } = parseArgs({
     evaluations: { type: "string", default: "20,50,100" },
     count: { type: "string", default: "500" },
     solvers: { type: "string", default: "" },
+    first: { type: "string", default: "0" },
   },
 });
 
@@ -176,6 +181,7 @@ for (const name of options.sdes.split(",")) {
       model: known,
       count,
       told: conditioned,
+      first: Number(options.first),
       ...(engine && { engine }),
     });
     await engine?.close();
