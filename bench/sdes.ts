@@ -28,9 +28,8 @@
 // of a column cost the same evaluations.
 //
 // Run: deno run --allow-read --allow-ffi bench/sdes.ts [--model f.safetensors] [--judge f.safetensors] [--sdes vp,subVp,ve]
-//        [--evaluations 20,50,100] [--solvers ancestral,corrector] [--count 500] [--first 0], garments from that
-//        number on; --count 0 leaves them out. Without
-//        --allow-ffi on wasm.
+//        [--evaluations 20,50,100] [--solvers ancestral,corrector] [--count 500] [--first 0], garments from that number
+//        on; --count 0 leaves them out. Without --allow-ffi on wasm.
 
 import { parseArgs } from "node:util";
 import { pipe } from "fp-ts/lib/function.js";
