@@ -11,10 +11,13 @@
 // and the Fréchet distance on its penultimate features to the training set.
 //
 // Run: deno run --allow-read --allow-ffi bench/quality.ts [--model f.safetensors] [--judge f.safetensors] [--count 1000]
-//        [--scales 1,2] [--sampler ddim|ddpm|dpm|dpm-sde|heun] [--steps 50]; without --allow-ffi on wasm, which takes ten times as long. Fréchet distances are of the first 1,000.
+//        [--scales 1,2] [--sampler ddim|ddpm|dpm|dpm-sde|heun] [--steps 50]
+//        [--guide f.safetensors], a classifier of noisy images that guides the model, which is told no class;
+//        without --allow-ffi on wasm, which takes ten times as long. Fréchet distances are of the first 1,000.
 
 import { parseArgs } from "node:util";
 import {
+  byClassifier,
   classifierFree,
   ddim,
   ddpm,
@@ -22,9 +25,11 @@ import {
   fashionMnist,
   flow,
   frechet,
+  type Guide,
   guided,
   loadClassifier,
   loadDenoiser,
+  loadNoisyClassifier,
   moments,
   type Sampler,
   type Schedule,
@@ -41,6 +46,7 @@ const { values: options } = parseArgs({
     sampler: { type: "string", default: "ddim" },
     steps: { type: "string", default: "50" },
     first: { type: "string", default: "0" },
+    guide: { type: "string" },
   },
 });
 
@@ -101,11 +107,20 @@ console.log(
   }`,
 );
 
+/** Classifier-free guidance, or the gradient of a classifier of noisy images, of which the model knows nothing. */
+const pull = options.guide === undefined
+  ? undefined
+  : await loadNoisyClassifier(options.guide, { under: denoiser.model.schedule });
+const guide = (labels: readonly number[], scale: number): Guide =>
+  pull
+    ? byClassifier(pull.classifier, [...labels], { scale })
+    : classifierFree([...labels], { scale });
+
 for (const scale of options.scales.split(",").filter(Boolean).map(Number)) {
   const images = await garments(samplers[options.sampler]!(denoiser.model.schedule), {
     model: denoiser.model,
     count,
-    told: (labels) => guided(classifierFree(labels, { scale })),
+    told: (labels) => guided(guide(labels, scale)),
     first: Number(options.first),
     part: 20,
     ...(engine && { engine }),
