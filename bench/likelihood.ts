@@ -6,8 +6,9 @@
 // How many bits does a picture cost the shipped model? Bits per dimension of test images with uniform dequantization: the
 // probability-flow ODE from data to noise, with the divergence by Hutchinson's estimator (one Rademacher probe a step).
 //
-// One network serves every SDE by `rescheduled`; the ODE starts at the least time of each, where sigma/alpha is `--least`, and
-// runs in steps of equal log-SNR. `finer` is the mean change, of the first images, with twice as many steps.
+// One network serves every SDE by `rescheduled`; the ODE starts where sigma/alpha is `--least`, or at the least that the SDE
+// has (0.01 of ve(): the density then is that of images with so much noise), and runs in steps of equal log-SNR. `finer` is
+// the mean change, of the first images, with twice as many steps.
 //
 // Run: deno run --allow-read --allow-ffi bench/likelihood.ts [--model f.safetensors] [--sdes vp,subVp,ve] [--count 1000]
 //        [--steps 32] [--method heun|rk4] [--least 0.001] [--finer 100]; without --allow-ffi on wasm, which takes many times as long.
@@ -70,10 +71,14 @@ const { model, config } = await loadDenoiser(options.model);
 const test = await fashionMnist(undefined, "test");
 const tableau = options.method === "rk4" ? tableaus.rk4 : tableaus.heun;
 
+/** The time at which the ODE starts. */
+const startOf = (sde: Schedule): number =>
+  sde.timeOf(Math.min(-2 * Math.log(least), logSnr(sde.at(sde.span[0]))));
+
 /** ln p of the first images under an SDE, in nats. */
 async function densities(sde: Schedule, count: number, steps: number): Promise<number[]> {
   const engine = isNative ? await onnx() : undefined;
-  const known = rescheduled(model, sde), t = sde.timeOf(-2 * Math.log(least)), found: number[] = [];
+  const known = rescheduled(model, sde), t = startOf(sde), found: number[] = [];
   const sampler = flow(sde, { steps, spacing: "logLinear", final: t, tableau, upward: true });
   for (let first = 0; first < count; first += part) {
     const x = pictures(test, first, Math.min(part, count - first));
@@ -93,9 +98,7 @@ console.log(
 for (const name of options.sdes.split(",")) {
   const sde = sdes[name]!(), found = await densities(sde, count, steps);
   const { each, mean, standardError } = bitsPerDim(found, { dimensions });
-  const span = [sde.timeOf(-2 * Math.log(least)), sde.span[1]].map((t) =>
-    logSnr(sde.at(t)).toFixed(1)
-  );
+  const span = [startOf(sde), sde.span[1]].map((t) => logSnr(sde.at(t)).toFixed(1));
   console.log(
     `${name}: ${mean.toFixed(4)} bits per dimension, standard error ${
       standardError.toFixed(4)
