@@ -37,6 +37,7 @@ import {
 } from "@tweedie/tweedie";
 import { useBackend } from "@tweedie/tweedie/backend";
 import { onnx } from "@tweedie/tweedie/onnx";
+import { pictures } from "./garments.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -70,13 +71,8 @@ const picture = (of: (row: number, column: number) => number): tf.Tensor =>
     [1, 28, 28, 1],
   );
 
-/** Test images in [-1, 1], by their numbers. */
-const images = (numbers: readonly number[]): tf.Tensor =>
-  tf.concat(
-    numbers.map((n) =>
-      picture((row, column) => test.images[n * 784 + row * 28 + column]! / 127.5 - 1)
-    ),
-  );
+/** Test images, by their numbers. */
+const images = (numbers: readonly number[]): tf.Tensor => pictures(test, numbers);
 
 /** The number of the n-th test image of a class, from 0. */
 const numberOf = (label: number, n = 0): number =>
@@ -204,7 +200,7 @@ async function correction(): Promise<Rows> {
   ];
 }
 
-const pictures: Readonly<Record<string, () => Promise<Rows>>> = {
+const made: Readonly<Record<string, () => Promise<Rows>>> = {
   halves,
   interpolation,
   guidance,
@@ -213,7 +209,7 @@ const pictures: Readonly<Record<string, () => Promise<Rows>>> = {
   correction,
 };
 
-for (const [name, make] of Object.entries(pictures)) {
+for (const [name, make] of Object.entries(made)) {
   if (options.only && !options.only.split(",").includes(name)) continue;
   const rows = await make(), grid = [rows.length, rows[0]!.shape[0]!] as const;
   const image = await toImage(tf.concat(rows), { grid, pad: 1, background: 128, scale: 2 });

@@ -27,9 +27,23 @@ const side = 28;
 /** Pixels of an image. */
 export const pixels: number = side * side;
 
-/** The first images of a set in [-1, 1], one after the other. */
-export const scaled = ({ images }: ImageSet, count: number): Float32Array =>
-  Float32Array.from(images.subarray(0, count * pixels), (v) => v / 127.5 - 1);
+/** Images of a set in [-1, 1], one after the other, from the first or another on. */
+export const scaled = ({ images }: ImageSet, count: number, first = 0): Float32Array =>
+  Float32Array.from(
+    images.subarray(first * pixels, (first + count) * pixels),
+    (v) => v / 127.5 - 1,
+  );
+
+/** Images of a set by their numbers, [N, 28, 28, 1] in [-1, 1]. */
+export function pictures(set: ImageSet, numbers: readonly number[]): tf.Tensor {
+  const values = new Float32Array(numbers.length * pixels);
+  numbers.forEach((n, i) => values.set(scaled(set, 1, n), i * pixels));
+  return tf.tensor(values, [numbers.length, side, side, 1]);
+}
+
+/** The numbers from one on. */
+export const consecutive = (first: number, count: number): number[] =>
+  Array.from({ length: count }, (_, i) => first + i);
 
 /** ONNX Runtime where native code is allowed; nothing, for wasm, where it is not. */
 export async function native(): Promise<Engine | undefined> {

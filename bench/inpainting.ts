@@ -78,6 +78,7 @@ import {
 } from "@tweedie/tweedie";
 import { useBackend } from "@tweedie/tweedie/backend";
 import { onnx } from "@tweedie/tweedie/onnx";
+import { consecutive, pictures, pixels } from "./garments.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -99,15 +100,8 @@ await useBackend();
 const engine = await onnx();
 const { model } = await loadDenoiser(options.model), { schedule } = model;
 const judge = await loadClassifier(options.judge);
-const count = Number(options.count), pixels = 784, part = 25;
+const count = Number(options.count), part = 25;
 const train = await fashionMnist(undefined, "train"), test = await fashionMnist(undefined, "test");
-
-/** Images `from` … `to` − 1 of a set in [-1, 1]. */
-const batch = ({ images }: { readonly images: Uint8Array }, from: number, to: number): tf.Tensor =>
-  tf.tensor(
-    Float32Array.from(images.subarray(from * pixels, to * pixels), (v) => v / 127.5 - 1),
-    [to - from, 28, 28, 1],
-  );
 
 // Ways to complete an image.
 
@@ -266,7 +260,7 @@ async function seams(x: tf.Tensor, y: tf.Tensor, where: tf.Tensor): Promise<numb
 async function trained(): Promise<FeatureMoments> {
   const features: number[] = [], size = 100, total = 10_000;
   for (let at = 0; at < total; at += size) {
-    const x = batch(train, at, at + size), said = await judging.run({ x });
+    const x = pictures(train, consecutive(at, size)), said = await judging.run({ x });
     features.push(...await said.features!.data());
     tf.dispose([x, said]);
   }
@@ -364,7 +358,8 @@ async function compared(
   );
   const start = performance.now(), late = () => performance.now() - start > 6e4 * minutes;
   for (let from = 0; from < count && !(from > 0 && late()); from += part) {
-    const to = Math.min(from + part, count), known = { where, images: batch(test, from, to) };
+    const to = Math.min(from + part, count),
+      known = { where, images: pictures(test, consecutive(from, to - from)) };
     const labels = [...test.labels!.subarray(from, to)];
     const classes = told === "class" ? labels : labels.map(() => null);
     await judged(known.images, from, known, found.get(original)!);

@@ -40,7 +40,7 @@ import {
   vp,
 } from "@tweedie/tweedie";
 import { useBackend } from "@tweedie/tweedie/backend";
-import { onnx } from "@tweedie/tweedie/onnx";
+import { consecutive, native, pictures, pixels } from "./garments.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -55,22 +55,14 @@ const { values: options } = parseArgs({
 });
 
 const sdes: Readonly<Record<string, () => Schedule>> = { vp, subVp, ve };
-const dimensions = 784, part = 25, least = Number(options.least);
+const dimensions = pixels, part = 25, least = Number(options.least);
 
 /** The first images of a set in [-1, 1], dequantized; the caller disposes of them. */
-function pictures({ images }: ImageSet, first: number, count: number): tf.Tensor {
-  return tf.tidy(() => {
-    const grey = images.subarray(first * dimensions, (first + count) * dimensions);
-    const x = tf.tensor4d(Float32Array.from(grey, (v) => v / 127.5 - 1), [count, 28, 28, 1]);
-    const keys = Array.from(
-      { length: count },
-      (_, i) => fold(fold(key(2026), "dequantize"), first + i),
-    );
-    return dequantized(x, keys);
-  });
+function data(set: ImageSet, first: number, count: number): tf.Tensor {
+  const numbers = consecutive(first, count), root = fold(key(2026), "dequantize");
+  return tf.tidy(() => dequantized(pictures(set, numbers), numbers.map((n) => fold(root, n))));
 }
 
-const isNative = (await Deno.permissions.query({ name: "ffi" })).state === "granted";
 await useBackend();
 const { model, config } = await loadDenoiser(options.model);
 const test = await fashionMnist(undefined, "test");
@@ -82,11 +74,11 @@ const startOf = (sde: Schedule): number =>
 
 /** ln p of the first images under an SDE, in nats. */
 async function densities(sde: Schedule, count: number, steps: number): Promise<number[]> {
-  const engine = isNative ? await onnx() : undefined;
+  const engine = await native();
   const known = rescheduled(model, sde), t = startOf(sde), found: number[] = [];
   const sampler = flow(sde, { steps, spacing: "logLinear", final: t, tableau, upward: true });
   for (let first = 0; first < count; first += part) {
-    const x = pictures(test, first, Math.min(part, count - first));
+    const x = data(test, first, Math.min(part, count - first));
     const given = { model: known, key: key(2026), first, ...(engine && { engine }) };
     found.push(...await logLikelihood(x, { sampler, t, trace: hutchinson(), ...given }));
     x.dispose();

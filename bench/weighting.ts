@@ -148,7 +148,7 @@ import {
   weightings,
 } from "@tweedie/tweedie";
 import { useBackend } from "@tweedie/tweedie/backend";
-import { onnx } from "@tweedie/tweedie/onnx";
+import { native, pictures } from "./garments.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -284,13 +284,12 @@ function knownProcess(): void {
 
 // ------------------------------------------------------------------ The shipped model
 
-const isNative = (await Deno.permissions.query({ name: "ffi" })).state === "granted";
-const engine = isNative ? await onnx() : undefined;
+const engine = await native();
 
 /** The v error of each image of a list at a time of its own. */
 type Errors = (
   t: readonly number[],
-  pictures: readonly number[],
+  numbers: readonly number[],
   under: Key,
 ) => Promise<readonly number[]>;
 
@@ -306,29 +305,22 @@ async function shipped(schedule: Schedule): Promise<{ errors: Errors; most: numb
   const compiled = engine?.compile(forward, params);
   const answer = (inputs: Tensors) =>
     compiled ? compiled.run(inputs) : tf.tidy(() => forward({ ...params, ...inputs }));
-  const some = async (t: readonly number[], pictures: readonly number[], under: Key) => {
-    const n = t.length,
-      x0 = tf.tensor4d(
-        pictures.flatMap((i) => [...set.images.subarray(784 * i, 784 * i + 784)]).map((v) =>
-          v / 127.5 - 1
-        ),
-        [n, 28, 28, 1],
-      );
-    const eps = normal(under, [n, 28, 28, 1]);
+  const some = async (t: readonly number[], numbers: readonly number[], under: Key) => {
+    const x0 = pictures(set, numbers), eps = normal(under, x0.shape);
     const { xt, target, weights } = regression({ x0, eps, t }, { schedule, kind: "v" });
     // Variance is preserved on both sides, so the same log-SNR is the same picture.
     const times = t.map((t) => networkTime(own, own.timeOf(logSnr(schedule.at(t)))));
-    const inputs = { x: xt, ...network.inputs(times, pictures.map((i) => set.labels![i]!)) };
+    const inputs = { x: xt, ...network.inputs(times, numbers.map((i) => set.labels![i]!)) };
     const { y } = await answer(inputs);
     const errors = regressionErrors(y!, { target, weights }), found = [...await errors.data()];
     tf.dispose([x0, eps, target, weights, errors, y!, ...Object.values(inputs)]);
     return found;
   };
-  const errors: Errors = async (t, pictures, under) => {
+  const errors: Errors = async (t, numbers, under) => {
     const found: number[] = [];
     for (let at = 0; at < t.length; at += part) {
       const slice = <A>(list: readonly A[]) => list.slice(at, at + part);
-      found.push(...await some(slice(t), slice(pictures), fold(under, at)));
+      found.push(...await some(slice(t), slice(numbers), fold(under, at)));
       if (at % 1024 === 0) console.error(`${at} of ${t.length}`);
     }
     return found;
