@@ -167,7 +167,7 @@ type Instantiate = (
  */
 async function startWasm(): Promise<void> {
   const { BackendWasm } = await import("@tensorflow/tfjs-backend-wasm");
-  const { registerWasmKernels } = await import("./wasm.ts");
+  const { registerWasmKernels } = await import("./kernel/wasm.ts");
   registerWasmKernels();
   if (!isStarted("wasm")) register("wasm", new BackendWasm(bind(await instantiate()) as never));
 }

@@ -7,7 +7,8 @@
  */
 
 import { root } from "./config.ts";
-import { type Slip, slips } from "./slips.ts";
+import type { Slip } from "./slips/slip.ts";
+import { slips } from "./slips.ts";
 
 const chosen = slips.filter(({ file, tests }) => `${file} ${tests}`.includes(Deno.args[0] ?? ""));
 if (chosen.length === 0) {

@@ -1,11 +1,11 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { fold, key } from "../../src/tensor/key.ts";
-import { normal, uniforms } from "../../src/tensor/random.ts";
-import "../../src/tensor/autodiff.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
-import { assertClose } from "../network/weights.ts";
+import { fold, key } from "../../../src/tensor/key.ts";
+import { normal, uniforms } from "../../../src/tensor/random.ts";
+import "../../../src/tensor/autodiff.ts";
+import { useBackend } from "../../../src/tensor/backend.ts";
+import { assertClose } from "../../network/weights.ts";
 
 interface Case {
   readonly input: [number, number, number, number];

@@ -18,7 +18,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { everywhere, repairBackend } from "./kernel/repair.ts";
+import { everywhere, repairBackend } from "./repair.ts";
 
 type Shape4 = [number, number, number, number];
 type Window = readonly [before: number, after: number];

@@ -1,0 +1,44 @@
+/**
+ * Slips in schedules, grids, equations and readings of predictions.
+ *
+ * @module
+ */
+
+import { type Slip, slip } from "./slip.ts";
+
+/** All of them. */
+export const noise: readonly Slip[] = [
+  slip("denoise/reschedule.ts", "isNoisy ? sigma", "!isNoisy ? sigma", "denoise/reschedule"),
+  slip(
+    "noise/schedule.ts",
+    "? last : timeOf(wanted)",
+    "? first : timeOf(wanted)",
+    "denoise/reschedule",
+  ),
+  slip("noise/ode.ts", "accepted ? greatest : 1", "greatest", "noise/ode"),
+  slip("noise/ode.ts", "1 / order - 0.75 * beta", "1 / order", "noise/ode"),
+  slip("noise/ode.ts", "-17253 / 339200", "17253 / 339200", "noise/ode"),
+  slip(
+    "noise/ode.ts",
+    "rejected > front.rejected ? Math.min(factor, 1) : factor",
+    "factor",
+    "noise/ode",
+  ),
+  slip("noise/ode.ts", "(next.t - time) * h >= 0", "(next.t - time) * h > 0", "noise/ode"),
+  slip(
+    "noise/sde.ts",
+    "tf.sub(tf.square(dw), Math.abs(h)), 0.5",
+    "tf.square(dw), 0.5",
+    "noise/sde",
+  ),
+  slip("noise/sde.ts", "Math.abs(h) / 2)", "Math.abs(h))", "noise/sde"),
+  slip("noise/sde.ts", "tf.mul(g!, root)", "tf.mul(g!, -root)", "noise/sde"),
+  slip("noise/sde.ts", "tf.sub(mean, x), theta", "tf.sub(x, mean), theta", "noise/sde"),
+  slip("noise/brownian.ts", "ticks / 4)", "ticks / 2)", "noise/sde"),
+  slip(
+    "noise/forward.ts",
+    "(t.sigma - carried) * (t.sigma + carried)",
+    "t.sigma ** 2",
+    "noise/forward",
+  ),
+];

@@ -1,0 +1,75 @@
+/**
+ * Slips in refinements.
+ *
+ * @module
+ */
+
+import { type Slip, slip } from "./slip.ts";
+
+/** All of them. */
+export const refine: readonly Slip[] = [
+  slip("refine/correct.ts", "2 * kept(", "kept(", "laws/contract_refinement"),
+  slip("refine/correct.ts", "!final && state.t <=", "final && state.t <=", "refine/correct"),
+  slip(
+    "refine/correct.ts",
+    'order === "after"\n',
+    'order !== "after"\n',
+    "laws/contract_refinement",
+  ),
+  slip("refine/guide.ts", "gradient, scale * slope", "gradient, slope", "refine/guide"),
+  slip(
+    "refine/inpaint.ts",
+    "tf.sub(tf.mul(y, alpha), op",
+    "tf.sub(tf.mul(y, 1), op",
+    "refine/inpaint",
+  ),
+  slip("refine/likelihood.ts", "size * Math.log(to", "Math.log(to", "refine/likelihood"),
+  slip("refine/likelihood.ts", "tf.mul(b!, -0.5)", "tf.mul(b!, 0.5)", "refine/likelihood"),
+  slip(
+    "refine/likelihood.ts",
+    "tf.add(a, b), change / 2",
+    "tf.add(a, a), change / 2",
+    "refine/likelihood",
+  ),
+  slip("refine/likelihood.ts", "fresh ? state.step : 0", "0", "refine/likelihood"),
+  slip("refine/edit.ts", "tf.mul(a, weight(1 - u))", "tf.mul(a, weight(u))", "laws/contract_laws"),
+  slip(
+    "refine/edit.ts",
+    "jump(x0, level, z)",
+    "jump(x0, { ...level, alpha: 1 }, z)",
+    "laws/contract_laws",
+  ),
+  slip(
+    "refine/threshold.ts",
+    "quantile(tf.abs(x0), ratio), 1, max",
+    "quantile(tf.abs(x0), ratio), 0, max",
+    "refine/threshold",
+  ),
+  slip(
+    "refine/threshold.ts",
+    "tf.div(tf.minimum(tf.maximum(x0, tf.neg(s)), s), s)",
+    "tf.minimum(tf.maximum(x0, tf.neg(s)), s)",
+    "refine/threshold",
+  ),
+  slip("refine/inpaint.ts", "r2 * operator.gram + noise2", "r2 * operator.gram", "refine/inpaint"),
+  slip("refine/inpaint.ts", "tf.mul(pull.gradient, scale)", "pull.gradient", "refine/inpaint"),
+  slip(
+    "refine/inpaint.ts",
+    "v * sigma ** 2 / (alpha ** 2 * v + sigma ** 2)",
+    "sigma ** 2 / (alpha ** 2 + sigma ** 2)",
+    "refine/inpaint",
+  ),
+  slip(
+    "refine/inpaint.ts",
+    "let pass = 1; pass < jumps",
+    "let pass = 0; pass < jumps",
+    "refine/inpaint",
+  ),
+  slip("refine/inpaint.ts", "evaluation.t > t", "evaluation.t < t", "refine/inpaint"),
+  slip(
+    "refine/guide.ts",
+    "scale * variance(at(state.t), at(next.t))",
+    "scale * variance(at(next.t), at(state.t))",
+    "refine/guide",
+  ),
+];
