@@ -69,6 +69,8 @@ export interface Model {
   readonly given?: (condition: Condition) => Model;
   /** Whether it is under a condition already, so that it takes no other. Default: no. */
   readonly conditioned?: true;
+  /** Whether it is bound to the samples of one batch, in their order, as by a guide to targets. Default: no. */
+  readonly bound?: true;
   /** Whether its predictions are cut off, as by a threshold: the flow of such a model has no density. Default: no. */
   readonly clipped?: true;
 }

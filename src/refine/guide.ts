@@ -144,7 +144,8 @@ export interface DuringOptions extends Interval {
  * ```
  *
  * The weights add up to 1, so the same line holds for x0, v, flow, score and energy, and is used in whichever the model
- * speaks. One evaluation of a batch of 2N, the conditions first and then the nulls; at scale 0 and 1 one of N.
+ * speaks. One evaluation of a batch of 2N, the conditions first and then the nulls, or two of N where a guide has bound the
+ * model to its batch; at scale 0 and 1 one of N.
  *
  * @param condition A class or null for each sample of the batch.
  * @param options The scale.
@@ -229,36 +230,72 @@ function mixing(condition: Condition, options: ClassifierFreeOptions): Guide {
   if (isAll(scale, 1)) return (model) => under(model, condition);
   if (isAll(scale, 0)) return (model) => under(model, none);
   return (model) => {
-    const both = givenOf(model)([...condition, ...none]);
-    return under(model, condition, { predict: mixed(both, scale, rescale) });
+    const given = givenOf(model);
+    const both = model.bound
+      ? inTurn(given(condition), given(none))
+      : atOnceOf(given([...condition, ...none]));
+    const predict: Model["predict"] = (x, t, signal) =>
+      andThen(both(x, t, signal), (pair) => joined(pair, scale, rescale));
+    return under(model, condition, { predict });
   };
 }
 
-/** One evaluation of the doubled batch, its halves joined. */
-function mixed(both: Model, scale: Scale, rescale: number): Model["predict"] {
-  return (x, t, signal) => {
-    const twice = tf.concat([x, x]);
-    const prediction = disposing(twice, () => both.predict(twice, t, signal));
-    return andThen(prediction, (prediction) => joined(prediction, scale, rescale));
+/** A prediction under the condition, and one without. */
+type Pair = readonly [given: Prediction, none: Prediction];
+
+/** Both from one evaluation of the doubled batch. */
+const atOnceOf =
+  (both: Model) => (...[x, t, signal]: Parameters<Model["predict"]>): Awaitable<Pair> => {
+    const twice = tf.concat([x, x]),
+      prediction = disposing(twice, () => both.predict(twice, t, signal));
+    return andThen(
+      prediction,
+      (prediction) => disposing({ ...prediction }, () => halves(prediction)),
+    );
   };
+
+/** Both of a model that is bound to the batch, one after the other. */
+const inTurn =
+  (given: Model, none: Model) =>
+  (...[x, t, signal]: Parameters<Model["predict"]>): Awaitable<Pair> =>
+    andThen(given.predict(x, t, signal), (first) =>
+      andThen(
+        rescued(() => none.predict(x, t, signal), () => tf.dispose({ ...first })),
+        (second) => [first, second] as const,
+      ));
+
+function halves(prediction: Prediction): Pair {
+  const half = (index: 0 | 1) => (tensor: tf.Tensor): tf.Tensor =>
+    tf.tidy(() => tf.split(tensor, 2)[index]!);
+  return [mapped(prediction, half(0)), mapped(prediction, half(1))];
 }
 
-/** null + scale·(condition − null) for each tensor of a prediction of the doubled batch, which is disposed of. */
-function joined(prediction: Prediction, scale: Scale, rescale: number): Prediction {
-  const join = (tensor: tf.Tensor): tf.Tensor =>
+/** none + scale·(given − none) for each tensor of the two predictions, which are disposed of. */
+function joined([given, none]: Pair, scale: Scale, rescale: number): Prediction {
+  const join = (a: tf.Tensor, b: tf.Tensor): tf.Tensor =>
     tf.tidy(() => {
-      const [given, none] = tf.split(tensor, 2) as [tf.Tensor, tf.Tensor];
-      const mix = tf.add(none, tf.mul(tf.sub(given, none), column(scale, given)));
-      return rescale === 0 ? mix : rescaled(mix, given, rescale);
+      const mix = tf.add(b, tf.mul(tf.sub(a, b), column(scale, a)));
+      return rescale === 0 ? mix : rescaled(mix, a, rescale);
     });
-  return disposing({ ...prediction }, () => {
-    if (prediction.kind !== "energy") return { ...prediction, value: join(prediction.value) };
+  return disposing([{ ...given }, { ...none }] as never, () => {
+    if (given.kind !== none.kind) {
+      throw new TypeError(
+        `Cannot guide: the model must answer in one kind, got "${given.kind}" and "${none.kind}"`,
+      );
+    }
+    if (given.kind !== "energy" || none.kind !== "energy") {
+      return { ...given, value: join(given.value, none.value) };
+    }
     if (rescale !== 0) {
       throw new TypeError(
         "Cannot rescale guidance: the model must predict one tensor, got an energy",
       );
     }
-    return { ...prediction, value: join(prediction.value), gradient: join(prediction.gradient) };
+    return {
+      kind: "energy",
+      value: join(given.value, none.value),
+      gradient: join(given.gradient, none.gradient),
+    };
   }) as Prediction;
 }
 
@@ -348,7 +385,7 @@ export function during(guide: Guide, options: DuringOptions): Guide {
       return {
         predict: (x, t, signal) =>
           (inside(t, schedule.at(t)) ? within : without).predict(x, t, signal),
-        ...clippedBy([within, without]),
+        ...likeAny([within, without]),
       };
     });
     return takes(joint, [guide(model), otherwise(model)]);
@@ -359,8 +396,11 @@ export function during(guide: Guide, options: DuringOptions): Guide {
 const takes = (model: Model, others: readonly Model[]): Model =>
   others.every(({ given }) => given) ? model : settled(model);
 
-const clippedBy = (models: readonly Model[]): Pick<Model, "clipped"> =>
-  models.some(({ clipped }) => clipped) ? { clipped: true } : {};
+/** What holds of a model that answers by others, if it holds of one of them. */
+const likeAny = (models: readonly Model[]): Pick<Model, "clipped" | "bound"> => ({
+  ...(models.some(({ clipped }) => clipped) && { clipped: true }),
+  ...(models.some(({ bound }) => bound) && { bound: true }),
+});
 
 const everywhere = [-Infinity, Infinity] as const;
 
@@ -402,7 +442,7 @@ export function summed(...guides: readonly Guide[]): Guide {
           return disposing({ ...base }, () =>
             collected(guides, shared, base, (guide) => guide.predict(x, t, signal)));
         }),
-      ...clippedBy(guides.map((guide) => guide(model))),
+      ...likeAny(guides.map((guide) => guide(model))),
     }));
     return takes(sum, guides.map((guide) => guide(model)));
   };
@@ -655,6 +695,7 @@ export function byEnergy(energy: Energy, options: EnergyOptions = {}): Guide {
           const { at } = model.schedule, near = at(readable(model.schedule, t));
           return tilted(pulled, { scale, level: at(t), near });
         }),
+      bound: true,
     }));
 }
 
