@@ -124,8 +124,11 @@ const asked = (model: Model): Model =>
   }));
 
 /** Whether two numbers are the same but for rounding. */
-const isNear = (a: number, b: number, scale = 0): boolean =>
-  a === b || Math.abs(a - b) <= Math.max(1e-9 * Math.max(Math.abs(a), Math.abs(b)), 1e-12 * scale);
+function isNear(a: number, b: number, scale = 0): boolean {
+  const gap = Math.abs(a - b);
+  if (!Number.isFinite(gap)) return a === b;
+  return gap <= Math.max(1e-9 * Math.max(Math.abs(a), Math.abs(b)), 1e-12 * scale);
+}
 
 /**
  * Whether a state at one time can stand for one at another: they are the same but for rounding, or have the same level.
