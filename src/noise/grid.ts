@@ -234,8 +234,9 @@ function dataTime({ span, timeOf }: Schedule): number {
 /** A time that rounding has moved off an end of the span, or off a whole time of a discrete schedule, put back there. */
 function settled(schedule: Schedule, t: number): number {
   const { span: [start, end], steps } = schedule, slack = 1e-9 * (end - start);
-  const places = [end, start, dataTime(schedule), ...(steps === undefined ? [] : [Math.round(t)])];
-  return places.find((place) => Math.abs(t - place) <= slack) ?? t;
+  const place = [end, start, dataTime(schedule)].find((place) => Math.abs(t - place) <= slack);
+  if (place !== undefined || steps === undefined) return place ?? t;
+  return Math.abs(t - Math.round(t)) <= 1e-12 * steps ? Math.round(t) : t;
 }
 
 /** Whether two times are one but for rounding. */
@@ -378,7 +379,8 @@ function checked(list: readonly number[], schedule: Schedule): number[] {
  * | EDM | `{ steps }` on `edm()`, which is `spacing: "karras"` there |
  * | NCSN's geometric levels | `{ steps }` on `ve()` |
  *
- * A time within 1e-9 of the span's length of one of its ends, or of a whole time of a discrete schedule, is that time.
+ * A time within 1e-9 of the span's length of one of its ends is that end; within 1e-12 of it of a whole time of a discrete
+ * schedule, that time.
  *
  * @param schedule The schedule that gives t its meaning.
  * @param options Number of steps, spacing and its parameters; or the times themselves.
