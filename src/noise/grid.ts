@@ -39,7 +39,10 @@ export interface GridOptions {
    * schedule's T if it is discrete, otherwise 50.
    */
   readonly steps?: number;
-  /** The layout. Default: the schedule's own, or `"trailing"` for discrete schedules and `"uniform"` for continuous ones. */
+  /**
+   * The layout. Default: the schedule's own, or `"trailing"` for discrete schedules and `"uniform"` for continuous ones;
+   * `"logLinear"` where sigma/alpha is above 1/5 after a fiftieth of the span and finite at its end.
+   */
   readonly spacing?: Spacing;
   /** The grid itself, in place of all other options: strictly falling times, or one at which it ends. Default: none. */
   readonly times?: readonly number[];
@@ -255,6 +258,12 @@ function leastOf(
   return usual < from ? usual : final + (from - final) / 1000;
 }
 
+/** Whether the first fiftieth of a span is beyond the levels at which data take shape, so that equal times leave them out. */
+function isSteep({ span: [start, end], at }: Schedule): boolean {
+  const { alpha, sigma } = at(start + (end - start) / 50);
+  return sigma > alpha / 5 && at(end).alpha > 0;
+}
+
 /** The options that are there, the schedule's own layout among them where no other is asked for. */
 function asked({ grid }: Schedule, options: GridOptions): GridOptions {
   const given = Object.fromEntries(
@@ -266,7 +275,8 @@ function asked({ grid }: Schedule, options: GridOptions): GridOptions {
 /** The options with every default filled in, and their layout. */
 function planned(schedule: Schedule, options: GridOptions): Plan & { readonly layout: Layout } {
   const given = asked(schedule, options), isDiscrete = schedule.steps !== undefined;
-  const spacing = given.spacing ?? (isDiscrete ? "trailing" : "uniform");
+  const even = isDiscrete ? "trailing" : isSteep(schedule) ? "logLinear" : "uniform";
+  const spacing = given.spacing ?? even;
   const { layout, parts } = layoutOf(schedule, spacing);
   checkParts(
     given,

@@ -65,8 +65,8 @@ export interface Schedule {
   /** Number of steps T of a discrete schedule, whose times are 0 (data) to T; absent for a continuous one. */
   readonly steps?: number;
   /**
-   * The layout of grids where none is asked for, in a schedule whose levels need another than the usual one. Default:
-   * `"trailing"` for discrete schedules, `"uniform"` for continuous ones.
+   * The layout of grids where none is asked for, in a schedule whose levels need another than {@link times} would take.
+   * Default: none.
    */
   readonly grid?: GridDefaults;
   /** Marginal at time t. Discrete schedules also answer between whole times. */
@@ -153,7 +153,7 @@ export interface FromLevelOptions {
   readonly name?: string;
   /** Least and greatest time. Default: [0, 1]. */
   readonly span?: readonly [number, number];
-  /** The layout of grids where none is asked for: another than uniform where few of the noise levels are at equal times. */
+  /** The layout of grids where none is asked for. Default: as {@link times} has it. */
   readonly grid?: GridDefaults;
 }
 

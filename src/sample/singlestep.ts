@@ -368,6 +368,8 @@ function noisyStage(from: Node, to: Node, down: number, noise: number): Stage {
 
 // ---------------------------------------------------------------------------------------------- PNDM
 
+const isUnit = ({ alpha, sigma }: Level): boolean => Math.abs(alpha ** 2 + sigma ** 2 - 1) < 1e-9;
+
 /** Options of {@link pndm}. */
 export interface PndmOptions extends GridOptions {
   /**
@@ -377,7 +379,8 @@ export interface PndmOptions extends GridOptions {
   readonly warmUp?: "rungeKutta" | "heun";
   /**
    * What the weights combine: the noise, as in the paper, or v, which becomes noise only afterwards, at the start of the
-   * step. Diffusers does that where the network predicts v; it is of order 1. Default: `"eps"`.
+   * step. Diffusers does that where the network predicts v; it is of order 1, and for schedules with alpha² + sigma² = 1 only.
+   * Default: `"eps"`.
    */
   readonly of?: "eps" | "v";
 }
@@ -453,7 +456,15 @@ export function pndm(schedule: Schedule, options: PndmOptions = {}): Sampler {
     const half = schedule.steps === undefined ? (t + s) / 2 : Math.ceil((t + s) / 2);
     return nodeAt(half, schedule.at(half));
   };
-  const path = legs(schedule, grid), head = path[0]?.from.alpha === 0 ? 1 : 0;
+  const path = legs(schedule, grid), off = path.find(({ from }) => !isUnit(from));
+  if (of === "v" && off) {
+    throw refusal(
+      "a PNDM",
+      `of must be "eps" where alpha² + sigma² is not 1, as at t = ${off.t}`,
+      of,
+    );
+  }
+  const head = path[0]?.from.alpha === 0 ? 1 : 0;
   return along(
     path,
     (leg) =>

@@ -236,6 +236,11 @@ describe("times()", () => {
       times(own, { steps: 5 }),
       times(fromLevel(at, { span }), { steps: 5, spacing: "karras", rho: 3 }),
     );
+    // Where equal times are far beyond the data's scale, log-SNR is equally spaced.
+    for (const steep of [fromLevel(at, { span }), vp({ betaMin: 1, betaMax: 1, end: 5 })]) {
+      const logLinear = times(steep, { steps: 5, spacing: "logLinear" });
+      assert.deepEqual(times(steep, { steps: 5 }), logLinear);
+    }
     const bent = fromLevel(rectified().at, { grid: { spacing: "uniform", shift: 3 } });
     near(times(bent, { steps: 2 })[1]!, 0.75, 1e-12);
     assert.deepEqual(times(bent, { steps: 2, spacing: "uniform" }), [1, 0.5, 0]);
