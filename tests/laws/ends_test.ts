@@ -346,14 +346,15 @@ describe("the ends of schedules: from alpha = 0", () => {
       const schedule = make();
       for (const [kind, { make, keeps = 1, large, ofV }] of kindsOn(schedule)) {
         if (large) continue; // beta for the variance is too large where x is not of variance 1
-        const within = keeps < 1 || ofV ? 0.12 : 0.04;
-        const sampler = make(schedule, { steps: 50 }), oracle = gaussian(schedule, data);
-        const [mean, found] = await moments(sampler, schedule);
+        const within = keeps < 1 || ofV ? 0.2 : 0.06;
+        const oracle = gaussian(schedule, data);
+        const [mean, found] = await moments(make(schedule, { steps: 25 }), schedule);
         assert.ok(
           Math.abs(mean - data.mean) < within / 3 && Math.abs(found - deviation) < within,
           `${kind}: ${mean}, ${found}`,
         );
         const start = { x: [-1, 0.5, 2], t: schedule.span[1] };
+        const sampler = make(schedule, { steps: 6 });
         const [a, b] = [
           await path(sampler, oracle, start),
           await path(sampler, inV(oracle), start),
