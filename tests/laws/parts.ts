@@ -223,7 +223,9 @@ const everyGuide = Object.fromEntries(
     changes: "model",
     ...(needs && { needs }),
     dense: true,
-    make: (known, extra) => guided(make(known, extra)),
+    make: make.length === 1
+      ? (known) => guided(make(known))
+      : (known, extra) => guided(make(known, extra)),
   }]),
 );
 

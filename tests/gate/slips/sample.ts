@@ -10,7 +10,7 @@ import { type Slip, slip } from "./slip.ts";
 export const sample: readonly Slip[] = [
   slip("sample/chain.ts", "fold(use, first + i)", "fold(use, i)", "laws/contract_streams"),
   slip("sample/chain.ts", "index++ >= count", "++index >= count", "laws/contract_streams"),
-  slip("sample/chain.ts", "schedule.at(at).sigma", "1", "sample/chain"),
+  slip("sample/chain.ts", "tf.mul(z, sigma)", "tf.mul(z, 1)", "sample/chain"),
   slip("sample/reverse.ts", "upward ? grid.toReversed() : grid", "grid", "sample/reverse"),
   slip("sample/reverse.ts", "if (upward) checkUpward", "if (churn) checkUpward", "sample/reverse"),
   slip(
@@ -73,12 +73,6 @@ export const sample: readonly Slip[] = [
     "past.map(() => true)",
     "laws/ends",
   ),
-  slip(
-    "sample/multistep.ts",
-    "if (deviations.every((deviation) => deviation === 0))",
-    "if (false)",
-    "sample/solver",
-  ),
   slip("sample/singlestep.ts", "? [1] : []", "? [] : []", "laws/ends"),
   slip("sample/singlestep.ts", "alpha === 0 ? 1 : 0", "alpha === 0 ? 0 : 0", "laws/ends"),
   slip(
@@ -87,19 +81,7 @@ export const sample: readonly Slip[] = [
     "",
     "laws/ends",
   ),
-  slip(
-    "sample/singlestep.ts",
-    "return isSteady(missed(from, stages), missed(from, [single])) ? stages : [single];",
-    "return stages;",
-    "sample/solver",
-  ),
   slip("sample/reverse.ts", "leg.from.alpha === 0 || ", "", "laws/ends"),
-  slip(
-    "sample/reverse.ts",
-    'predictor = "ancestral", lastNoise',
-    'predictor = "euler-maruyama", lastNoise',
-    "laws/ends",
-  ),
   slip(
     "sample/reverse.ts",
     'if (predictor !== "ancestral") path',
@@ -113,16 +95,9 @@ export const sample: readonly Slip[] = [
     "laws/ends",
   ),
   slip(
-    "sample/reverse.ts",
-    "isSteady(of(tableau), of(euler)) ? method",
-    "true ? method",
-    "sample/solver",
-  ),
-  slip("sample/ancestral.ts", "if (hat && asked !== undefined)", "if (false)", "sample/solver"),
-  slip(
-    "sample/solver.ts",
-    "if (order < 3 && curvature",
-    "if (order < 2 && curvature",
+    "sample/singlestep.ts",
+    "options.warmUp !== undefined || isSteady(from, asked, single)",
+    "true",
     "sample/solver",
   ),
 ];
