@@ -30,7 +30,6 @@ import { type GridOptions, times, timesAmong } from "../noise/grid.ts";
 import type { Schedule } from "../noise/schedule.ts";
 import type { Known } from "../tensor/check.ts";
 import {
-  along,
   denoising,
   type Env,
   type Leg,
@@ -40,7 +39,7 @@ import {
   type State,
   type Transition,
 } from "./chain.ts";
-import { checkLastNoise } from "./multistep.ts";
+import { checkLastNoise, over } from "./multistep.ts";
 
 /** What the noise of these samplers is drawn for; one name, so that DDIM with eta 1 is DDPM draw by draw. */
 const purpose = "ancestral";
@@ -129,7 +128,7 @@ export function ddpm(schedule: Schedule, options: DdpmOptions = {}): Sampler {
     mean: variances.small(from, to),
     noise: rule(from, to),
   });
-  return ancestral(name, { path: legs(schedule, grid), options, widths });
+  return ancestral(name, { schedule, grid, options, widths });
 }
 
 /**
@@ -174,19 +173,20 @@ export function ddim(schedule: Schedule, options: DdimOptions = {}): Sampler {
     const mean = eta === 0 ? 0 : roomFor(eta, leg);
     return { mean, noise: hat ? variances.large(leg.from, leg.to) : mean };
   };
-  return ancestral(name, { path: legs(schedule, grid), options, widths });
+  return ancestral(name, { schedule, grid, options, widths });
 }
 
 /** The sampler with one affine step for each leg of the grid. */
-function ancestral(name: string, { path, options, widths }: {
-  readonly path: readonly Leg[];
+function ancestral(name: string, { schedule, grid, options, widths }: {
+  readonly schedule: Schedule;
+  readonly grid: readonly number[];
   readonly options: LastNoise;
   readonly widths: (leg: Leg) => Widths;
 }): Sampler {
-  const { lastNoise } = options, steps = path.map(widths);
+  const { lastNoise } = options, steps = legs(schedule, grid).map(widths);
   checkLastNoise(name, lastNoise, steps.map(({ noise }) => noise));
   const silent = (leg: Leg) => leg.index === leg.count - 1 && lastNoise !== true;
-  return along(path, (leg) => {
+  return over(schedule, grid, (leg) => {
     const { mean, noise } = steps[leg.index]!;
     return affine(leg, mean, silent(leg) ? 0 : Math.sqrt(noise));
   });
@@ -282,7 +282,7 @@ function checkedVariance(variance: "small" | "large"): "small" | "large" {
  * ```
  */
 export function ddimInverse(schedule: Schedule, options: GridOptions = {}): Sampler {
-  return along(legs(schedule, times(schedule, options).toReversed()), encoding);
+  return over(schedule, times(schedule, options).toReversed(), encoding);
 }
 
 const encoding = (leg: Leg): Transition => (env) => (state) =>

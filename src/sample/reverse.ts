@@ -49,7 +49,6 @@ import { checkOptions, type Known, shown } from "../tensor/check.ts";
 import { coefficients, convert } from "../denoise/prediction.ts";
 import type { LastNoise } from "./ancestral.ts";
 import {
-  along,
   denoising,
   type Env,
   type Leg,
@@ -66,6 +65,7 @@ import {
   exponential,
   isSteady,
   type MultistepWeights,
+  over,
   usualVariance,
   usualX0,
 } from "./multistep.ts";
@@ -200,7 +200,7 @@ export function reverseSde(schedule: Schedule, options: ReverseSdeOptions = {}):
   const steps = path.map((leg) => reverseCoefficients(schedule, predictor, { ...leg, lambda }));
   checkLastNoise("a reverse SDE", lastNoise, steps.map(({ noise }) => noise));
   const silent = ({ index, count }: Leg) => index === count - 1 && lastNoise !== true;
-  return along(path, (leg) => {
+  return over(schedule, grid, (leg) => {
     const weights = steps[leg.index]!;
     return diffusing(leg, silent(leg) ? { ...weights, noise: 0 } : weights);
   });
@@ -359,7 +359,7 @@ export function flow(schedule: Schedule, options: FlowOptions = {}): Sampler {
   checkChart(chart);
   if (churn) checkChurn(churn);
   if (upward) checkUpward(schedule, grid.at(-1)!, churn);
-  return along(legs(schedule, upward ? grid.toReversed() : grid), (leg) => {
+  return over(schedule, upward ? grid.toReversed() : grid, (leg) => {
     const raised = churn ? churned(leg, schedule, churn) : leg;
     const step = solving(raised, { schedule, ...usable(raised, { schedule, tableau, chart }) });
     return raised === leg ? moving(leg, step) : restless(leg, raised, { step, churn: churn! });
