@@ -194,12 +194,17 @@ const families: readonly Family[] = [
   {
     name: "`uniPc`",
     twins: ["UniPCMultistep"],
-    settings: product({
-      order: [1, undefined, 3],
-      solver: ["bh1", undefined],
-      corrected: [undefined, false],
-      lowerOrderFinal: [undefined, false],
-    }),
+    settings: [
+      // Order 1 has no order to lower, and without a corrector no B(h).
+      { order: 1, corrected: false },
+      ...product({ order: [1], solver: ["bh1", undefined] }),
+      ...product({
+        order: [undefined, 3],
+        solver: ["bh1", undefined],
+        corrected: [undefined, false],
+        lowerOrderFinal: [undefined, false],
+      }),
+    ],
     make: (setting: object, grid) => uniPc(schedule, { ...grid, ...setting }),
   },
   {
