@@ -30,16 +30,15 @@ import { type GridOptions, times, timesAmong } from "../noise/grid.ts";
 import type { Schedule } from "../noise/schedule.ts";
 import { type Known, refusal } from "../tensor/check.ts";
 import {
-  along,
   denoising,
   type Env,
   type Leg,
-  legs,
   noise,
   type Sampler,
   type State,
   type Transition,
 } from "./chain.ts";
+import { over } from "./multistep.ts";
 
 /** What the noise of these samplers is drawn for; one name, so that DDIM with eta 1 is DDPM draw by draw. */
 const purpose = "ancestral";
@@ -127,7 +126,7 @@ export function ddpm(schedule: Schedule, options: DdpmOptions = {}): Sampler {
     mean: variances.small(from, to),
     noise: rule(from, to),
   });
-  return ancestral(legs(schedule, grid), options, widths);
+  return ancestral(schedule, { grid, options, widths });
 }
 
 /**
@@ -171,7 +170,7 @@ export function ddim(schedule: Schedule, options: DdimOptions = {}): Sampler {
     const mean = eta === 0 ? 0 : roomFor(eta, leg);
     return { mean, noise: hat ? variances.large(leg.from, leg.to) : mean };
   };
-  return ancestral(legs(schedule, grid), options, widths);
+  return ancestral(schedule, { grid, options, widths });
 }
 
 /** Throws unless the option is true, false or absent. */
@@ -181,15 +180,15 @@ export function checkLastNoise(name: string, lastNoise: unknown): void {
 }
 
 /** The sampler with one affine step for each leg of the grid. */
-function ancestral(
-  path: readonly Leg[],
-  options: LastNoise,
-  widths: (leg: Leg) => Widths,
-): Sampler {
+function ancestral(schedule: Schedule, { grid, options, widths }: {
+  readonly grid: readonly number[];
+  readonly options: LastNoise;
+  readonly widths: (leg: Leg) => Widths;
+}): Sampler {
   const { lastNoise } = options;
   checkLastNoise("a DDPM or DDIM sampler", lastNoise);
   const silent = (leg: Leg) => leg.index === leg.count - 1 && lastNoise !== true;
-  return along(path, (leg) => {
+  return over(schedule, grid, (leg) => {
     const { mean, noise } = widths(leg);
     return affine(leg, mean, silent(leg) ? 0 : Math.sqrt(noise));
   });
@@ -285,7 +284,7 @@ function checkedVariance(variance: "small" | "large"): "small" | "large" {
  * ```
  */
 export function ddimInverse(schedule: Schedule, options: GridOptions = {}): Sampler {
-  return along(legs(schedule, times(schedule, options).toReversed()), encoding);
+  return over(schedule, times(schedule, options).toReversed(), encoding);
 }
 
 const encoding = (leg: Leg): Transition => (env) => (state) =>

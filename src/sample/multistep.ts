@@ -41,6 +41,7 @@ import type { Level, Schedule } from "../noise/schedule.ts";
 import { checkOptions, type Known, refusal as refused } from "../tensor/check.ts";
 import {
   along,
+  type Check,
   denoised,
   type Env,
   type Evaluation,
@@ -48,9 +49,11 @@ import {
   legs,
   noise,
   type Sampler,
+  sampler,
   type State,
   type Transition,
 } from "./chain.ts";
+import { isLevel } from "./run/fit.ts";
 
 // ---------------------------------------------------------------------------------------------- Weights
 
@@ -433,7 +436,22 @@ const multistepParts: Known<Multistep> = {
 
 /** The sampler of a solver on the times of a grid. */
 export const stepped = (schedule: Schedule, grid: readonly number[], solver: Multistep): Sampler =>
-  along(legs(schedule, grid), (leg) => multistepTransition(leg, solver, schedule));
+  over(schedule, grid, (leg) => multistepTransition(leg, solver, schedule));
+
+/** The sampler with one transition for each leg of a grid; of one time it is of no steps, and takes only a state that is there. */
+export function over(
+  schedule: Schedule,
+  grid: readonly number[],
+  make: (leg: Leg) => Transition,
+): Sampler {
+  if (grid.length > 1) return along(legs(schedule, grid), make);
+  const [from] = grid as [number];
+  const check: Check = (env, { t }) => {
+    if (isLevel(env.model.schedule, t, from)) return;
+    throw refused("run", `the start's t must be ${from}, where the sampler starts and ends`, t);
+  };
+  return sampler(() => [], { from, schedule, times: grid, checks: [check] });
+}
 
 /**
  * One transition of {@link multistep}, for samplers that begin in another way.

@@ -49,7 +49,6 @@ import { checkOptions, type Known, shown } from "../tensor/check.ts";
 import { coefficients, convert } from "../denoise/prediction.ts";
 import { checkLastNoise, type LastNoise } from "./ancestral.ts";
 import {
-  along,
   denoising,
   type Env,
   type Leg,
@@ -60,7 +59,7 @@ import {
   type State,
   type Transition,
 } from "./chain.ts";
-import { combined, exponential, type MultistepWeights } from "./multistep.ts";
+import { combined, exponential, type MultistepWeights, over } from "./multistep.ts";
 
 // ---------------------------------------------------------------------------------------------- The SDE
 
@@ -191,7 +190,7 @@ export function reverseSde(schedule: Schedule, options: ReverseSdeOptions = {}):
   const path = legs(schedule, grid);
   if (predictor !== "ancestral") path.forEach((leg) => checkStart(schedule, leg, predictor));
   const silent = ({ index, count }: Leg) => index === count - 1 && lastNoise !== true;
-  return along(path, (leg) => {
+  return over(schedule, grid, (leg) => {
     const weights = reverseCoefficients(schedule, predictor, { ...leg, lambda });
     return diffusing(leg, silent(leg) ? { ...weights, noise: 0 } : weights);
   });
@@ -357,7 +356,7 @@ export function flow(schedule: Schedule, options: FlowOptions = {}): Sampler {
   checkChart(chart);
   if (churn) checkChurn(churn);
   if (upward) checkUpward(schedule, grid.at(-1)!, churn);
-  return along(legs(schedule, upward ? grid.toReversed() : grid), (leg) => {
+  return over(schedule, upward ? grid.toReversed() : grid, (leg) => {
     const raised = churn ? churned(leg, schedule, churn) : leg;
     const step = solving(raised, { schedule, ...usable(raised, tableau, chart) });
     return raised === leg ? moving(leg, step) : restless(leg, raised, { step, churn: churn! });
@@ -600,7 +599,7 @@ export function adaptiveFlow(
     Math.abs(state.t - final) <= slack ? { ...state, t: final } : controlled(env, state, plan);
   return sampler(function* () {
     for (;;) yield transition;
-  });
+  }, { schedule, times: [final, ...schedule.span] });
 }
 
 /**

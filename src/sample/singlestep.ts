@@ -29,7 +29,6 @@ import { type GridOptions, timesAmong } from "../noise/grid.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
 import { checkOptions, type Known } from "../tensor/check.ts";
 import {
-  along,
   denoised,
   type Env,
   type Leg,
@@ -51,6 +50,7 @@ import {
   multistepTransition,
   type MultistepWeights,
   type Node,
+  over,
   type Point,
   pseudoAdams,
   refusal,
@@ -220,7 +220,7 @@ export function dpmSinglestep(schedule: Schedule, options: DpmSinglestepOptions 
   const orders = [...head, ...ordersOf(count, options, toZero)];
   const ends = orders.reduce<number[]>((sum, each) => [...sum, sum.at(-1)! + each], [0]);
   const corrector = options.corrector ?? (order === 3 ? "heun" : "midpoint");
-  return along(legs(schedule, ends.map((i) => grid[i]!)), (leg) => {
+  return over(schedule, ends.map((i) => grid[i]!), (leg) => {
     const nodes = grid.slice(ends[leg.index]!, ends[leg.index + 1]! + 1)
       .map((t) => nodeAt(t, schedule.at(t)));
     return inStages(leg, singlestepStages(nodes, { of, corrector }));
@@ -334,7 +334,7 @@ export function kdpm2(schedule: Schedule, options: Kdpm2Options = {}): Sampler {
   const grid = timesAmong("make a KDPM2", { schedule, options }, { eta: true });
   const { eta = 0 } = options;
   if (!(eta >= 0 && eta <= 1)) throw refusal("a KDPM2", "eta must be in [0, 1]", eta);
-  return along(legs(schedule, grid), (leg) => inStages(leg, geometric(leg, schedule, eta)));
+  return over(schedule, grid, (leg) => inStages(leg, geometric(leg, schedule, eta)));
 }
 
 function geometric({ t, s, from, to }: Leg, schedule: Schedule, eta: number): readonly Stage[] {
@@ -465,8 +465,9 @@ export function pndm(schedule: Schedule, options: PndmOptions = {}): Sampler {
     );
   }
   const head = path[0]?.from.alpha === 0 ? 1 : 0;
-  return along(
-    path,
+  return over(
+    schedule,
+    grid,
     (leg) =>
       leg.index < steps + head && leg.to.sigma > 0
         ? inStages(leg, first(leg), order - 1)

@@ -493,8 +493,13 @@ describe("the ends of schedules: in one step, and in none", () => {
         const [kind, { make }] of [...kindsOn(schedule), ["up", { make: ddimInverse }] as const]
       ) {
         for (const grid of [{ from: final }, { from: final, steps: 7 }, { times: [final] }]) {
-          const states = await path(make(schedule, grid), gaussian(schedule, data), start);
+          const sampler = make(schedule, grid), model = gaussian(schedule, data);
+          const states = await path(sampler, model, start);
           assert.deepEqual(states.map(({ x }) => x), [[1, 2]], kind);
+          await assert.rejects(
+            () => path(sampler, model, { ...start, t: schedule.span[1] }),
+            /^RangeError: Cannot run: the start's t must be .*, where the sampler starts and ends/,
+          );
         }
       }
     });

@@ -66,6 +66,7 @@ export const sample: readonly Slip[] = [
   ),
   slip("sample/run/fit.ts", "t <= most && levelAt", "levelAt", "sample/run/fit"),
   slip("sample/multistep.ts", 'from.alpha === 0 ? "x0" : asked', "asked", "laws/ends"),
+  slip("sample/multistep.ts", "times: grid, checks: [check]", "times: grid", "laws/ends"),
   slip("sample/multistep.ts", "if (from.alpha === 0) return exponential()(all);", "", "laws/ends"),
   slip(
     "sample/multistep.ts",
