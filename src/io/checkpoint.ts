@@ -19,6 +19,7 @@ import { checkFinite, downloaded } from "./tensors/device.ts";
 import { isRecord, shown } from "./tensors/header.ts";
 import { withTensors } from "./tensors/open.ts";
 import { checkPlain, toJson } from "./tensors/plain.ts";
+import { compareShapes } from "./tensors/shape.ts";
 
 export { fromTensors, toTensors } from "./tensors/device.ts";
 
@@ -33,9 +34,6 @@ export interface Checkpoint<Tensor = HostTensor> {
 const format = "tweedie.checkpoint";
 
 const version = "1";
-
-/** How many names a message lists of each kind. */
-const listed = 4;
 
 /**
  * Writes a checkpoint. The file that it replaces stays whole until the new one is.
@@ -193,29 +191,5 @@ export function checkShapes(
   wanted: Readonly<Record<string, readonly number[]>>,
   path: string,
 ): void {
-  const has = (name: string): boolean => Object.hasOwn(got, name);
-  const missing = Object.keys(wanted).filter((name) => !has(name));
-  const unexpected = Object.keys(got).filter((name) => !Object.hasOwn(wanted, name));
-  const reshaped = Object.entries(wanted)
-    .filter(([name, shape]) => has(name) && `${got[name]!.shape}` !== `${shape}`)
-    .map(([name, shape]) => `${name} [${shape}], got [${got[name]!.shape}]`);
-  const faults = [
-    list("missing", missing),
-    list("unexpected", unexpected),
-    list("of another shape", reshaped),
-  ];
-  if (faults.every((fault) => fault === "")) return;
-  const count = Object.keys(wanted).length;
-  throw new RangeError(
-    `Cannot load ${path}: it must hold the model's ${count} tensors, got ${
-      faults.filter(Boolean).join("; ")
-    }`,
-  );
-}
-
-/** `3 missing (a, b, c)`, or nothing. */
-function list(what: string, names: readonly string[]): string {
-  if (names.length === 0) return "";
-  const rest = names.length > listed ? ", ..." : "";
-  return `${names.length} ${what} (${names.slice(0, listed).join(", ")}${rest})`;
+  compareShapes(got, wanted, `load ${path}`);
 }

@@ -72,8 +72,8 @@ export interface Safetensors {
  * @param options How to store floats.
  * @returns The whole file.
  * @throws {TypeError} If an element type is unknown, or data or metadata are not of their type.
- * @throws {RangeError} If a shape does not fit its data, a name is `__metadata__`, a finite number overflows float16, or
- * the header is over 100 MB.
+ * @throws {RangeError} If a shape does not fit its data, a name is `__metadata__`, a finite number overflows the type that it is
+ * stored in, or the header is over 100 MB.
  *
  * @example Half the bytes
  * ```ts
@@ -202,20 +202,14 @@ function converted(name: string, tensor: HostTensor, { dtype }: SafetensorsOptio
   if (!wanted || wanted === tensor.dtype || !isFloat(tensor.dtype)) return tensor;
   // Not by way of float32: rounding twice is not rounding.
   const exact = tensor.dtype === "F64" ? tensor.data as Float64Array : floats(tensor);
-  const { shape } = tensor;
-  if (wanted === "F32") return { dtype: wanted, shape, data: new Float32Array(exact) };
-  return { dtype: wanted, shape, data: halves(name, exact) };
-}
-
-/** Float16 of numbers, ties to even; an error where a finite one becomes infinite. */
-function halves(name: string, exact: Float32Array | Float64Array): Float16Array {
-  const data = new Float16Array(exact);
-  const over = data.findIndex((half, i) => !Number.isFinite(half) && Number.isFinite(exact[i]));
-  if (over < 0) return data;
+  const stored = wanted === "F32" ? new Float32Array(exact) : new Float16Array(exact);
+  const over = stored.findIndex((x, i) => !Number.isFinite(x) && Number.isFinite(exact[i]));
+  if (over < 0) return { dtype: wanted, shape: tensor.shape, data: stored };
+  const at = `tensor ${shown(name)}`, most = wanted === "F32" ? "3.4028235e38" : "65504";
   throw new RangeError(
-    `Cannot encode safetensors: tensor ${
-      shown(name)
-    } must be within ±65504 to be stored as F16, got ${exact[over]}`,
+    `Cannot ${encoding}: ${at} must be within ±${most} to be stored as ${wanted}, got ${
+      exact[over]
+    }`,
   );
 }
 
