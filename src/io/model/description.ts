@@ -97,56 +97,73 @@ interface Meta {
  * @throws {SyntaxError} If there is no model of that kind, with what there is instead, and what reads that.
  */
 export function contentsOf({ metadata, entries }: Header, wanted: Wanted, at: At): Contents {
-  const format = metadata["format"];
-  const isCheckpoint = format === "tweedie.checkpoint", prefix = isCheckpoint ? "ema." : "";
-  const { task, config } = isCheckpoint
-    ? targetIn(parsed(metadata["meta"], at))
-    : { task: taskOf(format), config: undefined };
-  const isNoisy = (config: unknown): boolean =>
-    isRecord(config) && config["schedule"] !== undefined;
-  const hint = (config: unknown): string => {
-    const [words, reader] = kindsOfFile[kindOfFile(format, task, isNoisy(config))];
-    return `: ${words}, which ${reader} reads`;
-  };
+  const isCheckpoint = metadata["format"] === checkpointFormat;
+  const { task, config } = modelIn(metadata, at);
   if (task !== wanted.task) {
-    const there = isCheckpoint ? config : attempted(metadata["model"]);
     const [name, want, got] = isCheckpoint
       ? ["task", wanted.task, task]
-      : ["format", `tweedie.${wanted.task}`, format];
-    throw unfit(at, name, want, shown(got) + hint(there));
+      : ["format", `tweedie.${wanted.task}`, metadata["format"]];
+    throw unfit(at, name, want, shown(got) + holdsInstead(metadata));
   }
-  const found = isCheckpoint ? config : parsed(metadata["model"], at);
-  if (wanted.noisy !== undefined && isRecord(found) && isNoisy(found) !== wanted.noisy) {
-    throw unfit(
-      at,
-      "schedule",
-      wanted.noisy ? "an object" : "none",
-      shown(found["schedule"]) + hint(found),
-    );
+  const isOther = wanted.noisy !== undefined && isRecord(config) &&
+    isNoisy(config) !== wanted.noisy;
+  if (isOther) {
+    const got = shown(config["schedule"]) + holdsInstead(metadata);
+    throw unfit(at, "schedule", wanted.noisy ? "an object" : "none", got);
   }
+  const prefix = isCheckpoint ? "ema." : "";
   const weights = entries.filter(({ name }) => name.startsWith(prefix))
     .map((entry) => [entry.name.slice(prefix.length), entry] as const);
-  return { config: found, entries: new Map(weights) };
+  return { config, entries: new Map(weights) };
 }
 
-const targetIn = (meta: unknown): { readonly task: unknown; readonly config: unknown } => {
-  const { plan } = Object(meta) as Meta, target = plan?.target;
-  return { task: target?.task, config: target?.model };
-};
+const checkpointFormat = "tweedie.checkpoint";
+
+type Metadata = Header["metadata"];
+
+/** What a file says that its model is for, and how it describes it. */
+interface Found {
+  readonly task: unknown;
+  readonly config: unknown;
+}
+
+function modelIn(metadata: Metadata, at: At): Found {
+  const format = metadata["format"];
+  if (format === checkpointFormat) return targetIn(parsed(metadata["meta"], at));
+  const task = taskOf(format);
+  return { task, config: task && parsed(metadata["model"], at) };
+}
 
 const taskOf = (format: string | undefined): Task | undefined =>
-  format === "tweedie.denoise" ? "denoise" : format === "tweedie.classify" ? "classify" : undefined;
+  (["denoise", "classify"] as const).find((task) => format === `tweedie.${task}`);
 
-function kindOfFile(
-  format: string | undefined,
-  task: unknown,
-  noisy: boolean,
-): keyof typeof kindsOfFile {
-  if (task === "denoise") return "denoiser";
-  if (task === "classify") return noisy ? "noisyClassifier" : "classifier";
-  if (format === "tweedie.state") return "state";
-  return format === "tweedie.checkpoint" ? "checkpoint" : "tensors";
+function targetIn(meta: unknown): Found {
+  const { plan } = Object(meta) as Meta, target = plan?.target;
+  return { task: target?.task, config: target?.model };
 }
+
+/**
+ * What a file holds, for a reader of other files to say.
+ *
+ * @param metadata The metadata in the file's header.
+ * @returns The end of a message, such as `": a denoiser, which loadDenoiser reads"`.
+ */
+export function holdsInstead(metadata: Metadata): string {
+  const [words, reader] = kindsOfFile[kindOf(metadata)];
+  return `: ${words}, which ${reader} reads`;
+}
+
+function kindOf(metadata: Metadata): keyof typeof kindsOfFile {
+  const format = metadata["format"], isCheckpoint = format === checkpointFormat;
+  const { task, config } = isCheckpoint
+    ? targetIn(attempted(metadata["meta"]))
+    : { task: taskOf(format), config: attempted(metadata["model"]) };
+  if (task === "denoise") return "denoiser";
+  if (task === "classify") return isNoisy(config) ? "noisyClassifier" : "classifier";
+  return isCheckpoint ? "checkpoint" : format === "tweedie.state" ? "state" : "tensors";
+}
+
+const isNoisy = (config: unknown): boolean => isRecord(config) && config["schedule"] !== undefined;
 
 /** JSON of a file, or an error that says so. */
 function parsed(text: string | undefined, at: At): unknown {
