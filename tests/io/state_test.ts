@@ -191,7 +191,9 @@ describe("saveState() and loadState()", () => {
       [
         { ...good, selfish },
         "TypeError",
-        `the state must be at most 64 levels deep, got more at state.selfish${".self".repeat(13)}.s`,
+        `the state must be at most 64 levels deep, got more at state.selfish${
+          ".self".repeat(13)
+        }.s`,
       ],
       [x, "TypeError", 'the state must be an object, got {"tensor":""}'],
       [null, "TypeError", "the state must be an object, got null"],
