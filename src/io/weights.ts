@@ -294,7 +294,7 @@ export interface SaveOptions {
 const saveOptions: Known<SaveOptions> = { dtype: true, metadata: true };
 
 /** A description and its weights, on the host or on the backend. */
-export interface Weighted<Config> {
+export interface Trained<Config> {
   /** What the network is built from. */
   readonly config: Config;
   /** Its weights, as training gives them, say `state.ema`. They stay the caller's. */
@@ -331,7 +331,7 @@ export interface Weighted<Config> {
  */
 export async function saveDenoiser(
   path: string,
-  denoiser: Weighted<ImageModelConfig>,
+  denoiser: Trained<ImageModelConfig>,
   options: SaveOptions = {},
 ): Promise<void> {
   await saved(path, denoiser, options, { task: "denoise" }, denoiserOf);
@@ -350,7 +350,7 @@ export async function saveDenoiser(
  */
 export async function saveClassifier(
   path: string,
-  classifier: Weighted<NamedClassifierConfig>,
+  classifier: Trained<NamedClassifierConfig>,
   options: SaveOptions = {},
 ): Promise<void> {
   const wanted = { task: "classify", noisy: false } as const;
@@ -370,7 +370,7 @@ export async function saveClassifier(
  */
 export async function saveNoisyClassifier(
   path: string,
-  classifier: Weighted<NoisyClassifierConfig>,
+  classifier: Trained<NoisyClassifierConfig>,
   options: SaveOptions = {},
 ): Promise<void> {
   const wanted = { task: "classify", noisy: true } as const;
@@ -380,7 +380,7 @@ export async function saveNoisyClassifier(
 /** Writes what a reader takes: the file's contents go through the reader's own checks first. */
 async function saved<A extends { readonly network: { readonly parameters: Parameters } }>(
   path: string,
-  { config, params }: Weighted<unknown>,
+  { config, params }: Trained<unknown>,
   options: SaveOptions,
   wanted: Wanted,
   describe: (found: unknown, tensors: number, at: At) => A,

@@ -61,7 +61,7 @@ const batchOptions: Known<BatchOptions> = {
  * @param key The key.
  * @param n How many; at least 0.
  * @returns Each of 0 to n - 1 once.
- * @throws {RangeError} If `n` is not a whole number in [0, 2³²), or there is no room in memory for so many.
+ * @throws {RangeError} If `n` is not a whole number in [0, 2³²), or there is no room in memory for so many; if the key is none.
  *
  * @example
  * ```ts
@@ -73,6 +73,7 @@ const batchOptions: Known<BatchOptions> = {
  */
 export function permutation(key: Key, n: number): Uint32Array {
   checkCount("permute", "n", n, 0);
+  checkKey("permute", key);
   const order = fitting("permute", "n", n, () => new Uint32Array(n)).map((_, i) => i);
   const words = fillBits(key, fitting("permute", "n", n, () => new Uint32Array(n)));
   for (let i = n - 1; i > 0; i--) {
@@ -214,13 +215,17 @@ function checkValues(
 ): void {
   checkCount(making, "size", size, 1);
   checkCount(making, "start", start, 0);
-  const words = [key?.hi, key?.lo];
-  if (!words.every((word) => Number.isInteger(word) && word >= 0 && word < 2 ** 32)) {
-    throw refusal(making, "key must be a key, such as key(0) gives", key);
-  }
+  checkKey(making, key);
   for (const [name, value] of Object.entries({ flip, dequantize })) {
     if (typeof value !== "boolean") throw refusal(making, `${name} must be true or false`, value);
   }
+}
+
+/** Refuses a seed in place of a key, of which every word would be NaN. */
+function checkKey(action: string, key: Key): void {
+  const isWord = (word: number): boolean => Number.isInteger(word) && word >= 0 && word < 2 ** 32;
+  if (isWord(key?.hi) && isWord(key?.lo)) return;
+  throw refusal(action, "key must be a key, such as key(0) gives", key);
 }
 
 /** Memory, or an error that names what asks for too much of it. */

@@ -437,7 +437,11 @@ describe("permutation", () => {
     assert(Math.abs(z) < 4, `z = ${z}`);
   });
 
-  it("permutation() refuses what is no count", () => {
+  it("permutation() refuses what is no count, and a seed in place of a key", () => {
+    assert.throws(() => permutation(5 as unknown as BatchOptions["key"], 3), {
+      name: "RangeError",
+      message: "Cannot permute: key must be a key, such as key(0) gives, got 5",
+    });
     for (const n of [-1, 0.5, 2 ** 32, NaN]) {
       const message = `Cannot permute: n must be a whole number in [0, 2^32), got ${n}`;
       assert.throws(() => permutation(key(0), n), { name: "RangeError", message });
