@@ -347,6 +347,20 @@ export async function saveDenoiser(
  * @returns When the file is there. Needs the permissions to read and to write its folder.
  * @throws {TypeError | RangeError | Error} As {@link saveDenoiser} does; also if the description has a schedule, which is that
  * of a classifier of noisy images.
+ *
+ * @example
+ * ```ts
+ * import { classifier, initialize, key, loadClassifier, saveClassifier } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const config = { size: [4, 4], classes: 2, base: 8, names: ["bag", "boot"] } as const;
+ * const params = initialize(classifier(config).parameters, key(0));
+ * const path = `${await Deno.makeTempDir()}/judge.safetensors`;
+ * await saveClassifier(path, { config, params });
+ * assert.deepEqual((await loadClassifier(path)).config, config);
+ * ```
  */
 export async function saveClassifier(
   path: string,
@@ -367,6 +381,20 @@ export async function saveClassifier(
  * @param options How to store the weights; what else to note.
  * @returns When the file is there. Needs the permissions to read and to write its folder.
  * @throws {TypeError | RangeError | Error} As {@link saveDenoiser} does; also if the description has no schedule.
+ *
+ * @example Half as large
+ * ```ts
+ * import { initialize, key, loadNoisyClassifier, saveNoisyClassifier, timedClassifier } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const config = { size: [4, 4], classes: 2, base: 8, schedule: { name: "linear" } } as const;
+ * const params = initialize(timedClassifier(config).parameters, key(0));
+ * const path = `${await Deno.makeTempDir()}/guide.safetensors`;
+ * await saveNoisyClassifier(path, { config, params }, { dtype: "F16" });
+ * assert.equal((await loadNoisyClassifier(path)).schedule.steps, 1000);
+ * ```
  */
 export async function saveNoisyClassifier(
   path: string,

@@ -399,6 +399,22 @@ describe("tensors of a checkpoint", () => {
     assert.deepEqual(await reading, { a: f32(1), b: f32(2) });
   });
 
+  it("toTensors() says how to get a backend where none is in use", async () => {
+    const root = new URL("../../", import.meta.url);
+    const file = JSON.stringify(new URL("src/io/checkpoint.ts", root).href);
+    const w = '{ dtype: "F32", shape: [1], data: new Float32Array(1) }';
+    const text = `const { toTensors } = await import(${file});
+      try { toTensors({ w: ${w} }) } catch (error) { console.log(error.name, error.message) }`;
+    const config = `--config=${new URL("deno.json", root).pathname}`;
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", "--quiet", "--cached-only", "--frozen", config, text],
+    }).output();
+    assert.equal(
+      new TextDecoder().decode(stdout),
+      "TypeError Cannot make a tensor: a backend must be in use, got none: call useBackend()\n",
+    );
+  });
+
   it("fromTensors() refuses complex numbers", async () => {
     const [re, im] = [tf.tensor1d([1]), tf.tensor1d([2])], c = tf.complex(re, im);
     const message = "Cannot read tensors: c must be float32, int32 or bool, got complex64";

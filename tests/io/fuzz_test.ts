@@ -5,7 +5,7 @@
  * others than they were, with its length set right, so that what stands behind the header is reached too.
  */
 
-import { before, describe, it } from "@std/testing/bdd";
+import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
 import * as tf from "@tensorflow/tfjs-core";
@@ -219,6 +219,7 @@ describe("files with faults", () => {
     folder = await Deno.makeTempDir();
     files = await wholes(`${folder}/whole`);
   });
+  after(() => Deno.remove(folder, { recursive: true }));
 
   for (const [kind, ofKind] of Object.entries(own)) {
     it(`every reader takes a whole ${kind} file or says why not`, async () => {
@@ -273,6 +274,5 @@ describe("files with faults", () => {
       await outcome(`png of ${name}, round ${round}`, () => png(image), 1000);
       await outcome(`apng of ${name}, round ${round}`, () => apng([good, image]), 1000);
     }
-    await Deno.remove(folder, { recursive: true });
   });
 });

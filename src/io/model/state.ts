@@ -141,6 +141,20 @@ function checkState(tree: unknown, fault: (wanted: string, got: string) => Error
  * @throws {SyntaxError} If the file is damaged, or holds no state, with what it holds instead and what reads that.
  * @throws {TypeError} If the path is that of a directory, a device or a pipe; if no backend is in use.
  * @throws {Deno.errors.NotFound} If there is no such file.
+ *
+ * @example
+ * ```ts
+ * import { loadState, saveState } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const path = `${await Deno.makeTempDir()}/state.safetensors`;
+ * await saveState(path, { x: tf.tensor1d([1, 2]), t: 500, step: 7 });
+ * const { x, t, step } = await loadState(path);
+ * assert.deepEqual([...x.dataSync(), t, step], [1, 2, 500, 7]);
+ * ```
  */
 export async function loadState<S extends State = State>(path: string): Promise<S> {
   return await withTensors(path, async (file) => {
