@@ -411,7 +411,8 @@ describe("tensors of a checkpoint", () => {
     }).output();
     assert.equal(
       new TextDecoder().decode(stdout),
-      "TypeError Cannot make a tensor: a backend must be in use, got none: call useBackend()\n",
+      "TypeError Cannot make a tensor: a backend must be chosen first, by await useBackend() of " +
+        "@tweedie/tweedie/backend, got none\n",
     );
   });
 

@@ -121,9 +121,10 @@ describe("toStdout()", () => {
     } catch (error) {
       console.error(error instanceof ClosedPipe ? "ClosedPipe" : error);
     }`;
+  const config = `--config=${new URL("../../deno.json", import.meta.url).pathname}`;
   const start = (count: number) =>
     new Deno.Command(Deno.execPath(), {
-      args: ["eval", "--no-config", script(count)],
+      args: ["eval", "--quiet", "--cached-only", "--frozen", config, script(count)],
       stdout: "piped",
       stderr: "piped",
     }).spawn();

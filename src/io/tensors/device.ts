@@ -5,6 +5,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { checkBackend } from "../../tensor/check.ts";
 import { floats, type HostTensor, type HostTensors, isFloat } from "./dtype.ts";
 
 /** A tensor, wherever it is. */
@@ -53,6 +54,7 @@ export function uploaded(
   const named = Object.entries(group).map(([name, tensor]) =>
     [name, tensor, onDevice(name, tensor)] as const
   );
+  checkBackend("make a tensor");
   const made: Record<string, tf.Tensor> = {};
   try {
     return Object.fromEntries(named.map(([name, tensor, values]) => {
@@ -74,14 +76,6 @@ function placed(name: string, { shape }: HostTensor, make: () => tf.Tensor): tf.
     return make();
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
-    if (/^No backend found/.test(why)) {
-      throw new TypeError(
-        "Cannot make a tensor: a backend must be in use, got none: call useBackend()",
-        {
-          cause,
-        },
-      );
-    }
     throw new RangeError(
       `Cannot make a tensor: ${name} must be what the backend has room for, got shape [${shape}]: ${why}`,
       { cause },
