@@ -125,3 +125,4 @@ export * from "./src/io/process.ts";
 export * from "./src/io/safetensors.ts";
 export * from "./src/io/checkpoint.ts";
 export * from "./src/io/weights.ts";
+export * from "./src/io/model/state.ts";
