@@ -70,3 +70,28 @@ export function checkOptions(
     throw new TypeError(`Cannot ${action}: options must be among ${names}, got "${name}"`);
   }
 }
+
+/**
+ * Refuses what is no key: of a number, say, every draw would be the same, and without a word.
+ *
+ * @param action What the function does, such as `"draw times"`.
+ * @param key What it was given.
+ * @throws {TypeError} If it is not two unsigned 32-bit words.
+ *
+ * @example
+ * ```ts
+ * import { checkKey } from "./check.ts";
+ * import { key } from "./key.ts";
+ * import assert from "node:assert/strict";
+ *
+ * checkKey("draw", key(5));
+ * assert.throws(() => checkKey("draw", 5), /^TypeError: Cannot draw: key must be a key, as key\(0\) makes them, got 5$/);
+ * ```
+ */
+export function checkKey(action: string, key: unknown): void {
+  const { hi, lo } = (key ?? {}) as { readonly hi?: unknown; readonly lo?: unknown };
+  if ([hi, lo].every((word) => Number.isInteger(word) && (word as number) >>> 0 === word)) return;
+  throw new TypeError(
+    `Cannot ${action}: key must be a key, as key(0) makes them, got ${shown(key)}`,
+  );
+}
