@@ -302,7 +302,10 @@ describe("timeSampler()", () => {
     const uniform = timeSampler(ou, { least: eta, spread: "independent" });
     const terms = (sampler: TimeSampler) =>
       sampleTimes(sampler, n, key(32)).map((t, i) => sampler.weight(t) * (xi[i]! / sigma(t)) ** 2);
-    const variance = (values: number[]) => mean(values.map((v) => (v - mean(values)) ** 2));
+    const variance = (values: number[]) => {
+      const centre = mean(values);
+      return mean(values.map((v) => (v - centre) ** 2));
+    };
     const [plain, steady] = [terms(uniform), terms(closed)];
     const wanted = [3 * fourth / length - exact ** 2, 2 * exact ** 2];
     assert.ok(Math.abs(wanted[0]! - 601.29) < 0.01 && Math.abs(wanted[1]! - 11.334) < 1e-3);
