@@ -377,13 +377,13 @@ describe("variational", () => {
       for (const share of [0.05, 0.3, 0.77, 0.99]) {
         const t = schedule.span[0] + share * (schedule.span[1] - schedule.span[0]);
         for (const { at } of [schedule, units]) {
-          for (const  of of[schedule, units]) {
+          for (const whose of [schedule, units]) {
             const level = at(t), point = { level, t };
-            nearly(variational(of)(errorsOf("eps", level), point), slope(t), 1e-9);
+            nearly(variational(whose)(errorsOf("eps", level), point), slope(t), 1e-9);
             // Of a prediction of another kind, by what its error says of eps.
             for (const kind of kinds) {
               const errors = errorsOf(kind, level);
-              nearly(variational(of)(errors, point), errors.eps * slope(t), 1e-9);
+              nearly(variational(whose)(errors, point), errors.eps * slope(t), 1e-9);
             }
           }
         }
