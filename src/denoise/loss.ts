@@ -31,7 +31,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { jumpMany } from "../noise/forward.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
-import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { atHand, checkOptions, type Known, notFinite, refusal } from "../tensor/check.ts";
 import { posterior, stepWeight, variances } from "./posterior.ts";
 import { coefficients, type Kind, kinds, plane } from "./prediction.ts";
 
@@ -311,18 +311,10 @@ function checkBatch({ x0, eps, t }: DenoisingBatch): void {
   if (shapes[0] !== shapes[1]) throw unfit(`batch.eps must be of shape ${shapes[0]}`, shapes[1]!);
   if (t.length !== n) throw unfit(`batch.t must be one time for each of ${n} samples`, t.length);
   for (const [name, values] of Object.entries({ x0: atHand(x0), eps: atHand(eps), t })) {
-    for (let i = 0; i < values.length; i++) {
-      if (!Number.isFinite(values[i])) throw unfit(`batch.${name} must be finite`, values[i]!);
-    }
+    const got = notFinite(values ?? []);
+    if (got !== undefined) throw unfit(`batch.${name} must be finite`, got);
   }
 }
-
-/** Backends whose numbers can be read at once. */
-const prompt: readonly string[] = ["cpu", "wasm", "tensorflow"];
-
-/** A tensor's numbers, or none of them where they would have to be waited for, as in the steps that engines trace. */
-const atHand = (tensor: tf.Tensor): ArrayLike<number> =>
-  prompt.includes(tf.getBackend()) ? tensor.dataSync() : [];
 
 /**
  * The loss of each sample, `w·‖target − answer‖² / d`: a pure function of tensors.

@@ -50,6 +50,9 @@ export type ScheduleName =
   | "cosineContinuous"
   | "sigmoidContinuous";
 
+/** What {@link scheduleOf} does. */
+const scheduling = "make a schedule";
+
 /** Schedules by name, for configurations that are stored as data. */
 const makers: Readonly<Record<ScheduleName, (options?: never) => Schedule>> = {
   linear,
@@ -60,7 +63,10 @@ const makers: Readonly<Record<ScheduleName, (options?: never) => Schedule>> = {
   subVp,
   ve,
   edm,
-  rectified,
+  rectified: (options?: object) => {
+    checkOptions(scheduling, options ?? {}, {});
+    return rectified();
+  },
   cosineContinuous,
   sigmoidContinuous,
 };
@@ -73,6 +79,8 @@ export interface ScheduleConfig {
   readonly options?: Readonly<Record<string, number | boolean>>;
 }
 
+const scheduleFields: Known<ScheduleConfig> = { name: true, options: true };
+
 /** The names of the schedules that {@link scheduleOf} knows. */
 export const scheduleNames: readonly ScheduleName[] = Object.keys(makers) as ScheduleName[];
 
@@ -81,6 +89,7 @@ export const scheduleNames: readonly ScheduleName[] = Object.keys(makers) as Sch
  *
  * @param config Name and options.
  * @returns The schedule.
+ * @throws {TypeError} If there is an entry or an option that is not known.
  * @throws {RangeError} If there is none of that name, or its options are out of range.
  *
  * @example A short linear schedule
@@ -92,10 +101,11 @@ export const scheduleNames: readonly ScheduleName[] = Object.keys(makers) as Sch
  * ```
  */
 export function scheduleOf(config: ScheduleConfig): Schedule {
+  checkOptions(scheduling, config, scheduleFields);
   const make = makers[config.name] as ((options?: object) => Schedule) | undefined;
   if (make === undefined || !Object.hasOwn(makers, config.name)) {
     throw new RangeError(
-      `Cannot make a schedule: name must be one of ${scheduleNames.join(", ")}, got ${config.name}`,
+      `Cannot ${scheduling}: name must be one of ${scheduleNames.join(", ")}, got ${config.name}`,
     );
   }
   return make(config.options ?? {});

@@ -8,6 +8,8 @@
  * @module
  */
 
+import * as tf from "@tensorflow/tfjs-core";
+
 /** The names of all options of an interface, so that the compiler sees when one is added or renamed. */
 export type Known<T> = { readonly [K in keyof T]-?: true };
 
@@ -94,6 +96,24 @@ export function checkKey(action: string, key: unknown): void {
   throw new TypeError(
     `Cannot ${action}: key must be a key, as key(0) makes them, got ${shown(key)}`,
   );
+}
+
+/** Backends whose numbers can be read at once. */
+const prompt: readonly string[] = ["cpu", "wasm", "tensorflow"];
+
+/**
+ * A tensor's numbers, where they are at hand.
+ *
+ * @param tensor The tensor.
+ * @returns Its numbers; undefined on a backend on which they would have to be waited for, as in the steps that engines trace.
+ */
+export const atHand = (tensor: tf.Tensor): ArrayLike<number> | undefined =>
+  prompt.includes(tf.getBackend()) ? tensor.dataSync() : undefined;
+
+/** The first number of a list that is not finite, or undefined. */
+export function notFinite(values: ArrayLike<number>): number | undefined {
+  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) return values[i];
+  return undefined;
 }
 
 /** As much of a tensor as is looked at here. */

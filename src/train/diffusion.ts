@@ -23,7 +23,7 @@ import { type Schedule, unit } from "../noise/schedule.ts";
 import { crossEntropy, type TimedClassifier } from "../network/classifier.ts";
 import { type Network, oneHot, type Params } from "../network/layer.ts";
 import { checkKind, networkTime } from "../network/model.ts";
-import { checkKey, checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { checkKey, checkOptions, type Known, notFinite, refusal } from "../tensor/check.ts";
 import type { Tensors } from "../tensor/engine.ts";
 import { fold, type Key, split } from "../tensor/key.ts";
 import { normal, uniforms } from "../tensor/random.ts";
@@ -158,9 +158,8 @@ function checkBatch({ images, shape, labels }: ImageBatch, key: Key): void {
   if (labels !== undefined && labels.length !== n) {
     throw refused(`batch.labels must be one for each of ${n} images`, labels.length);
   }
-  for (let i = 0; i < count; i++) {
-    if (!Number.isFinite(images[i])) throw refused("batch.images must be finite", images[i]);
-  }
+  const wrong = notFinite(images);
+  if (wrong !== undefined) throw refused("batch.images must be finite", wrong);
 }
 
 /** The weighting with the weight of the times in that of the levels. */

@@ -9,9 +9,9 @@
  * On an engine the steps are compiled, and the state stays with the engine from one yielded state to the next: with
  * `every`, that is every so many steps.
  *
- * Batch, loss, gradient and weights are asked whether they are finite at every step, before a state is yielded: of weights and
- * squared gradients one sum is looked at, which NaN and infinity survive on every backend, and the numbers themselves only
- * where it is not finite.
+ * Batch, loss, gradient and weights are asked whether they are finite at every step, before a state is yielded. Where numbers
+ * are far, on a GPU or an engine, one sum of weights and squared gradients is looked at, which NaN and infinity survive on
+ * every backend, and the numbers themselves only where it is not finite.
  *
  * Ownership: a yielded state lives until the next pull; the start belongs to the caller. Breaking off, an error and an
  * abort free everything else, and close the batches. The event loop turns between steps.
@@ -22,10 +22,12 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
 import {
+  atHand,
   checkKey,
   checkOptions,
   checkTensors,
   type Known,
+  notFinite,
   refusal,
   shown,
 } from "../tensor/check.ts";
@@ -204,7 +206,7 @@ export function train<Batch>(
 interface Made {
   /** The loss before it. */
   readonly loss: number;
-  /** {@link total} after it. */
+  /** Finite only if weights and moments are, after it. */
   readonly sum: number;
 }
 
@@ -286,7 +288,7 @@ function beginning<Batch>(
 function plainSteps<Batch>(
   start: Weights,
   loss: Loss<Batch>,
-  { key, adam: constants, decay = 0.999 }: TrainOptions<Batch>,
+  { key, adam: constants, decay = 0.999, finite = true }: TrainOptions<Batch>,
 ): Steps<Batch> {
   let held = start;
   const free = (): void => {
@@ -302,14 +304,14 @@ function plainSteps<Batch>(
         (params) => loss(params, batch, fold(key, step)),
         held.params,
       );
-      let sum: tf.Scalar | undefined;
       try {
-        const made = tf.tidy(() => summed(updated(gradients, step)) as never) as Summed;
+        const next = tf.tidy(() => updated(gradients, step) as never) as Weights;
         free();
-        ({ next: held, sum } = made);
-        return await read(value, sum);
+        held = next;
+        const [[loss], sum] = await Promise.all([value.data(), finite ? summed(next) : 0]);
+        return { loss: loss!, sum };
       } finally {
-        tf.dispose([value, sum ?? [], ...Object.values(gradients)]);
+        tf.dispose([value, ...Object.values(gradients)]);
       }
     },
     state: () => Promise.resolve(held),
@@ -317,19 +319,21 @@ function plainSteps<Batch>(
   };
 }
 
-/** Weights after a step, and their {@link total}. */
-interface Summed {
-  readonly next: Weights;
-  readonly sum: tf.Scalar;
+/** A number that is finite only if weights and mean squares are: one of them, where they are at hand, or {@link total}. */
+async function summed(weights: Weights): Promise<number> {
+  const { params, moments: { square } } = weights;
+  for (const tensor of [params, square].flatMap((tensors) => Object.values(tensors))) {
+    const values = atHand(tensor);
+    if (values === undefined) return await far(total(weights));
+    const wrong = notFinite(values);
+    if (wrong !== undefined) return wrong;
+  }
+  return 0;
 }
 
-const summed = (next: Weights): Summed => ({ next, sum: total(next) });
-
-/** What is known of a step, once it is there. */
-async function read(loss: tf.Tensor, sum: tf.Tensor): Promise<Made> {
-  const [[value], [whole]] = await Promise.all([loss.data(), sum.data()]);
-  return { loss: value!, sum: whole! };
-}
+/** A number that has to be waited for; the tensor is disposed of. */
+const far = async (tensor: tf.Tensor): Promise<number> =>
+  (await tensor.data().finally(() => tensor.dispose()))[0]!;
 
 async function engineSteps<Batch>(
   start: Weights,
@@ -354,7 +358,11 @@ async function engineSteps<Batch>(
       const given = tf.tidy(() => flatInputs(inputs(batch, fold(key, step)), { ...options, step }));
       const outputs = await running.step(given).finally(() => tf.dispose(given));
       try {
-        return await read(outputs["loss"]!, outputs["sum"]!);
+        const [[loss], [sum]] = await Promise.all([
+          outputs["loss"]!.data(),
+          outputs["sum"]!.data(),
+        ]);
+        return { loss: loss!, sum: sum! };
       } finally {
         tf.dispose(outputs);
       }
@@ -432,16 +440,10 @@ async function faultIn(
     const names = Object.keys(tensors);
     const values = await Promise.all(names.map((name) => tensors[name]!.data()));
     for (const [i, name] of names.entries()) {
-      const got = wrongIn(values[i]!);
+      const got = notFinite(values[i]!);
       if (got !== undefined) return { part, name, got };
     }
   }
-  return undefined;
-}
-
-/** The first number of a list that is not finite. */
-function wrongIn(values: ArrayLike<number>): number | undefined {
-  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) return values[i];
   return undefined;
 }
 
@@ -452,7 +454,7 @@ async function checkBatch(batch: unknown, step: number): Promise<void> {
     if (isTensor && numbers.isDisposed) {
       throw lost(`${at} must be a tensor that is not disposed of`, "one that is", step);
     }
-    const got = wrongIn(isTensor ? await numbers.data() : numbers);
+    const got = notFinite(isTensor ? atHand(numbers) ?? await numbers.data() : numbers);
     if (got !== undefined) throw lost(`${at} must be finite`, `${got}`, step);
   }
 }
