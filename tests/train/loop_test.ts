@@ -829,6 +829,29 @@ describe("train() of what is not finite", () => {
     }
   }
 
+  for (const backend of ["cpu", "wasm"] as const) {
+    it(`train() finds one number among many that is not finite, on ${backend}`, async () => {
+      await useBackend(backend);
+      const size = 2 ** 15, params = { a: tf.zeros([3]), w: tf.zeros([size]) };
+      const start = newTraining(params);
+      tf.dispose(params);
+      const peak = tf.tidy(() => tf.oneHot(tf.scalar(size - 3, "int32"), size)), before = live();
+      // Of the square of one weight, times a number: squares of its gradient are beyond all numbers at 1e25.
+      const of: Loss<number> = ({ a, w }, x) =>
+        tf.tidy(() => tf.add(tf.sum(tf.mul(tf.mul(w!, peak), x)), tf.sum(a!)) as tf.Scalar);
+      const run = train(start, { loss: of, key: key(0) })([1, 2, 1e25, 1]), steps: number[] = [];
+      await assert.rejects(all(run, ({ step }) => steps.push(step)), {
+        name: "RangeError",
+        message:
+          "Cannot go on with training: square of the gradient must be finite, got Infinity in w at step 3",
+      });
+      assert.deepEqual(steps, [1, 2]);
+      assert.equal(live(), before);
+      peak.dispose();
+      disposeTraining(start);
+    });
+  }
+
   it("train() finds NaN wherever it is in a batch, and says where", async () => {
     await useBackend("cpu");
     const bad = tf.tensor1d([1, NaN]), gone = tf.scalar(1);
