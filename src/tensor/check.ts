@@ -74,6 +74,20 @@ export function checkOptions(
 }
 
 /**
+ * Refuses work on tensors where there is nothing that could run it.
+ *
+ * @param action What is to be done.
+ * @throws {TypeError} If no backend has been registered.
+ */
+export function checkBackend(action: string): void {
+  const { backendName, registryFactory } = tf.engine();
+  if (backendName || Object.keys(registryFactory).length > 0) return;
+  throw new TypeError(
+    `Cannot ${action}: a backend must be chosen first, by await useBackend() of @tweedie/tweedie/backend, got none`,
+  );
+}
+
+/**
  * Refuses what is no key: of a number, say, every draw would be the same, and without a word.
  *
  * @param action What the function does, such as `"draw times"`.
