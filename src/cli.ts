@@ -29,10 +29,10 @@
  */
 
 import { Command, CommanderError } from "commander";
-import { exportCommand } from "./command/export_options.ts";
+import { exportCommand } from "./command/export.ts";
 import { Interrupted, oneLine } from "./command/option.ts";
-import { sampleCommand } from "./command/sample_options.ts";
-import { trainCommand } from "./command/train_options.ts";
+import { sampleCommand } from "./command/sample/options.ts";
+import { trainCommand } from "./command/train/options.ts";
 
 /** That of deno.json. */
 const version = "0.1.0";

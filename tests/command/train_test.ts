@@ -1,13 +1,13 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { reported } from "../../src/command/report.ts";
+import { reported } from "../../src/command/train/report.ts";
 import {
   type TrainFiles,
   type TrainPlan,
   type TrainReport,
   trainRun,
-} from "../../src/command/train.ts";
+} from "../../src/command/train/run.ts";
 import { loadCheckpoint, saveCheckpoint } from "../../src/io/checkpoint.ts";
 import { floats, readSafetensors, writeSafetensors } from "../../src/io/safetensors.ts";
 import { loadClassifier, loadDenoiser, loadNoisyClassifier } from "../../src/io/weights.ts";

@@ -8,22 +8,27 @@ import { type Slip, slip } from "./slip.ts";
 
 /** All of them. */
 export const command: readonly Slip[] = [
-  slip("command/train.ts", "reweighted: false", "reweighted: true", "command/train"),
-  slip("command/train.ts", "{ ...planned, ...first.digest }", "{ ...planned }", "command/train"),
+  slip("command/train/run.ts", "reweighted: false", "reweighted: true", "command/train"),
   slip(
-    "command/sample_options.ts",
+    "command/train/run.ts",
+    "{ ...planned, ...first.digest }",
+    "{ ...planned }",
+    "command/train",
+  ),
+  slip(
+    "command/sample/options.ts",
     "loadNoisyClassifier(path, { under: schedule })",
     "loadNoisyClassifier(path)",
     "command/sample",
   ),
   slip(
-    "command/sample_options.ts",
+    "command/sample/options.ts",
     "byClassifier(pull.classifier, condition, { scale })",
     "byClassifier(pull.classifier, condition)",
     "command/sample",
   ),
   slip(
-    "command/sample_options.ts",
+    "command/sample/options.ts",
     "namesOf(pull.config.names, pull.config.classes)",
     "namesOf(config.classes, config.network.classes)",
     "command/sample",

@@ -6,25 +6,25 @@
 
 import { Command, Option } from "commander";
 import { pipe } from "fp-ts/lib/function.js";
-import { checkGpu } from "../tensor/backend.ts";
-import { key as newKey } from "../tensor/key.ts";
-import type { Condition } from "../denoise/prediction.ts";
-import type { GridOptions, Spacing } from "../noise/grid.ts";
-import type { Schedule } from "../noise/schedule.ts";
-import { ddim, ddpm } from "../sample/ancestral.ts";
-import { prior, type Refinement, run, type Sampler } from "../sample/chain.ts";
-import { dpmSolver } from "../sample/solver.ts";
-import { byClassifier, classifierFree, guided } from "../refine/guide.ts";
-import { thresholded } from "../refine/threshold.ts";
-import { type FrameOptions, frames, type Image } from "../watch/frames.ts";
-import { progress } from "../watch/progress.ts";
-import { every as everyNth, watched } from "../watch/record.ts";
-import type { EngineOptions, ImageModelConfig } from "../network/model.ts";
-import { apng, type ApngOptions, png, saveApng, savePng, savePngs } from "../io/png.ts";
-import { checkWritable, writeAtomically } from "../io/file.ts";
-import { toStdout } from "../io/process.ts";
-import { raw, y4m } from "../io/video.ts";
-import { loadDenoiser, type LoadedNoisyClassifier, loadNoisyClassifier } from "../io/weights.ts";
+import { checkGpu } from "../../tensor/backend.ts";
+import { key as newKey } from "../../tensor/key.ts";
+import type { Condition } from "../../denoise/prediction.ts";
+import type { GridOptions, Spacing } from "../../noise/grid.ts";
+import type { Schedule } from "../../noise/schedule.ts";
+import { ddim, ddpm } from "../../sample/ancestral.ts";
+import { prior, type Refinement, run, type Sampler } from "../../sample/chain.ts";
+import { dpmSolver } from "../../sample/solver.ts";
+import { byClassifier, classifierFree, guided } from "../../refine/guide.ts";
+import { thresholded } from "../../refine/threshold.ts";
+import { type FrameOptions, frames, type Image } from "../../watch/frames.ts";
+import { progress } from "../../watch/progress.ts";
+import { every as everyNth, watched } from "../../watch/record.ts";
+import type { EngineOptions, ImageModelConfig } from "../../network/model.ts";
+import { apng, type ApngOptions, png, saveApng, savePng, savePngs } from "../../io/png.ts";
+import { checkWritable, writeAtomically } from "../../io/file.ts";
+import { toStdout } from "../../io/process.ts";
+import { raw, y4m } from "../../io/video.ts";
+import { loadDenoiser, type LoadedNoisyClassifier, loadNoisyClassifier } from "../../io/weights.ts";
 import {
   addEngine,
   type EngineArguments,
@@ -32,7 +32,7 @@ import {
   enginePermissions,
   onEngine,
   refuseThreads,
-} from "./engine.ts";
+} from "../engine.ts";
 import {
   interruptible,
   limited,
@@ -43,7 +43,7 @@ import {
   refuseGiven,
   refuseSamePath,
   turn,
-} from "./option.ts";
+} from "../option.ts";
 
 type Format = "png" | "pngs" | "apng" | "y4m" | "rgb24" | "gray";
 

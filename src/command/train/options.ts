@@ -5,9 +5,9 @@
  */
 
 import { Command, Option } from "commander";
-import { type EngineOptions, type ScheduleName, scheduleNames } from "../network/model.ts";
-import type { Kind } from "../denoise/prediction.ts";
-import { fashionMnist, type ImageSet } from "../train/data.ts";
+import { type EngineOptions, type ScheduleName, scheduleNames } from "../../network/model.ts";
+import type { Kind } from "../../denoise/prediction.ts";
+import { fashionMnist, type ImageSet } from "../../train/data.ts";
 import {
   addEngine,
   type EngineArguments,
@@ -15,7 +15,7 @@ import {
   enginePermissions,
   onEngine,
   refuseThreads,
-} from "./engine.ts";
+} from "../engine.ts";
 import {
   Interrupted,
   interruptible,
@@ -26,7 +26,7 @@ import {
   refuseGiven,
   refuseSamePath,
   say,
-} from "./option.ts";
+} from "../option.ts";
 import { reported } from "./report.ts";
 import {
   planSize,
@@ -36,7 +36,7 @@ import {
   type TrainPlan,
   trainRun,
   type TrainTarget,
-} from "./train.ts";
+} from "./run.ts";
 
 /** What commander gives: one entry for each option below. */
 interface TrainArguments extends EngineArguments {

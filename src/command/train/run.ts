@@ -8,46 +8,46 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkGpu } from "../tensor/backend.ts";
-import type { Schedule } from "../noise/schedule.ts";
-import type { Engine } from "../tensor/engine.ts";
-import { fold, key as newKey } from "../tensor/key.ts";
+import { checkGpu } from "../../tensor/backend.ts";
+import type { Schedule } from "../../noise/schedule.ts";
+import type { Engine } from "../../tensor/engine.ts";
+import { fold, key as newKey } from "../../tensor/key.ts";
 import {
   initialize,
   oneHot,
   parameterCount,
   type Parameters,
   type Params,
-} from "../network/layer.ts";
-import { classifier, crossEntropy, timedClassifier } from "../network/classifier.ts";
-import { type ImageModelConfig, type ScheduleConfig, scheduleOf } from "../network/model.ts";
-import { unet } from "../network/unet.ts";
-import { batches, type ImageBatch, type ImageSet } from "../train/data.ts";
+} from "../../network/layer.ts";
+import { classifier, crossEntropy, timedClassifier } from "../../network/classifier.ts";
+import { type ImageModelConfig, type ScheduleConfig, scheduleOf } from "../../network/model.ts";
+import { unet } from "../../network/unet.ts";
+import { batches, type ImageBatch, type ImageSet } from "../../train/data.ts";
 import {
   diffusionLoss,
   type DiffusionLossOptions,
   noisyClassifierLoss,
-} from "../train/diffusion.ts";
+} from "../../train/diffusion.ts";
 import {
   disposeTraining,
   newTraining,
   type Objective,
   train,
   type TrainState,
-} from "../train/loop.ts";
-import type { AdamOptions } from "../train/optimizer.ts";
-import { timeLaws, timeSampler } from "../train/timestep.ts";
+} from "../../train/loop.ts";
+import type { AdamOptions } from "../../train/optimizer.ts";
+import { timeLaws, timeSampler } from "../../train/timestep.ts";
 import {
   type Checkpoint,
   fromTensors,
   loadCheckpoint,
   saveCheckpoint,
   toTensors,
-} from "../io/checkpoint.ts";
-import { checkWritable } from "../io/file.ts";
-import { writeSafetensors } from "../io/safetensors.ts";
-import { checkWeights, type NamedClassifierConfig, readWeights } from "../io/weights.ts";
-import { turn } from "./option.ts";
+} from "../../io/checkpoint.ts";
+import { checkWritable } from "../../io/file.ts";
+import { writeSafetensors } from "../../io/safetensors.ts";
+import { checkWeights, type NamedClassifierConfig, readWeights } from "../../io/weights.ts";
+import { turn } from "../option.ts";
 
 /** What is trained. */
 export type TrainTarget =
