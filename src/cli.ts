@@ -9,7 +9,7 @@
  * | 0 | done |
  * | 1 | an error: a file, an engine, a reader that closed the pipe |
  * | 2 | wrong usage |
- * | 130, 143 | stopped by Ctrl-C, by SIGTERM |
+ * | 129, 130, 143 | stopped by SIGHUP, by Ctrl-C, by SIGTERM |
  *
  * Permissions, of which no command needs others:
  *
@@ -30,8 +30,9 @@
 
 import { Command, CommanderError } from "commander";
 import { exportCommand } from "./command/export.ts";
-import { Interrupted, oneLine } from "./command/option.ts";
+import { oneLine } from "./command/option.ts";
 import { sampleCommand } from "./command/sample/options.ts";
+import { Interrupted } from "./command/stop.ts";
 import { trainCommand } from "./command/train/options.ts";
 
 /** That of deno.json. */
@@ -39,7 +40,8 @@ const version = "0.1.0";
 
 const epilog = `
 Frames go to standard output, everything else to standard error.
-Exit codes: 0 done, 1 error, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
+Exit codes: 0 done, 1 error, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+A second Ctrl-C ends at once.
 
 Examples:
   tweedie train --checkpoint run.safetensors --weights fashion.safetensors
@@ -54,7 +56,7 @@ With --allow-ffi besides, train and sample run natively, many times as fast.`;
  * Runs the command line.
  *
  * @param args The arguments, such as `["sample", "--help"]`.
- * @returns The exit code: 0, or 1 after an error, 2 after wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
+ * @returns The exit code: 0, or 1 after an error, 2 after wrong usage, and what the table above says of requests to stop.
  */
 export async function main(args: readonly string[]): Promise<number> {
   try {

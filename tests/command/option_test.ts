@@ -1,15 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import {
-  Interrupted,
-  interruptible,
-  limited,
-  numeric,
-  positive,
-  positives,
-  turn,
-} from "../../src/command/option.ts";
+import { limited, numeric, positive, positives } from "../../src/command/option.ts";
 import {
   called,
   dataset,
@@ -62,32 +54,6 @@ describe("numeric()", () => {
     for (const text of ["", "1,", "1,0", "2x5"]) {
       assert.throws(() => positives(text), /whole numbers of at least 1, separated by commas/);
     }
-  });
-});
-
-describe("interruptible()", () => {
-  it("interruptible() aborts its work on a request to stop, once the event loop turns", async () => {
-    // Not SIGINT, which ends the runner of tests as well; see the tests of the commands for that.
-    let turns = 0;
-    const work = interruptible(async (signal) => {
-      Deno.kill(Deno.pid, "SIGTERM");
-      for (; !signal.aborted; turns++) await turn();
-      signal.throwIfAborted();
-    });
-    const error = await work.then(() => null, (error) => error);
-    assert.ok(error instanceof Interrupted && turns > 0);
-    assert.deepEqual([error.exitCode, error.message], [143, "stopped by SIGTERM"]);
-  });
-
-  it("Interrupted holds the exit code that shells expect, and says how far the work had come", () => {
-    const { exitCode, message } = new Interrupted("SIGINT", "at step 3");
-    assert.deepEqual([exitCode, message], [130, "stopped by SIGINT at step 3"]);
-  });
-
-  it("interruptible() gives what its work gives, and hands on what it throws", async () => {
-    assert.equal(await interruptible(() => Promise.resolve(7)), 7);
-    const own = new Error("own");
-    await assert.rejects(interruptible(() => Promise.reject(own)), own);
   });
 });
 

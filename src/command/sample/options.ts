@@ -34,7 +34,6 @@ import {
   refuseThreads,
 } from "../engine.ts";
 import {
-  interruptible,
   limited,
   misused,
   numeric,
@@ -42,8 +41,8 @@ import {
   positives,
   refuseGiven,
   refuseSamePath,
-  turn,
 } from "../option.ts";
+import { interruptible, turn } from "../stop.ts";
 
 type Format = "png" | "pngs" | "apng" | "y4m" | "rgb24" | "gray";
 

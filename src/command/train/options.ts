@@ -17,8 +17,6 @@ import {
   refuseThreads,
 } from "../engine.ts";
 import {
-  Interrupted,
-  interruptible,
   limited,
   numeric,
   positive,
@@ -27,6 +25,7 @@ import {
   refuseSamePath,
   say,
 } from "../option.ts";
+import { Interrupted, interruptible } from "../stop.ts";
 import { reported } from "./report.ts";
 import {
   planSize,

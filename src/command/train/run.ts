@@ -47,7 +47,7 @@ import {
 import { checkWritable } from "../../io/file.ts";
 import { writeSafetensors } from "../../io/safetensors.ts";
 import { checkWeights, type NamedClassifierConfig, readWeights } from "../../io/weights.ts";
-import { turn } from "../option.ts";
+import { turn } from "../stop.ts";
 
 /** What is trained. */
 export type TrainTarget =
