@@ -60,7 +60,8 @@ With --allow-ffi besides, train and sample run natively, many times as fast.`;
  */
 export async function main(args: readonly string[]): Promise<number> {
   try {
-    await program().parseAsync([...args], { from: "user" });
+    const root = program();
+    await root.parseAsync(known(root, args), { from: "user" });
     return 0;
   } catch (error) {
     return report(error);
@@ -89,6 +90,17 @@ function program(): Command {
     command.showHelpAfterError(`(tweedie ${command.name()} --help shows the options)`);
   }
   return root.showHelpAfterError("(tweedie --help shows the commands)");
+}
+
+/**
+ * The arguments, of which a command that there is not is left alone: with a request for help behind it, commander would
+ * show that of the whole and call it a success.
+ */
+function known(root: Command, args: readonly string[]): string[] {
+  const help = /^(-h|--help|help)$/, name = args.find((arg) => !help.test(arg));
+  const unknown = name !== undefined && !name.startsWith("-") &&
+    !root.commands.some((command) => command.name() === name);
+  return unknown ? [name] : [...args];
 }
 
 /** One line on stderr, never a stack trace. */

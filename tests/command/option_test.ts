@@ -154,6 +154,11 @@ describe("tweedie, wrongly used", () => {
     const train = ["train", "--checkpoint", "c"];
     const cases: readonly (readonly [args: readonly string[], message: RegExp])[] = [
       [["smaple"], /unknown command 'smaple'/],
+      [["likelihood", "--help"], /unknown command 'likelihood'/],
+      [["likelihood", "-h"], /unknown command 'likelihood'/],
+      [["--help", "likelihood"], /unknown command 'likelihood'/],
+      [["help", "likelihood"], /unknown command 'likelihood'/],
+      [["likelihood", "--count", "3"], /unknown command 'likelihood'/],
       [["--frobnicate"], /unknown option '--frobnicate'/],
       [["sample", "--out", "a.png"], /required option '--checkpoint <file>' not specified/],
       [["sample", "--checkpoint", "w"], /required option '--out <file>' not specified/],
