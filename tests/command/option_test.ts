@@ -182,6 +182,19 @@ describe("tweedie, wrongly used", () => {
       [[...sample, "--grid", "2,2", "--count", "5"], /'--grid' .* room for 5, got 2,2/],
       [[...sample, "--grid", "5"], /'--grid' must be rows,columns/],
       [[...sample, "--sampler", "dpm", "--eta", "1"], /'--eta <number>' needs --sampler ddim/],
+      [[...sample, "--sampler", "ddpm", "--eta", "0"], /'--eta <number>' needs --sampler ddim/],
+      [[...sample, "--class", "none", "--scale", "2"], /'--scale <number>' needs a --class/],
+      [
+        [...sample, "--class", "none, None", "--classifier", "g"],
+        /'--classifier <file>' needs a --class/,
+      ],
+      [[...sample, "--every", "1"], /'--every <n>' needs --frames other than png/],
+      [[...sample, "--fps", "12"], /'--fps <number>' needs --frames apng or y4m/],
+      [
+        ["sample", "--checkpoint", "w", "--out", "%d.png", "--frames", "pngs", "--fps", "3"],
+        /'--fps <number>' needs --frames apng or y4m/,
+      ],
+      [[...sample, "--batch", "0"], /'0' is invalid/],
       [[...sample, "--final", "./a.png"], /'--out <file>' and '--final <file>' must be two files/],
       [[...sample, "--final", "b.jpg"], /'--final <file>' must end in \.png, got b\.jpg/],
       [

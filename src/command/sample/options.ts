@@ -5,34 +5,7 @@
  */
 
 import { Command, Option } from "commander";
-import { pipe } from "fp-ts/lib/function.js";
-import { checkGpu } from "../../tensor/backend.ts";
-import { key as newKey } from "../../tensor/key.ts";
-import type { Condition } from "../../denoise/prediction.ts";
-import type { GridOptions, Spacing } from "../../noise/grid.ts";
-import type { Schedule } from "../../noise/schedule.ts";
-import { ddim, ddpm } from "../../sample/ancestral.ts";
-import { prior, type Refinement, run, type Sampler } from "../../sample/chain.ts";
-import { dpmSolver } from "../../sample/solver.ts";
-import { byClassifier, classifierFree, guided } from "../../refine/guide.ts";
-import { thresholded } from "../../refine/threshold.ts";
-import { type FrameOptions, frames, type Image } from "../../watch/frames.ts";
-import { progress } from "../../watch/progress.ts";
-import { every as everyNth, watched } from "../../watch/record.ts";
-import type { EngineOptions, ImageModelConfig } from "../../network/model.ts";
-import { apng, type ApngOptions, png, saveApng, savePng, savePngs } from "../../io/png.ts";
-import { checkWritable, writeAtomically } from "../../io/file.ts";
-import { toStdout } from "../../io/process.ts";
-import { raw, y4m } from "../../io/video.ts";
-import { loadDenoiser, type LoadedNoisyClassifier, loadNoisyClassifier } from "../../io/weights.ts";
-import {
-  addEngine,
-  type EngineArguments,
-  engineNotes,
-  enginePermissions,
-  onEngine,
-  refuseThreads,
-} from "../engine.ts";
+import { addEngine, engineNotes, enginePermissions, refuseThreads } from "../engine.ts";
 import {
   limited,
   misused,
@@ -42,36 +15,16 @@ import {
   refuseGiven,
   refuseSamePath,
 } from "../option.ts";
-import { interruptible, turn } from "../stop.ts";
-
-type Format = "png" | "pngs" | "apng" | "y4m" | "rgb24" | "gray";
-
-/** What commander gives: one entry for each option below. */
-interface SampleArguments extends EngineArguments {
-  readonly checkpoint: string;
-  readonly sampler: "ddim" | "ddpm" | "dpm";
-  readonly steps: number;
-  readonly eta: number;
-  readonly spacing?: Spacing;
-  readonly class?: string;
-  readonly classifier?: string;
-  readonly scale: number;
-  readonly count: number;
-  readonly key: number;
-  readonly clip: boolean;
-  readonly frames: Format;
-  readonly out: string;
-  readonly final?: string;
-  readonly every: number;
-  readonly of: "x" | "x0";
-  readonly grid?: number[];
-  readonly zoom: number;
-  readonly fps: number;
-}
+import { interruptible } from "../stop.ts";
+import { isNone, usualScale } from "./classes.ts";
+import { type SampleArguments, sampleWith, spacings } from "./run.ts";
+import type { Format } from "./write.ts";
 
 const notes = `
 The same key gives the same samples, however many: the first of --count 16 is
-the one of --count 1, to rounding on onnx.
+the one of --count 1, to rounding. Many are drawn in batches. A frame shows all
+samples after as many steps, for which the batches take turns; for a picture of
+the end alone they are drawn one after another.
 
 ${engineNotes}
 
@@ -112,16 +65,6 @@ export function sampleCommand(): Command {
   });
 }
 
-const spacings: readonly Spacing[] = [
-  "uniform",
-  "leading",
-  "trailing",
-  "linspace",
-  "quadratic",
-  "karras",
-  "logLinear",
-];
-
 function addSampler(command: Command): void {
   command
     .addOption(
@@ -136,8 +79,10 @@ function addSampler(command: Command): void {
       0,
     )
     .addOption(
-      new Option("--spacing <name>", "how the times are laid out (default: the sampler's own)")
-        .choices(spacings),
+      new Option(
+        "--spacing <name>",
+        "how the times are laid out; leading, trailing and linspace are for models of discrete time (default: the schedule's own)",
+      ).choices(spacings),
     )
     .option(
       "--class <list>",
@@ -145,15 +90,19 @@ function addSampler(command: Command): void {
     )
     .option(
       "--scale <number>",
-      "strength of guidance: 0 ignores the class, 1 is as it was learned",
+      `strength of guidance: 0 ignores the class, 1 is as it was learned (default: ${usualScale}, or 1 of a model that knows nothing without a class)`,
       numeric(),
-      2,
     )
     .option(
       "--classifier <file>",
       "guide by this classifier of noisy images; the model is told no class (default: classifier-free)",
     )
     .option("--count <n>", "number of samples", limited(65536), 16)
+    .option(
+      "--batch <n>",
+      "the most that are drawn at once; fewer need less memory (default: by network and engine)",
+      limited(65536),
+    )
     .option("--key <seed>", "seed of all randomness", numeric({ least: 0, whole: true }), 0)
     .option("--no-clip", "do not clip predictions of x0 to the range of pixels");
   addEngine(command);
@@ -173,14 +122,14 @@ function addPictures(command: Command): void {
       "where to put it; - is standard output; a pattern such as out/%04d.png for pngs",
     )
     .option("--final <file>", "also write the last frame here, as a PNG")
-    .option("--every <n>", "keep every n-th frame, and the last", positive, 1)
+    .option("--every <n>", "keep every n-th frame, and the last; not for png", positive, 1)
     .addOption(
       new Option("--of <what>", "the state itself, or its prediction of x0").choices(["x", "x0"])
         .default("x"),
     )
     .option("--grid <rows,columns>", "layout of the samples (default: near-square)", positives)
     .option("--zoom <n>", "enlargement", limited(1000), 3)
-    .option("--fps <number>", "frames a second", numeric({ least: 0.1 }), 12);
+    .option("--fps <number>", "frames a second, of apng and y4m", numeric({ least: 0.1 }), 12);
 }
 
 /** How the files of each format end; null where any name will do. */
@@ -197,6 +146,9 @@ function refuseUsage(options: SampleArguments, command: Command): void {
   const { sampler, frames: format, out, final, grid, count } = options;
   refuseThreads(options, command);
   if (sampler !== "ddim") refuseGiven(command, ["eta"], "--sampler ddim");
+  if (isNone(options.class)) refuseGiven(command, ["scale", "classifier"], "a --class");
+  if (format === "png") refuseGiven(command, ["every"], "--frames other than png");
+  if (format !== "apng" && format !== "y4m") refuseGiven(command, ["fps"], "--frames apng or y4m");
   refuseSamePath(command, ["--out <file>", out], ["--final <file>", final]);
   if (out !== "-" && extensions[format]?.test(out) === false) {
     const ending = format === "y4m" ? ".y4m" : ".png";
@@ -208,163 +160,4 @@ function refuseUsage(options: SampleArguments, command: Command): void {
   if (grid && (grid.length !== 2 || grid[0]! * grid[1]! < count)) {
     misused(command, `option '--grid' must be rows,columns with room for ${count}, got ${grid}`);
   }
-}
-
-async function sampleWith(options: SampleArguments, signal: AbortSignal): Promise<void> {
-  const write = writer(options, signal);
-  await checkOutputs(options);
-  await onEngine(options, (given) => sampleOn(options, { ...given, write, signal }));
-}
-
-async function sampleOn(
-  options: SampleArguments,
-  { write, signal, ...given }: EngineOptions & {
-    readonly write: Write;
-    readonly signal: AbortSignal;
-  },
-): Promise<void> {
-  const { count, key, steps, final } = options;
-  const { model, config } = await loadDenoiser(options.checkpoint);
-  const pull = options.classifier === undefined
-    ? undefined
-    : await guideOf(options.classifier, model.schedule, config);
-  const { size: [height, width], channels = 1 } = config.network;
-  const start = prior([count, height, width, channels]);
-  const pictures = pipe(
-    samplerFor(options, { schedule: model.schedule, config, ...(pull && { pull }) }),
-    run(start, { ...given, model, key: newKey(key), signal }),
-    watched(between),
-    progress({ total: steps, label: "sampling" }),
-    everyNth(options.every),
-    frames(frameOptions(options)),
-  );
-  let latest: Image | undefined;
-  await write(watched<Image>((image) => void (latest = image))(pictures));
-  if (final !== undefined && latest !== undefined) await writeAtomically(final, png(latest));
-}
-
-/** Between two steps: hears requests to stop, and stops where a GPU's result cannot be believed. */
-async function between(): Promise<void> {
-  await turn();
-  await checkGpu();
-}
-
-/** Whether all can be written where it is to go, before the work. */
-async function checkOutputs({ frames: format, out, final }: SampleArguments): Promise<void> {
-  // A pattern is looked at by what fills it in, which is before the first picture too.
-  for (const path of [out === "-" || format === "pngs" ? undefined : out, final]) {
-    if (path !== undefined) await checkWritable(path);
-  }
-  if (out === "-" && Deno.stdout.isTerminal()) {
-    throw new TypeError(
-      "Cannot write to standard output: it must be a pipe or a file, got a terminal",
-    );
-  }
-}
-
-function frameOptions({ of, zoom, grid }: SampleArguments): FrameOptions {
-  return { of, scale: zoom, ...(grid === undefined ? {} : { grid: [grid[0]!, grid[1]!] }) };
-}
-
-/** The classifier of a file, of images of the model's shape. */
-async function guideOf(
-  path: string,
-  schedule: Schedule,
-  { network: { size, channels = 1 } }: ImageModelConfig,
-): Promise<LoadedNoisyClassifier> {
-  const pull = await loadNoisyClassifier(path, { under: schedule }), { config } = pull;
-  const shape = [...size, channels], known = [...config.size, config.channels ?? 1];
-  if (shape.every((length, i) => length === known[i])) return pull;
-  throw new RangeError(
-    `Cannot guide by ${path}: its images must be of the model's shape [${shape}], got [${known}]`,
-  );
-}
-
-/** What a sampler is made for. */
-interface Sampled {
-  readonly schedule: Schedule;
-  readonly config: ImageModelConfig;
-  /** The classifier that guides. Default: none, classifier-free. */
-  readonly pull?: LoadedNoisyClassifier;
-}
-
-/** The sampler with all its refinements. */
-function samplerFor(options: SampleArguments, { schedule, config, pull }: Sampled): Sampler {
-  const names = pull
-    ? namesOf(pull.config.names, pull.config.classes)
-    : namesOf(config.classes, config.network.classes);
-  const condition = conditionOf(options.class, options.count, names);
-  const asIs: Refinement = (sampler) => sampler, { scale } = options;
-  return pipe(
-    stepper(options, schedule),
-    options.clip ? thresholded() : asIs,
-    condition.every((label) => label === null) ? asIs : guided(
-      pull
-        ? byClassifier(pull.classifier, condition, { scale })
-        : classifierFree(condition, { scale }),
-    ),
-  );
-}
-
-/** The names of classes, or their numbers. */
-const namesOf = (names: readonly string[] | undefined, count = 0): readonly string[] =>
-  names ?? Array.from({ length: count }, (_, i) => `${i}`);
-
-function stepper(options: SampleArguments, schedule: Schedule): Sampler {
-  const { steps, eta, spacing } = options;
-  const grid: GridOptions = spacing === undefined ? { steps } : { steps, spacing };
-  if (options.sampler === "ddpm") return ddpm(schedule, grid);
-  return options.sampler === "dpm" ? dpmSolver(schedule, grid) : ddim(schedule, { ...grid, eta });
-}
-
-/** What takes the frames. */
-type Write = (images: AsyncIterable<Image>) => Promise<unknown>;
-
-/** What takes the frames, by format and destination. */
-function writer(
-  { frames: format, out, fps }: SampleArguments,
-  signal: AbortSignal,
-): Write {
-  const animation = { delay: Math.round(1000 / fps), hold: 1500 };
-  if (format === "pngs") return savePngs(out);
-  if (format === "png" && out !== "-") return savePng(out);
-  if (format === "apng" && out !== "-") return saveApng(out, animation);
-  const bytes = encoder(format, fps, animation);
-  return (images) =>
-    out === "-" ? toStdout({ signal })(bytes(images)) : writeAtomically(out, bytes(images));
-}
-
-/** Frames to a stream of bytes. */
-function encoder(
-  format: Exclude<Format, "pngs">,
-  fps: number,
-  animation: ApngOptions,
-): (images: AsyncIterable<Image>) => AsyncIterable<Uint8Array> {
-  if (format === "y4m") return y4m({ fps });
-  if (format === "rgb24" || format === "gray") return raw({ format });
-  return async function* (images) {
-    if (format === "apng") return yield await apng(images, animation);
-    let latest: Image | undefined;
-    for await (const image of images) latest = image;
-    if (latest !== undefined) yield png(latest);
-  };
-}
-
-/** One class for each sample: those asked for, in turn. */
-function conditionOf(list: string | undefined, count: number, names: readonly string[]): Condition {
-  const wanted = list === undefined
-    ? [...names.keys()]
-    : list.split(",").map((text) => classOf(text.trim(), names));
-  return Array.from({ length: count }, (_, i) => wanted[i % wanted.length] ?? null);
-}
-
-function classOf(text: string, names: readonly string[]): number | null {
-  if (text.toLowerCase() === "none") return null;
-  const byName = names.findIndex((name) => name.toLowerCase() === text.toLowerCase());
-  const index = byName >= 0 ? byName : /^\d+$/.test(text) ? Number(text) : -1;
-  if (index >= 0 && index < names.length) return index;
-  const wanted = names.length === 0
-    ? "none, for the model knows no classes"
-    : `none, a number in [0, ${names.length - 1}] or one of ${names.join(", ")}`;
-  throw new RangeError(`Cannot choose a class: it must be ${wanted}, got ${text || "nothing"}`);
 }
