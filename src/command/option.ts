@@ -6,7 +6,6 @@
  */
 
 import { type Command, InvalidArgumentError } from "commander";
-import { normalize } from "node:path";
 
 /** A reader of an option's text. */
 export type Reader<A> = (text: string) => A;
@@ -45,6 +44,17 @@ export const positives: Reader<number[]> = (text) => {
   }
 };
 
+/** Names, separated by commas: each once, and none of them "none", which asks for no class. */
+export const labels: Reader<string[]> = (text) => {
+  const list = text.split(",").map((name) => name.trim());
+  const wrong = new Set(list.map((name) => name.toLowerCase())).size < list.length ||
+    list.some((name) => name === "" || name.toLowerCase() === "none");
+  if (!wrong) return list;
+  throw new InvalidArgumentError(
+    'It must be names, separated by commas, each of its own, and none of them "none".',
+  );
+};
+
 /** Refuses options that were given and would have no effect, by their names in the code. */
 export function refuseGiven(command: Command, names: readonly string[], wanted: string): void {
   const given = command.options.find((option) =>
@@ -52,22 +62,6 @@ export function refuseGiven(command: Command, names: readonly string[], wanted: 
     command.getOptionValueSource(option.attributeName()) === "cli"
   );
   if (given) misused(command, `option '${given.flags}' needs ${wanted}`);
-}
-
-/** Refuses two options that lead to one file, of which the second would replace the first. */
-export function refuseSamePath(
-  command: Command,
-  ...options: readonly (readonly [name: string, path?: string | undefined])[]
-): void {
-  const seen = new Map<string, string>();
-  for (const [name, path] of options) {
-    if (path === undefined) continue;
-    const other = seen.get(normalize(path));
-    if (other !== undefined) {
-      misused(command, `options '${other}' and '${name}' must be two files, got ${path} for both`);
-    }
-    seen.set(normalize(path), name);
-  }
 }
 
 /** Ends with a message about how the command was called. */

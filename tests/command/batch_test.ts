@@ -97,11 +97,11 @@ describe("drawn()", () => {
     const log: string[] = [];
     for await (const { index } of drawn(runs(log), true)) if (index === 1) break;
     assert.deepEqual(log.splice(0), ["0.0", "1.0", "0 closed", "1 closed"]);
-    async function* failing(): AsyncGenerator<State, void, undefined> {
-      throw new Error("own");
-    }
+    const failing = {
+      [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(Error("own")) }),
+    };
     const broken = async () => {
-      for await (const _ of drawn([...runs(log, 1), failing()], true));
+      for await (const _ of drawn([...runs(log, 1), failing], true));
     };
     await assert.rejects(broken, /own/);
     assert.deepEqual(log, ["0.0", "0 closed"]);

@@ -2,12 +2,9 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { reported } from "../../src/command/train/report.ts";
-import {
-  type TrainFiles,
-  type TrainPlan,
-  type TrainReport,
-  trainRun,
-} from "../../src/command/train/run.ts";
+import { trainingSet } from "../../src/command/train/images.ts";
+import type { TrainPlan } from "../../src/command/train/plan.ts";
+import { type TrainFiles, type TrainReport, trainRun } from "../../src/command/train/run.ts";
 import { loadCheckpoint, saveCheckpoint } from "../../src/io/checkpoint.ts";
 import { floats, readSafetensors, writeSafetensors } from "../../src/io/safetensors.ts";
 import { loadClassifier, loadDenoiser, loadNoisyClassifier } from "../../src/io/weights.ts";
@@ -22,7 +19,7 @@ import { unet } from "../../src/network/unet.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { eager } from "../../src/tensor/engine.ts";
 import { fold, key } from "../../src/tensor/key.ts";
-import { batches, fashionMnist, type ImageSet } from "../../src/train/data.ts";
+import { batches, type ImageSet } from "../../src/train/data.ts";
 import { diffusionLoss, noisyClassifierLoss } from "../../src/train/diffusion.ts";
 import { lossOf } from "../../src/train/loop.ts";
 import { last } from "../../src/watch/record.ts";
@@ -31,6 +28,7 @@ import { assertClose } from "../network/weights.ts";
 import {
   called,
   dataset,
+  garments,
   happening,
   idx,
   listed,
@@ -248,6 +246,7 @@ describe("tweedie train", () => {
     await within(async (folder) => {
       await dataset(`${folder}/data`);
       const more = ["--steps", "3", "--every", "2", "--key", "9", "--clip", "0", "--constant"];
+      more.push(...garments);
       assert.equal((await called(...training(folder, ...more, "--predict", "eps"))).code, 0);
       const path = `${folder}/weights.safetensors`,
         { metadata, tensors } = await readSafetensors(path);
@@ -323,7 +322,7 @@ describe("tweedie train", () => {
         reweighted: false,
       }));
       const params = initialize(network.parameters, fold(root, "weights"));
-      const set = await fashionMnist(data, "train");
+      const set = await trainingSet(data);
       const [batch] = batches(set, { size, key: fold(root, "data") });
       const value = loss(params, batch!, fold(fold(root, "train"), 1));
       const [[, first]] = JSON.parse(metadata["curve"]!);
@@ -339,7 +338,7 @@ describe("tweedie train", () => {
       const { code, said } = await called(
         "train",
         ...["--task", "classify", "--data", `${folder}/data`, ...files, "--steps", "2"],
-        ...["--batch", "4", "--engine", "cpu"],
+        ...["--batch", "4", "--engine", "cpu", ...garments],
       );
       assert.equal(code, 0, said);
       for (const path of [`${folder}/c`, `${folder}/w`]) {
@@ -366,7 +365,7 @@ describe("tweedie train", () => {
       assert.equal(code, 0, said);
       // The first loss is that of the first weights on the first batch, with the first draws.
       await useBackend("cpu");
-      const set = await fashionMnist(data, "train"), schedule = linear();
+      const set = await trainingSet(data), schedule = linear();
       const network = timedClassifier({ size: [8, 8], classes: 10 });
       const loss = lossOf(noisyClassifierLoss(network, { schedule }));
       const [batch] = batches(set, { size: 4, key: fold(key(0), "data") }) as Iterable<never>;
@@ -617,8 +616,9 @@ describe("tweedie train, given what it cannot use", () => {
     );
     await refused(file("labels-idx1", () => idx([19], Array(19).fill(0))), /labels must be \[20\]/);
     await refused(
-      file("labels-idx1", () => idx([20], Array(20).fill(10))),
-      /labels must be 0 to 9/,
+      file("labels-idx1", () => idx([20], [...Array(19).fill(0), 10])),
+      /--classes must be 2 names, for the labels 0, 10, got 10: T-shirt/,
+      ...garments,
     );
     await refused(
       file("images-idx3", () => idx([20, 64], Array(1280).fill(0))),

@@ -6,15 +6,8 @@
 
 import { Command, Option } from "commander";
 import { addEngine, engineNotes, enginePermissions, refuseThreads } from "../engine.ts";
-import {
-  limited,
-  misused,
-  numeric,
-  positive,
-  positives,
-  refuseGiven,
-  refuseSamePath,
-} from "../option.ts";
+import { limited, misused, numeric, positive, positives, refuseGiven } from "../option.ts";
+import { isNumbered, refuseSameFile } from "../path.ts";
 import { interruptible } from "../stop.ts";
 import { isNone, usualScale } from "./classes.ts";
 import { type SampleArguments, sampleWith, spacings } from "./run.ts";
@@ -59,9 +52,10 @@ export function sampleCommand(): Command {
     .requiredOption("--checkpoint <file>", "weights or checkpoint that tweedie train wrote");
   addSampler(command);
   addPictures(command);
-  return command.addHelpText("after", notes).action((options: SampleArguments) => {
+  return command.addHelpText("after", notes).action(async (options: SampleArguments) => {
     refuseUsage(options, command);
-    return interruptible((signal) => sampleWith(options, signal));
+    await refuseReplacing(options, command);
+    await interruptible((signal) => sampleWith(options, signal));
   });
 }
 
@@ -149,7 +143,6 @@ function refuseUsage(options: SampleArguments, command: Command): void {
   if (isNone(options.class)) refuseGiven(command, ["scale", "classifier"], "a --class");
   if (format === "png") refuseGiven(command, ["every"], "--frames other than png");
   if (format !== "apng" && format !== "y4m") refuseGiven(command, ["fps"], "--frames apng or y4m");
-  refuseSamePath(command, ["--out <file>", out], ["--final <file>", final]);
   if (out !== "-" && extensions[format]?.test(out) === false) {
     const ending = format === "y4m" ? ".y4m" : ".png";
     misused(command, `option '--out <file>' must end in ${ending} for ${format}, got ${out}`);
@@ -159,5 +152,25 @@ function refuseUsage(options: SampleArguments, command: Command): void {
   }
   if (grid && (grid.length !== 2 || grid[0]! * grid[1]! < count)) {
     misused(command, `option '--grid' must be rows,columns with room for ${count}, got ${grid}`);
+  }
+}
+
+/** Refuses outputs that would replace each other, or what is read. */
+async function refuseReplacing(options: SampleArguments, command: Command): Promise<void> {
+  const { frames: format, out, final, checkpoint, classifier, steps, every } = options;
+  const others = [
+    { option: "--checkpoint <file>", path: checkpoint },
+    { option: "--classifier <file>", path: classifier },
+    { option: "--final <file>", path: final, written: true },
+  ];
+  if (format !== "pngs") {
+    const pictures = { option: "--out <file>", path: out, written: true };
+    return await refuseSameFile(command, pictures, ...others);
+  }
+  await refuseSameFile(command, ...others);
+  const count = Math.ceil(steps / every) + 1;
+  for (const { option, path } of others) {
+    if (path === undefined || !await isNumbered(out, count, path)) continue;
+    misused(command, `option '${option}' must not be one of the frames ${out}, got ${path}`);
   }
 }

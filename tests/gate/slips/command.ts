@@ -8,11 +8,11 @@ import { type Slip, slip } from "./slip.ts";
 
 /** All of them. */
 export const command: readonly Slip[] = [
-  slip("command/train/run.ts", "reweighted: false", "reweighted: true", "command/train"),
+  slip("command/train/plan.ts", "reweighted: false", "reweighted: true", "command/train"),
   slip(
     "command/train/run.ts",
-    "{ ...planned, ...first.digest }",
-    "{ ...planned }",
+    "{ ...planned, ...first.digest, data",
+    "{ ...planned, data",
     "command/train",
   ),
   slip(
