@@ -211,6 +211,15 @@ describe("tweedie, wrongly used", () => {
         /'late' is invalid\. Allowed choices are uniform, likelihood/,
       ],
       [[...train, "--task", "classify", "--least", "0.1"], /'--least <t>' needs --task denoise/],
+      [
+        [...train, "--schedule", "linear", "--least", "1"],
+        /'--least <t>' needs a --schedule of continuous time/,
+      ],
+      [
+        [...train, "--schedule", "rectified", "--predict", "eps"],
+        /'--predict <kind>' must be x0 or v for rectified, which ends in noise alone, got eps/,
+      ],
+      [[...train, "--classes", "a,a"], /'a,a' is invalid\. It must be names, separated by commas/],
       [[...train, "--weights", "./c"], /'--checkpoint <file>' and '--weights <file>' must be two/],
       [[...train, "--start", "./c"], /'--checkpoint <file>' and '--start <file>' must be two/],
       [[...train, "--task", "classify", "--base", "8"], /'--base <n>' needs --task denoise/],
