@@ -4,7 +4,7 @@ import { withinMemory } from "../../src/command/memory.ts";
 
 describe("withinMemory()", () => {
   it("withinMemory() says what must fit where memory runs out, as V8 and WebAssembly put it, and hands on other errors", async () => {
-    const shortages = [
+    const shortages: readonly (() => unknown)[] = [
       () => new Float32Array(2 ** 60),
       () => new ArrayBuffer(2 ** 53 - 1),
       () => {

@@ -16,19 +16,19 @@ export const command: readonly Slip[] = [
     "command/train",
   ),
   slip(
-    "command/sample/options.ts",
+    "command/sample/run.ts",
     "loadNoisyClassifier(path, { under: schedule })",
     "loadNoisyClassifier(path)",
     "command/sample",
   ),
   slip(
-    "command/sample/options.ts",
+    "command/sample/run.ts",
     "byClassifier(pull.classifier, condition, { scale })",
     "byClassifier(pull.classifier, condition)",
     "command/sample",
   ),
   slip(
-    "command/sample/options.ts",
+    "command/sample/run.ts",
     "namesOf(pull.config.names, pull.config.classes)",
     "namesOf(config.classes, config.network.classes)",
     "command/sample",
