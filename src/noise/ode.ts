@@ -12,9 +12,11 @@
  * that a tolerance below about 1e-6 of x is not kept. {@link stages} and {@link rungeKutta} are single steps, which answer
  * at once where f does; {@link solve} is a lazy stream of them, in steps of one length or of controlled length.
  *
- * Step control. A sample's error is the root mean square over its elements of error/(absolute + relative·max(|x_t|,
+ * Step control. A sample's error is the root mean square over its elements of error/(absolute + relative·min(|x_t|,
  * |x_(t+h)|)), and the batch's is the greatest of its samples', so that a hard sample cannot hide among easy ones; the root
- * mean square over the whole batch can be asked for instead. A step with an error above 1 is made again. The next step is
+ * mean square over the whole batch can be asked for instead. Of the two ends the smaller counts, where codes such as DOPRI5
+ * take the larger: noise of 80 that a step takes to data of 1 would be allowed an error for 80. A step with an error above 1
+ * is made again. The next step is
  * h times safety·error^(−(1/p − 3/4·beta))·previous^beta within [least, greatest], p the order: a controller with a
  * proportional and an integral part.
  *
@@ -610,13 +612,13 @@ function stuck({ t, step }: Front, h: number, most: number): RangeError {
 }
 
 /**
- * The norm of an error in units of what is allowed at x: that of the worst sample, or of the whole batch. One number is
- * read back.
+ * The norm of an error in units of what is allowed at x: that of the worst sample, or of the whole batch. One number for
+ * each sample is read back.
  *
  * @param error The error of a step, shape [N, ...sample]. Not disposed of.
- * @param ends x before and after the step; the larger of the two sets what is allowed.
+ * @param ends x before and after the step, in the unit of the error; the smaller of the two sets what is allowed.
  * @param control The tolerances.
- * @returns The norm: a step is good enough up to 1.
+ * @returns The norm: a step is good enough up to 1. NaN where any number is.
  */
 export async function errorNorm(
   error: tf.Tensor,
@@ -624,38 +626,78 @@ export async function errorNorm(
   { absolute = 1e-5, relative = 1e-5, over = "sample" }: StepControl,
 ): Promise<number> {
   const value = tf.tidy(() => {
-    const size = ends.map((x) => tf.abs(x)).reduce((a, b) => tf.maximum(a, b));
+    const size = ends.map((x) => tf.abs(x)).reduce((a, b) => tf.minimum(a, b));
     const squares = tf.square(tf.div(error, tf.add(tf.mul(size, relative), absolute)));
     if (over === "batch" || error.rank === 0) return tf.sqrt(tf.mean(squares));
-    return tf.sqrt(tf.max(tf.mean(tf.reshape(squares, [error.shape[0]!, -1]), 1)));
+    return tf.sqrt(tf.mean(tf.reshape(squares, [error.shape[0]!, -1]), 1));
   });
   try {
-    return (await value.data())[0]!;
+    // The greatest is found here, since not every backend's maximum keeps NaN.
+    return (await value.data() as Float32Array).reduce((a, b) => Math.max(a, b), 0);
   } finally {
     value.dispose();
   }
 }
 
-/** The front with its slope and the length of its first step (Hairer et al., section II.4). */
+/** Where a solution starts. */
+export interface Outset {
+  /** x(t), shape [N, ...sample] or any other. Not disposed of. */
+  readonly x: tf.Tensor;
+  /** Time there. */
+  readonly t: number;
+  /** f(x, t). Not disposed of. */
+  readonly first: tf.Tensor;
+  /** The way to go: positive where time rises. */
+  readonly way: number;
+}
+
+/**
+ * The length of a first step whose error is about what is allowed, at the cost of one more evaluation (Hairer et al., section
+ * II.4). `solve` and `adaptiveFlow` begin with it.
+ *
+ * @param f The right-hand side.
+ * @param outset Where the solution starts, and how far it goes.
+ * @param method The order of the method, and the tolerances.
+ * @returns The length, above 0 and at most that of the way.
+ *
+ * @example The faster f changes x, the shorter
+ * ```ts
+ * import { firstLength } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const x = tf.scalar(1), method = { order: 5, control: { relative: 1e-3 } };
+ * const [slow, fast] = await Promise.all([1, 100].map((rate) =>
+ *   firstLength((x) => tf.mul(x, -rate), { x, t: 0, first: tf.mul(x, -rate), way: 10 }, method)
+ * ));
+ * assert.ok(fast! < slow! / 5 && slow! < 0.2);
+ * ```
+ */
+export async function firstLength(
+  f: VectorField,
+  { x, t, first, way }: Outset,
+  { order, control = {} }: { readonly order: number; readonly control?: StepControl },
+): Promise<number> {
+  const reach = Math.abs(way), norm = (each: tf.Tensor) => errorNorm(each, [x], control);
+  const size = await norm(x), speed = await norm(first);
+  const trial = Math.min(size > 1e-5 && speed > 1e-5 ? 0.01 * size / speed : 1e-6, reach);
+  const h = trial * Math.sign(way), second = await slope(f, moved(x, [first], [h]), t + h);
+  const change = tf.tidy(() => tf.div(tf.sub(second, first), trial));
+  const bend = await disposing([second, change], () => norm(change));
+  const rate = Math.max(speed, bend);
+  const bound = rate > 1e-15 ? (0.01 / rate) ** (1 / order) : Math.max(1e-6, trial / 1000);
+  return Math.min(100 * trial, bound, reach);
+}
+
+/** The front with its slope and the length of its first step. */
 async function begun(f: VectorField, front: Front, plan: Plan): Promise<Front> {
-  const { x, t } = front, { control, tableau, span: [start, end] } = plan;
-  const first = await f(x, t), reach = Math.abs(end - start);
-  if (control.firstStep !== undefined) {
-    return { ...front, first, length: Math.min(control.firstStep, reach) };
-  }
-  const length = await freedOnFailure([first], async () => {
-    const size = await errorNorm(x, [x], control), speed = await errorNorm(first, [x], control);
-    const trial = Math.min(size > 1e-5 && speed > 1e-5 ? 0.01 * size / speed : 1e-6, reach);
-    const h = trial * Math.sign(end - start),
-      second = await slope(f, moved(x, [first], [h]), t + h);
-    const change = tf.tidy(() => tf.div(tf.sub(second, first), trial));
-    const bend = await disposing([second, change], () => errorNorm(change, [x], control));
-    const rate = Math.max(speed, bend);
-    const bound = rate > 1e-15
-      ? (0.01 / rate) ** (1 / tableau.order!)
-      : Math.max(1e-6, trial / 1000);
-    return Math.min(100 * trial, bound, reach);
-  });
+  const { x, t } = front, { control, tableau, span: [start, end] } = plan, way = end - start;
+  const first = await f(x, t), method = { order: tableau.order!, control };
+  const length = control.firstStep === undefined
+    ? await freedOnFailure([first], () => firstLength(f, { x, t, first, way }, method))
+    : Math.min(control.firstStep, Math.abs(way));
   return { ...front, first, length };
 }
 

@@ -343,6 +343,67 @@ describe("solve()", () => {
     assert.ok(few.length === 1 && Math.abs(few[0]!.x[0]! - wave(0.33)) < 1e-6);
   });
 
+  it("solve() at loose tolerances is no further off than scipy's RK45, with as many evaluations", async () => {
+    const field = (f: (x: number[], t: number) => number[]): VectorField => (x, t) =>
+      tf.tensor(f([...x.dataSync()], t), x.shape);
+    const spread = (from: number, to: number, each: number) =>
+      0.3 + (each - 0.3) * Math.sqrt((0.25 + to ** 2) / (0.25 + from ** 2));
+    const noise = [-150, -60, 20, 130];
+    /** The end, and what scipy 1.17.1 gives at 1e-1, 1e-2 and 1e-3: the error in tolerances, and the evaluations. */
+    const problems: readonly [
+      VectorField,
+      span: [number, number],
+      start: number[],
+      end: number[],
+      scipy: readonly (readonly [error: number, evaluations: number])[],
+    ][] = [
+      [(x) => tf.neg(x), [0, 5], [1], [Math.exp(-5)], [[0.22, 32], [0.1, 26], [0.13, 38]]],
+      [field((x) => [x[1]!, -x[0]!]), [0, 20], [1, 0], [Math.cos(20), -Math.sin(20)], [
+        [13.33, 56],
+        [8.47, 80],
+        [7.97, 116],
+      ]],
+      [waving, [0, 20], [1], [wave(20)], [[118.64, 62], [26.79, 86], [5.89, 128]]],
+      [(x) => tf.mul(x, tf.sub(1, x)), [0, 15], [0.01], [1 / (1 + 99 * Math.exp(-15))], [
+        [0.03, 68],
+        [0.18, 56],
+        [0.1, 74],
+      ]],
+      [
+        field((x) => [x[1]!, (1 - x[0]! ** 2) * x[1]! - x[0]!]),
+        [0, 20],
+        [2, 0],
+        [2.00814976, -0.04250888],
+        [[3.76, 320], [33.69, 320], [57.36, 386]],
+      ],
+      // The probability flow of EDM over N(0.3, 0.25).
+      [
+        (x, t) => tf.mul(tf.sub(x, 0.3), t / (0.25 + t ** 2)),
+        [80, 0.002],
+        noise,
+        noise.map((each) => spread(80, 0.002, each)),
+        [[9.53, 26], [0.17, 38], [1.97, 86]],
+      ],
+    ];
+    const errors: number[] = [], evaluations: number[] = [];
+    for (const [f, span, start, end, scipy] of problems) {
+      for (const [i, tolerance] of [1e-1, 1e-2, 1e-3].entries()) {
+        const x = tf.tensor2d([start]), control = { absolute: tolerance, relative: tolerance };
+        const last = (await points(f, { x, span, control })).at(-1)!;
+        const off = end.map((v, j) => Math.abs(last.x[j]! - v) / (tolerance * (1 + Math.abs(v))));
+        // An error of a twentieth of what is allowed is none.
+        errors.push(Math.max(...off, 0.05) / Math.max(scipy[i]![0], 0.05));
+        evaluations.push(last.evaluations / scipy[i]![1]);
+        assert.ok(Math.max(...off) < 60, `${off} tolerances off: ${f}, ${tolerance}`);
+        x.dispose();
+      }
+    }
+    const mean = (ratios: number[]) =>
+      Math.exp(ratios.reduce((sum, each) => sum + Math.log(each), 0) / ratios.length);
+    assert.ok(mean(errors) < 0.5, `${mean(errors)} of scipy's errors: ${errors}`);
+    assert.ok(mean(evaluations) < 1.1, `${mean(evaluations)} of scipy's evaluations`);
+  });
+
   it("solve() over samples holds the worst sample to the tolerance, over the batch only the mean", async () => {
     // One sample of a hundred turns fast.
     const speeds = tf.tensor2d(Array.from({ length: 100 }, (_, i) => [i === 0 ? 20 : 0]));

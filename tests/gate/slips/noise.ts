@@ -17,6 +17,20 @@ export const noise: readonly Slip[] = [
   ),
   slip("noise/ode.ts", "accepted ? greatest : 1", "greatest", "noise/ode"),
   slip("noise/ode.ts", "1 / order - 0.75 * beta", "1 / order", "noise/ode"),
+  slip(
+    "noise/ode.ts",
+    "reduce((a, b) => tf.minimum(a, b))",
+    "reduce((a, b) => tf.maximum(a, b))",
+    "noise/ode",
+  ),
+  slip(
+    "sample/reverse.ts",
+    "error && tf.mul(error, scale(leg.to))",
+    "error && tf.mul(error, 1)",
+    "sample/reverse",
+  ),
+  slip("sample/reverse.ts", "absolute: absolute / scale }", "absolute }", "sample/reverse"),
+  slip("sample/reverse.ts", "step(env, state.x, first)", "step(env, state.x)", "sample/reverse"),
   slip("noise/ode.ts", "-17253 / 339200", "17253 / 339200", "noise/ode"),
   slip(
     "noise/ode.ts",
