@@ -39,6 +39,12 @@ export interface Oracle extends Model {
   readonly given?: (condition: Condition) => Oracle;
 }
 
+/** An oracle with classes. */
+export interface ConditionalOracle extends Oracle {
+  /** The oracle of one class for each sample, or of all where it is null. */
+  readonly given: (condition: Condition) => Oracle;
+}
+
 /** One number for all dimensions, or one for each, in row-major order. */
 export type Dimensions = number | readonly number[];
 
@@ -345,7 +351,7 @@ function mask(condition: Condition, labels: readonly number[], count: number): t
 function conditional(
   labels: readonly number[],
   make: (condition?: Condition) => Oracle,
-): Required<Oracle> {
+): ConditionalOracle {
   const given = (condition: Condition): Oracle => {
     checkCondition(condition, labels);
     return { ...make(condition), given };
@@ -377,7 +383,7 @@ function conditional(
  * assert.deepEqual([...value.dataSync()], [-1, 1, 0]);
  * ```
  */
-export function mixture(schedule: Schedule, law: Mixture): Required<Oracle> {
+export function mixture(schedule: Schedule, law: Mixture): ConditionalOracle {
   const full = filled(law);
   return conditional(full.labels, (condition) => ({
     schedule,
@@ -466,7 +472,7 @@ export function dataset(
   schedule: Schedule,
   points: tf.Tensor,
   options: DatasetOptions & { readonly labels: readonly number[] },
-): Required<Oracle>;
+): ConditionalOracle;
 /** The same, with or without classes; {@link Oracle.given} is there where there are labels. */
 export function dataset(schedule: Schedule, points: tf.Tensor, options?: DatasetOptions): Oracle;
 export function dataset(

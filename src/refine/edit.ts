@@ -17,11 +17,13 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { jump } from "../noise/forward.ts";
 import { type Env, noise, type State } from "../sample/chain.ts";
+import { checkedTime } from "../sample/run/fit.ts";
+import { checkOptions, type Known, shown } from "../tensor/check.ts";
 
 /** Options of {@link edited}. */
 export interface EditOptions {
-  /** t0, the time to start from. */
-  readonly t: number;
+  /** t0, the time to start from. Default: where the sampler starts. */
+  readonly t?: number;
   /** Number of transitions that count as made, for a sampler in the middle of its grid. Default: 0. */
   readonly step?: number;
 }
@@ -33,7 +35,8 @@ export interface EditOptions {
  * @param x0 The guide, shape [N, ...sample]. The caller's.
  * @param options The time.
  * @returns A start for `run`.
- * @throws {RangeError} While run: if t is not a time of the schedule.
+ * @throws {TypeError} If x0 is no tensor; while run, if neither t nor the sampler's first time is known.
+ * @throws {RangeError} While run: if t is not a time of the schedule, or not that at which the sampler starts.
  *
  * @example Half-way noise and back
  * ```ts
@@ -50,11 +53,21 @@ export interface EditOptions {
  * assert.equal(t, 0);
  * ```
  */
-export function edited(x0: tf.Tensor, options: EditOptions): (env: Env) => State {
-  const { t, step = 0 } = options;
-  return (env) => {
-    const level = env.model.schedule.at(t), z = noise(env, { x: x0, t, step }, "edit");
-    const x = jump(x0, level, z);
+export function edited(
+  x0: tf.Tensor,
+  options: EditOptions = {},
+): (env: Env, from?: number) => State {
+  checkOptions("edit", options, { t: true, step: true } satisfies Known<EditOptions>);
+  if (!(x0 instanceof tf.Tensor)) {
+    throw new TypeError(`Cannot edit: x0 must be a tensor, got ${shown(x0)}`);
+  }
+  const { step = 0 } = options;
+  return (env, from) => {
+    if (x0.isDisposed) {
+      throw new TypeError("Cannot edit: x0 must be alive, got one that is disposed of");
+    }
+    const { schedule } = env.model, t = checkedTime("edit", schedule, options.t ?? from ?? NaN);
+    const z = noise(env, { x: x0, t, step }, "edit"), x = jump(x0, schedule.at(t), z);
     z.dispose();
     return { x, t, step };
   };

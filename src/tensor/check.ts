@@ -8,6 +8,8 @@
  * @module
  */
 
+import * as tf from "@tensorflow/tfjs-core";
+
 /** The names of all options of an interface, so that the compiler sees when one is added or renamed. */
 export type Known<T> = { readonly [K in keyof T]-?: true };
 
@@ -69,4 +71,18 @@ export function checkOptions(
     const names = Object.keys(known).join(", ") || "none";
     throw new TypeError(`Cannot ${action}: options must be among ${names}, got "${name}"`);
   }
+}
+
+/**
+ * Refuses work on tensors where there is nothing that could run it.
+ *
+ * @param action What is to be done.
+ * @throws {TypeError} If no backend has been registered.
+ */
+export function checkBackend(action: string): void {
+  const { backendName, registryFactory } = tf.engine();
+  if (backendName || Object.keys(registryFactory).length > 0) return;
+  throw new TypeError(
+    `Cannot ${action}: a backend must be chosen first, by await useBackend() of @tweedie/tweedie/backend, got none`,
+  );
 }

@@ -149,7 +149,7 @@ describe("ddim()", () => {
   it("takes any sub-sequence, and visits its times in order", async () => {
     const times = [977, 400, 399, 3, 0], found: number[] = [];
     for await (const { t } of run(prior([1, 1]), env)(ddim(schedule, { times }))) found.push(t);
-    assert.deepEqual(found, [1000, 400, 399, 3, 0]);
+    assert.deepEqual(found, [977, 400, 399, 3, 0]);
   });
 
   it("takes eta above 1 as far as eta²·beta-tilde ≤ sigma_s², and refuses it beyond, with the step", async () => {

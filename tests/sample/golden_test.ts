@@ -5,7 +5,7 @@ import { pipe } from "fp-ts/lib/function.js";
 import { convert, type Kind, type Model } from "../../src/denoise/prediction.ts";
 import { times } from "../../src/noise/grid.ts";
 import { cosine, linear, type Schedule } from "../../src/noise/schedule.ts";
-import { onModel } from "../../src/refine/guide.ts";
+import { onModel } from "../../src/sample/chain.ts";
 import { thresholded } from "../../src/refine/threshold.ts";
 import { ddim, ddimInverse, ddpm } from "../../src/sample/ancestral.ts";
 import { type Env, run, type Sampler } from "../../src/sample/chain.ts";
