@@ -29,6 +29,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { checkOptions, type Known } from "../tensor/check.ts";
 import { andThen, type Awaitable, disposing } from "../tensor/engine.ts";
 
 /**
@@ -179,6 +180,7 @@ export const tableaus: Tableaus = {
  * @param f The right-hand side.
  * @param move Where the step starts, and how long it is.
  * @returns k_1 … k_s, at once where f answers at once. The caller disposes of them. When f fails, those made are freed.
+ * @throws {RangeError} If f answers in another shape than that of x.
  *
  * @example Heun's two slopes of dx/dt = −x
  * ```ts
@@ -208,7 +210,20 @@ export function stages(tableau: Tableau, f: VectorField, move: Move): Awaitable<
 
 /** f(at, t), and `at` disposed of; a field that answers with its own argument is given a copy of it. */
 const slope = (f: VectorField, at: tf.Tensor, t: number): Awaitable<tf.Tensor> =>
-  disposing(at, () => andThen(f(at, t), (k) => k === at ? tf.clone(k) : k));
+  disposing(at, () => slopeAt(f, at, t));
+
+/** f(at, t) of the shape of `at`, in a handle of its own. */
+const slopeAt = (f: VectorField, at: tf.Tensor, t: number): Awaitable<tf.Tensor> =>
+  andThen(f(at, t), (k) => k === at ? tf.clone(k) : sameShape(k, at));
+
+/** The slope; one of shape [N] at x of [N, 1] would be broadcast to [N, N] in silence. */
+function sameShape(k: tf.Tensor, { shape }: tf.Tensor): tf.Tensor {
+  if (tf.util.arraysEqual(k.shape, shape)) return k;
+  k.dispose();
+  throw new RangeError(
+    `Cannot solve an ODE: f must answer in the shape of x, [${shape}], got [${k.shape}]`,
+  );
+}
 
 /** What a use gives; where it fails, at once or later, the tensors are disposed of. */
 function freedOnFailure<A>(tensors: tf.Tensor[], use: () => Awaitable<A>): Awaitable<A> {
@@ -350,6 +365,18 @@ export interface StepControl {
   readonly most?: number;
 }
 
+const stepControl: Known<StepControl> = {
+  absolute: true,
+  relative: true,
+  over: true,
+  safety: true,
+  least: true,
+  greatest: true,
+  beta: true,
+  firstStep: true,
+  most: true,
+};
+
 /** The errors that choose a step. */
 export interface StepErrors {
   /** Error of the step, 1 where it just does; NaN counts as too large. */
@@ -414,16 +441,27 @@ export interface SolveOptions {
   readonly tableau?: Tableau;
   /** Number of steps of one length, at least 1. Default: none, steps are controlled. */
   readonly steps?: number;
-  /** Step control; nothing is read of it where `steps` is given. */
+  /** Step control; refused beside `steps`. */
   readonly control?: StepControl;
   /**
    * Times to give the solution at, by dense output, in the order of travel and within the span: no step is shortened for
-   * them. Default: the start and the end of each step.
+   * them. One that rounding has put beyond an end, by a billionth of the larger of the two, is that end. Default: the start
+   * and the end of each step.
    */
   readonly times?: readonly number[];
   /** Aborts the solution. */
   readonly signal?: AbortSignal;
 }
+
+const solveOptions: Known<SolveOptions> = {
+  x: true,
+  span: true,
+  tableau: true,
+  steps: true,
+  control: true,
+  times: true,
+  signal: true,
+};
 
 /** Checked options. */
 interface Plan extends SolveOptions {
@@ -460,8 +498,10 @@ interface Advance {
  * @param f The right-hand side.
  * @param options Start, span and method; steps of one length, or the control of their length.
  * @returns The stream, which computes nothing until it is iterated; each iteration starts afresh.
- * @throws {TypeError} If the tableau lacks what is asked of it: `error` and `order` for control, `dense` for times.
- * @throws {RangeError} If an option is outside its domain; while iterated, if the steps become too many or too short.
+ * @throws {TypeError} If an option is unknown, `control` is given beside `steps`, or the tableau lacks what is asked of it:
+ * `error` and `order` for control, `dense` for times.
+ * @throws {RangeError} If an option is outside its domain, or x has no elements; while iterated, if the steps become too many or
+ * too short, or f answers in another shape than that of x.
  * @throws The signal's reason, when aborted.
  *
  * @example A pendulum of small swing comes back after 2π, and backward in time too
@@ -502,7 +542,7 @@ async function* solution(
     previous: 1e-4,
   };
   try {
-    if (shown(plan, start)) yield { ...stateOf(front), evaluations };
+    for (const _ of shown(plan, start)) yield { ...stateOf(front), evaluations };
     if (plan.steps === undefined && start !== end) front = await begun(field, front, plan);
     while (front.t !== end) {
       const { next, h, stages: made } = await advanced(field, front, plan);
@@ -522,7 +562,9 @@ async function* solution(
   }
 }
 
-const shown = ({ times }: Plan, t: number): boolean => !times || times.includes(t);
+/** As often as a time is asked for; once where none are. */
+const shown = ({ times }: Plan, t: number): readonly number[] =>
+  times ? times.filter((time) => time === t) : [t];
 
 const stateOf = ({ x, t, step, rejected }: Front): Omit<OdeState, "evaluations"> => (
   { x, t, step, rejected }
@@ -579,7 +621,7 @@ const isFirstSameAsLast = ({ a, b, c }: Tableau): boolean =>
 /** A step whose error does, with the length of the next. */
 async function controlled(f: VectorField, before: Front, plan: Plan): Promise<Advance> {
   const { control, tableau } = plan, { most = 10_000 } = control, end = plan.span[1];
-  const front = before.first ? before : { ...before, first: await f(before.x, before.t) };
+  const front = before.first ? before : { ...before, first: await slopeAt(f, before.x, before.t) };
   let { length, rejected } = front;
   for (;;) {
     plan.signal?.throwIfAborted();
@@ -694,7 +736,7 @@ export async function firstLength(
 /** The front with its slope and the length of its first step. */
 async function begun(f: VectorField, front: Front, plan: Plan): Promise<Front> {
   const { x, t } = front, { control, tableau, span: [start, end] } = plan, way = end - start;
-  const first = await f(x, t), method = { order: tableau.order!, control };
+  const first = await slopeAt(f, x, t), method = { order: tableau.order!, control };
   const length = control.firstStep === undefined
     ? await freedOnFailure([first], () => firstLength(f, { x, t, first, way }, method))
     : Math.min(control.firstStep, Math.abs(way));
@@ -705,14 +747,25 @@ const refused = (what: string, got: unknown): RangeError =>
   new RangeError(`Cannot solve an ODE: ${what}, got ${got}`);
 
 function planned(options: SolveOptions): Plan {
-  const { span, steps, tableau = tableaus.dormandPrince, control = {}, times } = options;
+  checkOptions("solve an ODE", options, solveOptions);
+  const { x, span, steps, tableau = tableaus.dormandPrince, control = {}, times } = options;
+  if (!(x.size > 0)) throw refused("x must have elements", `shape [${x.shape}]`);
   if (!span.every(Number.isFinite)) throw refused("span must be finite", `[${span.join(", ")}]`);
   if (steps !== undefined && !(Number.isSafeInteger(steps) && steps >= 1)) {
     throw refused("steps must be a whole number of at least 1", steps);
   }
   if (steps === undefined) checkControl(tableau, control);
-  if (times) checkTimes(tableau, span, times);
-  return { ...options, tableau, control };
+  else if (options.control) {
+    throw new TypeError(
+      `Cannot solve an ODE: control must be absent beside steps, got ${steps} steps`,
+    );
+  }
+  return {
+    ...options,
+    tableau,
+    control,
+    ...(times && { times: checkedTimes(tableau, span, times) }),
+  };
 }
 
 /**
@@ -721,7 +774,7 @@ function planned(options: SolveOptions): Plan {
  *
  * @param tableau The method.
  * @param control How its steps are to be chosen.
- * @throws {TypeError} If the method has no estimate of its error, or no order.
+ * @throws {TypeError} If the method has no estimate of its error, or no order, or an option is unknown.
  * @throws {RangeError} If an option is outside its domain.
  *
  * @example
@@ -734,6 +787,7 @@ function planned(options: SolveOptions): Plan {
  * ```
  */
 export function checkControl(tableau: Tableau, control: StepControl): void {
+  checkOptions("control the steps of an ODE", control, stepControl);
   if (!tableau.error || tableau.order === undefined) {
     throw new TypeError(
       "Cannot control the steps of an ODE: tableau must have an error and an order, got one without",
@@ -755,20 +809,26 @@ export function checkControl(tableau: Tableau, control: StepControl): void {
   for (const [holds, wanted, got] of rules) if (!holds) throw refused(wanted, got);
 }
 
-function checkTimes(
+/** Times in the order of travel within the span, once they are known to be that but for rounding. */
+function checkedTimes(
   tableau: Tableau,
   [start, end]: readonly [number, number],
   times: readonly number[],
-): void {
+): number[] {
   if (!tableau.dense) {
     throw new TypeError(
       "Cannot solve an ODE at given times: tableau must have a dense output, got one without",
     );
   }
+  // 0.1·3 is beyond 0.3.
+  const slack = 1e-9 * Math.max(Math.abs(start), Math.abs(end));
   const sign = end < start ? -1 : 1, path = [start, ...times, end];
-  if (path.every((t, i) => i === 0 || (t - path[i - 1]!) * sign >= 0)) return;
-  throw refused(
-    `times must run from ${start} to ${end} without turning back`,
-    `[${times.join(", ")}]`,
-  );
+  if (!path.every((t, i) => i === 0 || (t - path[i - 1]!) * sign >= -slack)) {
+    throw refused(
+      `times must run from ${start} to ${end} without turning back`,
+      `[${times.join(", ")}]`,
+    );
+  }
+  const [low, high] = start < end ? [start, end] : [end, start];
+  return times.map((t) => Math.min(Math.max(t, low), high)).sort((a, b) => (a - b) * sign);
 }

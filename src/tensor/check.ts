@@ -86,3 +86,16 @@ export function checkBackend(action: string): void {
     `Cannot ${action}: a backend must be chosen first, by await useBackend() of @tweedie/tweedie/backend, got none`,
   );
 }
+
+/**
+ * Refuses what is no shape of a tensor.
+ *
+ * @param action What it is for.
+ * @param shape What was given.
+ * @throws {RangeError} If it is not a list of whole numbers of at least 0.
+ */
+export function checkShape(action: string, shape: unknown): void {
+  const isSize = (size: unknown): boolean => Number.isSafeInteger(size) && (size as number) >= 0;
+  if (Array.isArray(shape) && shape.every(isSize)) return;
+  throw refusal(action, "shape must be a list of whole numbers of at least 0", shape);
+}

@@ -3,11 +3,13 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import {
   denseOutput,
+  errorNorm,
   type OdeState,
   rungeKutta,
   solve,
   type SolveOptions,
   stages,
+  type StepControl,
   stepFactor,
   type Tableau,
   tableaus,
@@ -483,5 +485,72 @@ describe("solve()", () => {
     refused({ control: { greatest: 1 } }, /greatest must be/);
     refused({ control: { beta: -1 } }, /beta must be/);
     refused({ control: { firstStep: 0 } }, /firstStep must be/);
+    refused({ x: tf.zeros([0, 2]) }, /x must have elements, got shape \[0,2\]$/);
+    refused(
+      { steps: 5, control: { relative: 1e-3 } },
+      /control must be absent beside steps, got 5 steps$/,
+      "TypeError",
+    );
+    refused(
+      { step: 5 } as Partial<SolveOptions>,
+      /^Cannot solve an ODE: options must be among x, span, .*, got "step"$/,
+      "TypeError",
+    );
+    refused(
+      { control: { tolerance: 1e-3 } as StepControl },
+      /^Cannot control the steps of an ODE: options must be among absolute, .*, got "tolerance"$/,
+      "TypeError",
+    );
+  });
+
+  it("solve() takes times that rounding has put beyond the ends, and each as often as it is asked for", async () => {
+    // 0.1·3 is 0.30000000000000004.
+    const times = [0, 0, 0.1, 0.1 * 3, 0.3];
+    for (const steps of [undefined, 2]) {
+      const seen = await points(waving, {
+        x: x(),
+        span: [0, 0.3],
+        times,
+        ...(steps && { steps }),
+      });
+      assert.deepEqual(seen.map(({ t }) => t), [0, 0, 0.1, 0.3, 0.3]);
+      seen.forEach(({ x, t }) => assert.ok(Math.abs(x[0]! - wave(t)) < 1e-4));
+    }
+    const back = await points(waving, { x: x(), span: [0.1 * 3, 0], times: [0.3, -1e-17] });
+    assert.deepEqual(back.map(({ t }) => t), [0.3, 0]);
+    assert.throws(() => solve(waving, { x: x(), span: [0, 0.3], times: [0.3001] }), RangeError);
+  });
+
+  it("solve() refuses a slope of another shape, which would be broadcast, and keeps nothing of it", async () => {
+    const start = tf.ones([3, 1]), held = tf.memory().numTensors;
+    const flat: VectorField = (x) => tf.reshape(x, [3]);
+    for (const steps of [undefined, 4]) {
+      await assert.rejects(
+        () => points(flat, { x: start, span: [0, 1], ...(steps && { steps }) }),
+        {
+          name: "RangeError",
+          message: "Cannot solve an ODE: f must answer in the shape of x, [3,1], got [3]",
+        },
+      );
+    }
+    // A field that answers with its argument keeps it.
+    const ends = await points((x) => x, { x: start, span: [0, 1] });
+    assert.ok(Math.abs(ends.at(-1)!.x[0]! - Math.E) < 1e-4);
+    assert.equal(tf.memory().numTensors, held);
+    assert.equal(start.isDisposed, false);
+    start.dispose();
+  });
+
+  it("errorNorm() is that of the worst sample, and NaN where any number is, on every backend", async () => {
+    for (const backend of ["wasm", "cpu"] as const) {
+      await useBackend(backend);
+      const error = tf.tensor2d([[3, 3], [0.1, 0.1]]), ends = tf.tensor2d([[10, 0], [0, 5]]);
+      const norm = (error: tf.Tensor) =>
+        errorNorm(error, [ends, tf.ones([2, 2])], { absolute: 1, relative: 1 });
+      // Of 10 and 1 the smaller allows 2, of 0 and 1 the smaller 1.
+      assert.ok(Math.abs(await norm(error) - Math.sqrt((1.5 ** 2 + 3 ** 2) / 2)) < 1e-6);
+      assert.ok(Number.isNaN(await norm(tf.tensor2d([[0.1, NaN], [1, 1]]))));
+      assert.ok(Number.isNaN(await norm(tf.tensor2d([[0.1, 1], [1, NaN]]))));
+    }
   });
 });
