@@ -424,7 +424,7 @@ interface Query {
 
 /** E[x_0 | x_t] of a mixture, [N, D]. */
 function mixtureMean(full: Full, { flat, level: { alpha, sigma }, condition }: Query): tf.Tensor {
-  const [count, size] = flat.shape;
+  const [, size] = flat.shape;
   checkFit([...full.means, ...full.variances], size);
   const table = (f: (m: number, v: number) => number): tf.Tensor =>
     tf.tensor(full.means.map((m, k) => cells(size, m, full.variances[k]!, f)));

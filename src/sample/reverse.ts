@@ -543,10 +543,12 @@ export function adaptiveFlow(
 }
 
 /**
- * Whether a run towards data has reached a time: what stops {@link adaptiveFlow}, as `until` of the run.
+ * Whether a run towards data has reached a time, to a billionth of it: what stops {@link adaptiveFlow}, as `until` of the run,
+ * also where `final` is 0.1·3 and this is 0.3.
  *
  * @param t The time.
  * @returns A test of states.
+ * @throws {RangeError} If t is not a finite number.
  *
  * @example
  * ```ts
@@ -557,7 +559,9 @@ export function adaptiveFlow(
  * ```
  */
 export function arrived(t: number): (state: { readonly t: number }) => boolean {
-  return (state) => state.t <= t;
+  if (!Number.isFinite(t)) throw refusal("a test of arrival", "t must be a finite number", t);
+  const least = t + 1e-9 * Math.abs(t);
+  return (state) => state.t <= least;
 }
 
 /** Default of `final`. */

@@ -267,6 +267,19 @@ describe("adaptiveFlow()", () => {
     start.x.dispose();
   });
 
+  it("arrives where its final time and the test's differ in their last digits", async () => {
+    const on = vp(),
+      final = 0.1 * 3,
+      env = { model: gaussian(on), key: key(3), until: arrived(0.3) };
+    let steps = 0;
+    for await (const { t } of run(prior([2, 1]), env)(adaptiveFlow(on, { final }))) {
+      if (t === final) break;
+      assert.ok(++steps < 100);
+    }
+    assert.deepEqual([0.3 + 1e-8, final, 0].map((t) => arrived(0.3)({ t })), [false, true, true]);
+    assert.throws(() => arrived(NaN), /t must be a finite number, got NaN$/);
+  });
+
   it("does not move beyond its final time", async () => {
     const on = vp(), start: State = { x: tf.ones([2, 1]), t: 1e-3, step: 0 };
     let pulled = 0;

@@ -63,6 +63,7 @@ export const noise: readonly Slip[] = [
     "sample/reverse",
   ),
   slip("sample/reverse.ts", "absolute: absolute / scale }", "absolute }", "sample/reverse"),
+  slip("sample/reverse.ts", "t + 1e-9 * Math.abs(t)", "t", "sample/reverse"),
   slip("sample/reverse.ts", "step(env, state.x, first)", "step(env, state.x)", "sample/reverse"),
   slip("noise/ode.ts", "-17253 / 339200", "17253 / 339200", "noise/ode"),
   slip(
