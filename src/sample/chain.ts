@@ -613,11 +613,11 @@ async function* trajectory<S extends State>(
       if (coming instanceof Promise) left = coming;
       const reached = left ? await orAborted(left, signal) : coming as S;
       left = undefined;
-      release(state, reached);
+      const before = state;
       state = reached;
+      await checkFinite(state, options, before).finally(() => release(before, state));
       await pace();
       signal?.throwIfAborted();
-      await checkFinite(state, options);
       yield state;
     }
   } finally {
@@ -690,21 +690,46 @@ function release(state: State, next: State): void {
 const tensorsOf = (state: State): tf.Tensor[] =>
   tf.tensor_util.getTensorsInContainer({ ...state } as unknown as tf.TensorContainer);
 
-async function checkFinite(state: State, options: RunOptions): Promise<void> {
-  if (options.finite === false || await isFinite(state.x)) return;
+/**
+ * Asks all that a step has made: what replaces a part of x_t would hide a NaN in the prediction, and a density shows nothing of
+ * its own in x_t.
+ */
+async function checkFinite(state: State, options: RunOptions, before?: State): Promise<void> {
+  if (options.finite === false) return;
+  const old = new Set(before && tensorsOf(before)), { x, x0, ...rest } = state;
+  const made = tensorsOf({ x, ...(x0 && { x0 }), ...rest }).filter((each) =>
+    each.dtype === "float32" && !old.has(each)
+  );
+  if (await areFinite(made)) return;
   const place = `got NaN or infinity at step ${state.step}, t = ${state.t}`;
   if (state.step === 0) throw new RangeError(`Cannot run: the start's x must be finite, ${place}`);
-  const isSaid = state.x0 !== undefined && !await isFinite(state.x0);
+  const names = await Promise.all(
+    Object.entries(state).filter(([name, value]) => name !== "x" && value instanceof tf.Tensor)
+      .map(async ([name, tensor]) => await areFinite([tensor]) ? [] : [called[name] ?? name]),
+  );
+  const others = names.flat();
   throw new RangeError(
     `Cannot go on with the run: x_t must be finite, ${place}${
-      isSaid ? ", where the model's prediction is not finite either" : ""
+      others.length > 0 ? `, also in ${others.join(" and ")}` : ""
     }`,
   );
 }
 
+/** What fields of a state are called in messages. */
+const called: Readonly<Record<string, string>> = { x0: "the model's prediction" };
+
 /** NaN and infinity both survive a sum; a sum costs one number's read-back. */
-async function isFinite(x: tf.Tensor): Promise<boolean> {
-  const sum = tf.tidy(() => tf.sum(tf.mul(x, 0)));
-  const [value] = await sum.data().finally(() => sum.dispose());
+async function areFinite(tensors: readonly tf.Tensor[]): Promise<boolean> {
+  if (tensors.length === 0) return true;
+  const total = tf.tidy(() => {
+    const alike = tensors.filter(({ shape }) => tf.util.arraysEqual(shape, tensors[0]!.shape));
+    const others = tensors.filter((each) => !alike.includes(each));
+    const nothing = (of: tf.Tensor): tf.Tensor => tf.sum(tf.mul(of, 0));
+    return others.map(nothing).reduce(
+      (sum, each) => tf.add(sum, each),
+      nothing(alike.reduce((sum, each) => tf.add(sum, each))),
+    );
+  });
+  const [value] = await total.data().finally(() => total.dispose());
   return value === 0;
 }

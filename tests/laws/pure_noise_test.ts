@@ -10,7 +10,6 @@ import {
   flow,
   gaussian,
   type Guide,
-  guided,
   key,
   last,
   likelihood,

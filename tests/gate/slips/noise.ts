@@ -89,4 +89,23 @@ export const noise: readonly Slip[] = [
     "t.sigma ** 2",
     "noise/forward",
   ),
+  slip(
+    "denoise/prediction.ts",
+    "if (!Number.isFinite(a) || !Number.isFinite(b)) throw",
+    "if (a > b && a < b) throw",
+    "laws/pure_noise",
+  ),
+  slip(
+    "denoise/prediction.ts",
+    "    ...(model.given && { given: (condition) => decorated(model.given!(condition), change) }),\n",
+    "",
+    "laws/one_model",
+  ),
+  slip("denoise/prediction.ts", "    schedule: model.schedule,\n", "", "laws/one_model"),
+  slip(
+    "denoise/reschedule.ts",
+    'prediction.kind === "eps" && !isLost',
+    'prediction.kind === "eps"',
+    "laws/pure_noise",
+  ),
 ];

@@ -27,4 +27,11 @@ export const tensor: readonly Slip[] = [
     "",
     "tensor/random",
   ),
+  slip("tensor/check.ts", "|| Object.hasOwn(known, name)) continue", ") continue", "tensor/check"),
+  slip(
+    "tensor/engine.ts",
+    "worked < every ? undefined : paused(worked)",
+    "undefined",
+    "sample/run/fit",
+  ),
 ];
