@@ -8,6 +8,9 @@ import { type Slip, slip } from "./slip.ts";
 
 /** All of them. */
 export const tensor: readonly Slip[] = [
+  slip("tensor/autodiff.ts", '"logSigmoid", ', "", "tensor/autodiff"),
+  slip("tensor/autodiff.ts", '"logSoftmax", ', "", "tensor/autodiff"),
+  slip("tensor/autodiff.ts", ', "softmaxCrossEntropy"', "", "tensor/autodiff"),
   slip("tensor/key.ts", "isWord(hi) && isWord(lo)", "key !== undefined", "tensor/key"),
   slip(
     "tensor/key.ts",
