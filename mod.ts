@@ -55,7 +55,7 @@ export * from "./src/noise/brownian.ts";
 export * from "./src/noise/ode.ts";
 export * from "./src/noise/sde.ts";
 export * from "./src/noise/schedule.ts";
-export * from "./src/noise/grid.ts";
+export { type GridOptions, times } from "./src/noise/grid.ts";
 export * from "./src/noise/forward.ts";
 export * from "./src/denoise/prediction.ts";
 export * from "./src/denoise/reschedule.ts";

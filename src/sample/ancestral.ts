@@ -26,8 +26,9 @@ import * as tf from "@tensorflow/tfjs-core";
 import { andThen } from "../tensor/engine.ts";
 import { convert } from "../denoise/prediction.ts";
 import { posterior, posteriorMean, variances } from "../denoise/posterior.ts";
-import { type GridOptions, times } from "../noise/grid.ts";
+import { type GridOptions, times, timesAmong } from "../noise/grid.ts";
 import type { Schedule } from "../noise/schedule.ts";
+import type { Known } from "../tensor/check.ts";
 import {
   along,
   denoising,
@@ -39,6 +40,7 @@ import {
   type State,
   type Transition,
 } from "./chain.ts";
+import { checkLastNoise } from "./multistep.ts";
 
 /** What the noise of these samplers is drawn for; one name, so that DDIM with eta 1 is DDPM draw by draw. */
 const purpose = "ancestral";
@@ -47,7 +49,7 @@ const purpose = "ancestral";
 export interface LastNoise {
   /**
    * Whether the last step draws noise too, where its variance is not 0: the rest of a grid that is run in parts, or
-   * DDIM's sigma-hat as printed. Default: false, as in algorithm 2 of Ho et al. (2020).
+   * DDIM's sigma-hat as printed. Refused where it would change nothing. Default: false, as in algorithm 2 of Ho et al. (2020).
    */
   readonly lastNoise?: boolean;
 }
@@ -65,7 +67,7 @@ export interface DdpmOptions extends GridOptions, LastNoise {
 export interface DdimOptions extends GridOptions, LastNoise {
   /**
    * Noise, in units of DDPM's standard deviation: 0 is deterministic, 1 is DDPM with the small variance. At least 0;
-   * above 1 as far as eta²·beta-tilde ≤ sigma_s² at each step. Default: 0, or 1 under noise `"hat"`.
+   * above 1 as far as eta²·beta-tilde ≤ sigma_s² at each step. Under noise `"hat"` it is 1, and must be absent. Default: 0.
    */
   readonly eta?: number;
   /**
@@ -74,6 +76,16 @@ export interface DdimOptions extends GridOptions, LastNoise {
    */
   readonly noise?: "eta" | "hat";
 }
+
+const ddpmOptions: Known<Omit<DdpmOptions, keyof GridOptions>> = {
+  variance: true,
+  lastNoise: true,
+};
+const ddimOptions: Known<Omit<DdimOptions, keyof GridOptions>> = {
+  eta: true,
+  noise: true,
+  lastNoise: true,
+};
 
 /** One step: the variance that the mean makes room for, and that of the noise. */
 interface Widths {
@@ -110,12 +122,14 @@ interface Widths {
  * ```
  */
 export function ddpm(schedule: Schedule, options: DdpmOptions = {}): Sampler {
+  const name = "a DDPM sampler";
+  const grid = timesAmong(`make ${name}`, { schedule, options }, ddpmOptions);
   const rule = variances[checkedVariance(options.variance ?? "small")];
   const widths = ({ from, to }: Leg): Widths => ({
     mean: variances.small(from, to),
     noise: rule(from, to),
   });
-  return ancestral(schedule, options, widths);
+  return ancestral(name, { path: legs(schedule, grid), options, widths });
 }
 
 /**
@@ -153,24 +167,27 @@ export function ddpm(schedule: Schedule, options: DdpmOptions = {}): Sampler {
  * ```
  */
 export function ddim(schedule: Schedule, options: DdimOptions = {}): Sampler {
-  const hat = checkedNoise(options.noise ?? "eta") === "hat";
-  const eta = checkedEta(options.eta ?? (hat ? 1 : 0), hat);
+  const name = "a DDIM sampler";
+  const grid = timesAmong(`make ${name}`, { schedule, options }, ddimOptions);
+  const hat = checkedNoise(options.noise ?? "eta") === "hat", eta = checkedEta(options.eta, hat);
   const widths = (leg: Leg): Widths => {
     const mean = eta === 0 ? 0 : roomFor(eta, leg);
     return { mean, noise: hat ? variances.large(leg.from, leg.to) : mean };
   };
-  return ancestral(schedule, options, widths);
+  return ancestral(name, { path: legs(schedule, grid), options, widths });
 }
 
 /** The sampler with one affine step for each leg of the grid. */
-function ancestral(
-  schedule: Schedule,
-  options: GridOptions & LastNoise,
-  widths: (leg: Leg) => Widths,
-): Sampler {
-  const silent = (leg: Leg) => leg.index === leg.count - 1 && options.lastNoise !== true;
-  return along(legs(schedule, times(schedule, options)), (leg) => {
-    const { mean, noise } = widths(leg);
+function ancestral(name: string, { path, options, widths }: {
+  readonly path: readonly Leg[];
+  readonly options: LastNoise;
+  readonly widths: (leg: Leg) => Widths;
+}): Sampler {
+  const { lastNoise } = options, steps = path.map(widths);
+  checkLastNoise(name, lastNoise, steps.map(({ noise }) => noise));
+  const silent = (leg: Leg) => leg.index === leg.count - 1 && lastNoise !== true;
+  return along(path, (leg) => {
+    const { mean, noise } = steps[leg.index]!;
     return affine(leg, mean, silent(leg) ? 0 : Math.sqrt(noise));
   });
 }
@@ -201,12 +218,13 @@ function roomFor(eta: number, { t, s, from, to }: Leg): number {
   );
 }
 
-function checkedEta(eta: number, hat: boolean): number {
-  if (hat && eta !== 1) {
+function checkedEta(asked: number | undefined, hat: boolean): number {
+  if (hat && asked !== undefined) {
     throw new RangeError(
-      `Cannot make a DDIM sampler: eta must be 1 or absent with noise "hat", got ${eta}`,
+      `Cannot make a DDIM sampler: eta must be absent with noise "hat", got ${asked}`,
     );
   }
+  const eta = asked ?? (hat ? 1 : 0);
   if (eta >= 0 && eta < Infinity) return eta;
   throw new RangeError(
     `Cannot make a DDIM sampler: eta must be a number of at least 0, got ${eta}`,

@@ -14,6 +14,11 @@
  * | KDPM2 | the geometric mean of sigma/alpha | eps | 0, 1 times the change of sigma/alpha |
  * | PNDM's first steps | the middle of t, twice, and s | eps | 1/6, 1/3, 1/3, 1/6 times the same |
  *
+ * The stages cancel terms in sigma/alpha that grow without bound as alpha nears 0, in proportion to how much the predictions
+ * differ. From alpha = 0 a step is one stage, DDIM's, as it is where the stages would miss the path of Gaussian data of the
+ * size of images, N(0, 1/4), by more than 2 % of its deviation and three times what one stage misses: there the change of
+ * sigma/alpha is too great for them, as from T of {@link cosine} in few steps.
+ *
  * Sources: C. Lu et al., "DPM-Solver++" (2022), algorithm 1 and appendix; C. Lu et al., "DPM-Solver" (NeurIPS 2022), algorithms
  * 1 and 2; T. Karras et al. (NeurIPS 2022), algorithm 2 with the midpoint of table 3, in k-diffusion's form; L. Liu et al., "Pseudo
  * numerical methods for diffusion models on manifolds" (ICLR 2022), equations 11 to 13 and algorithm 2.
@@ -23,8 +28,9 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { andThen, type Awaitable, disposing } from "../tensor/engine.ts";
-import { type GridOptions, times } from "../noise/grid.ts";
+import { type GridOptions, timesAmong } from "../noise/grid.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
+import { checkOptions, type Known } from "../tensor/check.ts";
 import {
   along,
   denoised,
@@ -41,7 +47,9 @@ import {
   checkLowered,
   checkOrder,
   combined,
+  combinedNumbers,
   exponential,
+  isSteady,
   type LowerOrderFinal,
   type Multistep,
   type MultistepRule,
@@ -51,6 +59,8 @@ import {
   type Point,
   pseudoAdams,
   refusal,
+  usualVariance,
+  usualX0,
 } from "./multistep.ts";
 import type { Corrector } from "./solver.ts";
 
@@ -116,6 +126,32 @@ function noisy(mean: tf.Tensor, deviation: number, env: Env, state: State): tf.T
 
 const nodeAt = (t: number, { alpha, sigma }: Level): Node => ({ t, alpha, sigma });
 
+/** How far a step's stages are off for N(0, 1/4), whose deviation the ODE takes from level to level: a share of it. */
+function missed(from: Node, stages: readonly Stage[]): number {
+  const deviation = (level: Level): number => Math.sqrt(usualVariance(level));
+  const pointAt = (node: Node, x: number) => (
+    { node, x, x0: usualX0(x, node) }
+  );
+  const start = deviation(from), points = [pointAt(from, start)];
+  for (const { to, weights } of stages.slice(0, -1)) {
+    points.push(pointAt(to, combinedNumbers(weights, start, points)));
+  }
+  const { to, weights } = stages.at(-1)!, end = combinedNumbers(weights, start, points);
+  return Math.abs(Math.hypot(end, weights.noise) / deviation(to) - 1);
+}
+
+/** The stages, or the one in their place from where they would go astray. */
+function steady(from: Node, stages: readonly Stage[], single: Stage): readonly Stage[] {
+  if (stages.length === 1) return stages;
+  if (from.alpha === 0) return [single];
+  return isSteady(missed(from, stages), missed(from, [single])) ? stages : [single];
+}
+
+/** DDIM's step in one stage. */
+const alone = (from: Node, to: Node): Stage => (
+  { to, weights: exponential()({ from, to, past: [] }) }
+);
+
 const rhoOf = ({ alpha, sigma }: Level): number => sigma / alpha;
 
 /** Weights of eps in units of the change of sigma/alpha from a node to a ratio at another's level. */
@@ -178,15 +214,20 @@ export interface DpmSinglestepOptions extends GridOptions {
  * ```
  */
 export function dpmSinglestep(schedule: Schedule, options: DpmSinglestepOptions = {}): Sampler {
-  const { order = 2, of = "x0" } = options, grid = times(schedule, options);
+  const grid = timesAmong(`make ${singlestep}`, { schedule, options }, singlestepOptions);
+  const { order = 2, of = "x0" } = options;
   checkSinglestep(options);
-  const orders = ordersOf(grid.length - 1, options, schedule.at(grid.at(-1)!).sigma === 0);
+  // A step from alpha = 0 is one stage, and what follows is laid out as if it began there.
+  const head = grid.length > 1 && schedule.at(grid[0]!).alpha === 0 ? [1] : [];
+  const count = grid.length - 1 - head.length, toZero = schedule.at(grid.at(-1)!).sigma === 0;
+  const orders = [...head, ...ordersOf(count, options, toZero)];
   const ends = orders.reduce<number[]>((sum, each) => [...sum, sum.at(-1)! + each], [0]);
   const corrector = options.corrector ?? (order === 3 ? "heun" : "midpoint");
   return along(legs(schedule, ends.map((i) => grid[i]!)), (leg) => {
     const nodes = grid.slice(ends[leg.index]!, ends[leg.index + 1]! + 1)
       .map((t) => nodeAt(t, schedule.at(t)));
-    return inStages(leg, singlestepStages(nodes, { of, corrector }));
+    const stages = singlestepStages(nodes, { of, corrector }), from = nodes[0]!;
+    return inStages(leg, steady(from, stages, alone(from, nodes.at(-1)!)));
   });
 }
 
@@ -211,6 +252,7 @@ export function singlestepStages(
   nodes: readonly Node[],
   form: Pick<DpmSinglestepOptions, "of" | "corrector"> = {},
 ): Stage[] {
+  checkOptions("make the stages of a step", form, { of: true, corrector: true });
   const { of = "x0", corrector = "midpoint" } = form, from = nodes[0]!;
   const half = (moments: readonly number[]) => moments.length === 2 ? [1, 1 / 2] : moments;
   const line = exponential({ of, ...(corrector === "midpoint" && { bent: half }) });
@@ -230,6 +272,7 @@ function ordersOf(
   { order = 2, lowerOrderFinal = "auto" }: DpmSinglestepOptions,
   toZero: boolean,
 ): number[] {
+  if (count === 0) return [];
   const whole = count % order === 0, low = lowerOrderFinal === true || !whole || toZero;
   const full = low ? Math.ceil(count / order) - 1 : count / order;
   const rest = count - full * order, orders: number[] = Array(full).fill(order);
@@ -238,15 +281,27 @@ function ordersOf(
   return rest > 1 && (rest === order || toZero) ? [...orders, rest - 1, 1] : [...orders, rest];
 }
 
+const singlestep = "a singlestep DPM-Solver++";
+
+const singlestepOptions: Known<Omit<DpmSinglestepOptions, keyof GridOptions>> = {
+  order: true,
+  of: true,
+  corrector: true,
+  lowerOrderFinal: true,
+};
+
 function checkSinglestep(
-  { order = 2, of = "x0", corrector, lowerOrderFinal = "auto" }: DpmSinglestepOptions,
+  { order = 2, of = "x0", corrector, lowerOrderFinal }: DpmSinglestepOptions,
 ): void {
-  const name = "a singlestep DPM-Solver++";
+  const name = singlestep;
   checkOrder(name, order, 3);
-  checkLowered(name, lowerOrderFinal);
+  checkLowered(name, lowerOrderFinal, order);
   if (of !== "x0" && of !== "eps") throw refusal(name, 'of must be "x0" or "eps"', of);
   if (corrector !== undefined && corrector !== "midpoint" && corrector !== "heun") {
     throw refusal(name, 'corrector must be "midpoint" or "heun"', corrector);
+  }
+  if (order === 1 && corrector !== undefined) {
+    throw refusal(name, "corrector must be absent at order 1", corrector);
   }
 }
 
@@ -283,26 +338,37 @@ export interface Kdpm2Options extends GridOptions {
  * ```
  */
 export function kdpm2(schedule: Schedule, options: Kdpm2Options = {}): Sampler {
+  const grid = timesAmong("make a KDPM2", { schedule, options }, { eta: true });
   const { eta = 0 } = options;
   if (!(eta >= 0 && eta <= 1)) throw refusal("a KDPM2", "eta must be in [0, 1]", eta);
-  return along(
-    legs(schedule, times(schedule, options)),
-    (leg) => inStages(leg, geometric(leg, schedule, eta)),
-  );
+  return along(legs(schedule, grid), (leg) => inStages(leg, geometric(leg, schedule, eta)));
 }
 
-function geometric({ s, from, to }: Leg, schedule: Schedule, eta: number): Stage[] {
-  const end = nodeAt(s, to), first = rhoOf(from), last = rhoOf(to);
-  if (to.sigma === 0) return [{ to: end, weights: inRho(from, to, [1]) }];
+function geometric({ t, s, from, to }: Leg, schedule: Schedule, eta: number): readonly Stage[] {
+  const start = nodeAt(t, from), end = nodeAt(s, to), first = rhoOf(from), last = rhoOf(to);
+  if (to.sigma === 0) return [alone(start, end)];
   const up = eta * last * Math.sqrt(1 - (last / first) ** 2), down = Math.sqrt(last ** 2 - up ** 2);
-  const t = schedule.timeOf(-Math.log(first * down)), middle = nodeAt(t, schedule.at(t));
-  return [
+  const noise = to.alpha * up, single = noisyStage(start, end, down, noise);
+  // From alpha = 0, and down to sigma = 0, there is no geometric mean.
+  if (from.alpha === 0 || down === 0) return [single];
+  const middleT = schedule.timeOf(-Math.log(first * down));
+  const middle = nodeAt(middleT, schedule.at(middleT));
+  return steady(start, [
     { to: middle, weights: inRho(from, middle, [1]) },
-    { to: end, weights: { ...inRho(from, to, [0, 1], down), noise: to.alpha * up } },
-  ];
+    { to: end, weights: { ...inRho(from, to, [0, 1], down), noise } },
+  ], single);
+}
+
+/** DDIM's step to a sigma/alpha below that of the end, and noise up to it. */
+function noisyStage(from: Node, to: Node, down: number, noise: number): Stage {
+  const xt = to.alpha * down / from.sigma;
+  const weights = { xt, of: "x0", predictions: [to.alpha - from.alpha * xt], noise } as const;
+  return { to, weights };
 }
 
 // ---------------------------------------------------------------------------------------------- PNDM
+
+const isUnit = ({ alpha, sigma }: Level): boolean => Math.abs(alpha ** 2 + sigma ** 2 - 1) < 1e-9;
 
 /** Options of {@link pndm}. */
 export interface PndmOptions extends GridOptions {
@@ -313,7 +379,8 @@ export interface PndmOptions extends GridOptions {
   readonly warmUp?: "rungeKutta" | "heun";
   /**
    * What the weights combine: the noise, as in the paper, or v, which becomes noise only afterwards, at the start of the
-   * step. Diffusers does that where the network predicts v; it is of order 1. Default: `"eps"`.
+   * step. Diffusers does that where the network predicts v; it is of order 1, and for schedules with alpha² + sigma² = 1 only.
+   * Default: `"eps"`.
    */
   readonly of?: "eps" | "v";
 }
@@ -369,6 +436,7 @@ const warmUps: {
  * ```
  */
 export function pndm(schedule: Schedule, options: PndmOptions = {}): Sampler {
+  const grid = timesAmong("make a PNDM", { schedule, options }, { warmUp: true, of: true });
   const { warmUp = "rungeKutta", of = "eps" } = options;
   if (!Object.hasOwn(warmUps, warmUp)) {
     throw refusal("a PNDM", 'warmUp must be "rungeKutta" or "heun"', warmUp);
@@ -379,16 +447,28 @@ export function pndm(schedule: Schedule, options: PndmOptions = {}): Sampler {
     of === "v" ? asVelocity(weights, from) : weights;
   const rule: MultistepRule = (nodes) => read(pseudoAdams(nodes), nodes.from);
   const solver: Multistep = { rule, order, pastZero: true };
-  const first = (leg: Leg): Stage[] =>
-    stages(leg, middle(leg)).map(({ to, weights }) => ({ to, weights: read(weights, leg.from) }));
+  const first = (leg: Leg): readonly Stage[] => {
+    const from = nodeAt(leg.t, leg.from), all = stages(leg, middle(leg));
+    const asked = all.map(({ to, weights }) => ({ to, weights: read(weights, leg.from) }));
+    return steady(from, asked, alone(from, nodeAt(leg.s, leg.to)));
+  };
   const middle = ({ t, s }: Leg): Node => {
     const half = schedule.steps === undefined ? (t + s) / 2 : Math.ceil((t + s) / 2);
     return nodeAt(half, schedule.at(half));
   };
+  const path = legs(schedule, grid), off = path.find(({ from }) => !isUnit(from));
+  if (of === "v" && off) {
+    throw refusal(
+      "a PNDM",
+      `of must be "eps" where alpha² + sigma² is not 1, as at t = ${off.t}`,
+      of,
+    );
+  }
+  const head = path[0]?.from.alpha === 0 ? 1 : 0;
   return along(
-    legs(schedule, times(schedule, options)),
+    path,
     (leg) =>
-      leg.index < steps && leg.to.sigma > 0
+      leg.index < steps + head && leg.to.sigma > 0
         ? inStages(leg, first(leg), order - 1)
         : multistepTransition(leg, solver, schedule),
   );

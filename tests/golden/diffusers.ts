@@ -68,16 +68,13 @@ function gridOf(config: Config, steps: number, dropped: 0 | 1, zero: boolean): G
   if (config["use_karras_sigmas"]) {
     return { steps: zero ? steps : steps - 1, spacing: "karras", least: 1, final: zero ? 0 : 1 };
   }
-  const round = spacing !== "linspace" || dropped === 1;
-  const final = zero ? {} : { final: 1 };
-  return {
-    steps,
-    spacing: spacing as "linspace",
-    offset: offset as number,
-    dropped,
-    round,
-    ...final,
-  };
+  // The offset is that of leading, where nothing is rounded; trailing drops nothing.
+  const parts = {
+    leading: { offset: offset as number, dropped },
+    trailing: {},
+    linspace: { dropped, round: dropped === 1 },
+  }[spacing as "linspace"];
+  return { steps, spacing: spacing as "linspace", ...parts, ...(!zero && { final: 1 }) };
 }
 
 const isZero = (config: Config): boolean => (config["final_sigmas_type"] ?? "zero") === "zero";
@@ -127,10 +124,12 @@ const ofFlow = {
   kind: "flow",
 } as const;
 
-/** Options that two names share: theirs, then ours. */
+/** Options that two names share: theirs, then ours. Order 1 has no corrector. */
 const form = (config: Config) => ({
   of: String(config["algorithm_type"] ?? "++").endsWith("++") ? "x0" as const : "eps" as const,
-  corrector: (config["solver_type"] ?? "midpoint") as "midpoint" | "heun",
+  ...(orderOf(config) > 1 && {
+    corrector: (config["solver_type"] ?? "midpoint") as "midpoint" | "heun",
+  }),
 });
 
 const orderOf = (config: Config, usual = 2): 2 => (config["solver_order"] ?? usual) as 2;
@@ -145,8 +144,8 @@ const dpm = (schedule: Schedule, config: Config, grid: GridOptions): Sampler =>
     ...form(config),
     order: orderOf(config),
     eta: String(config["algorithm_type"]).startsWith("sde") ? 1 : 0,
-    curvature: "halved",
-    lowerOrderFinal: lowered(config, true) ? "auto" : false,
+    ...(orderOf(config) === 3 as number && { curvature: "halved" }),
+    ...(orderOf(config) > 1 && { lowerOrderFinal: lowered(config, true) ? "auto" : false }),
   });
 
 const families: Readonly<Record<string, Family>> = {
@@ -158,8 +157,7 @@ const families: Readonly<Record<string, Family>> = {
         ...grid,
         ...form(config),
         order: orderOf(config),
-        corrector: form(config).corrector,
-        lowerOrderFinal: lowered(config, false) || "auto",
+        ...(orderOf(config) > 1 && { lowerOrderFinal: lowered(config, false) || "auto" }),
       }),
   },
   UniPCMultistepScheduler: {
@@ -169,7 +167,7 @@ const families: Readonly<Record<string, Family>> = {
         ...grid,
         order: orderOf(config),
         solver: (config["solver_type"] ?? "bh2") as "bh2",
-        lowerOrderFinal: lowered(config, true),
+        ...(orderOf(config) > 1 && { lowerOrderFinal: lowered(config, true) }),
       }),
   },
   DEISMultistepScheduler: {
@@ -179,7 +177,9 @@ const families: Readonly<Record<string, Family>> = {
       deis(schedule, {
         ...grid,
         order: orderOf(config),
-        lowerOrderFinal: lowered(config, true, false) ? "auto" : false,
+        ...(orderOf(config) > 1 && {
+          lowerOrderFinal: lowered(config, true, false) ? "auto" : false,
+        }),
       }),
   },
   EulerDiscreteScheduler: { ...ofEuler, make: (schedule, _, grid) => ddim(schedule, grid) },

@@ -105,6 +105,17 @@ describe("a density from and to pure noise", () => {
     start.x.dispose();
   });
 
+  it("a step up to it takes that away again", async () => {
+    const schedule = rectified(), model = gaussian(schedule, { variance: 0.25 }), s = 0.9;
+    const start = { x: tf.tensor([[0.3, -0.2]]), t: s, step: 0 };
+    const up = flow(schedule, { times: [1, s], tableau: tableaus.euler, upward: true });
+    const { logDensity } = await last(run<Weighed>(start, { model, key: root })(likelihood()(up)));
+    const tau = 2 * s ** 2 / ((1 - s) ** 2 * 0.25 + s ** 2);
+    const wanted = 2 * Math.log(s / 1) + (2 - tau) / 2;
+    assert.ok(Math.abs(logDensity!.dataSync()[0]! - wanted) < 1e-6);
+    start.x.dispose();
+  });
+
   it("one step from noise to data has none, and says so", async () => {
     const schedule = rectified(), model = gaussian(schedule, { variance: 0.25 }), before = live();
     await assert.rejects(

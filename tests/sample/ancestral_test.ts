@@ -4,6 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { convert, type Kind, type Model } from "../../src/denoise/prediction.ts";
 import { gaussian, mixture } from "../../src/denoise/oracle.ts";
+import { times } from "../../src/noise/grid.ts";
 import {
   cosine,
   edm,
@@ -81,8 +82,10 @@ describe("ddim()", () => {
         fc.double({ min: 0, max: 1, noNaN: true }),
         async (schedule, [u, share], eta) => {
           const [least, greatest] = schedule.span;
-          const t = least + u * (greatest - least), s = least + share * (t - least);
-          const sampler = ddim(schedule, { times: [t, s], eta, lastNoise: true });
+          const start = least + u * (greatest - least), end = least + share * (start - least);
+          const [t, s] = times(schedule, { times: [start, end] }) as [number, number];
+          const last = eta > 1e-9 && { lastNoise: true };
+          const sampler = ddim(schedule, { times: [t, s], eta, ...last });
           near(
             await coefficients(sampler, schedule, t),
             song(schedule.at(t), schedule.at(s), eta),
@@ -186,7 +189,10 @@ describe("ddim()", () => {
       message: /must be "eta" or "hat", got "hut"/,
     });
     assert.throws(() => ddim(schedule, { steps: 0 }), RangeError);
-    assert.doesNotThrow(() => ddim(schedule, { noise: "hat", eta: 1 }));
+    assert.throws(() => ddim(schedule, { noise: "hat", eta: 1 }), {
+      name: "RangeError",
+      message: 'Cannot make a DDIM sampler: eta must be absent with noise "hat", got 1',
+    });
   });
 
   it("does not depend on which kind of prediction the model makes", async () => {

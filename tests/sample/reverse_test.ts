@@ -127,7 +127,10 @@ describe("flow()", () => {
       () => flow(schedule, { upward: true, final: 0.1, churn: { amount: 1 } }),
       /churn must be absent with upward, got \{"amount":1\}$/,
     );
-    refused(() => flow(schedule, { churn: { amount: 100 } }), /logSnr must be that of a time/);
+    refused(
+      () => flow(schedule, { churn: { amount: 100 } }),
+      /churn.to must keep sigma\/alpha on the schedule "linear", got .* from t = 1000$/,
+    );
     refused(
       () => reverseSde(schedule, { lambda: -1 }),
       /lambda must be a number of at least 0, got -1$/,
@@ -136,7 +139,12 @@ describe("flow()", () => {
       () => reverseSde(schedule, { predictor: "x" as "ancestral" }),
       /predictor must be one of/,
     );
-    refused(() => reverseSde(rectified()), /the step from 1 to .* must have finite coefficients/);
+    for (const predictor of ["euler-maruyama", "reverse-diffusion"] as const) {
+      refused(
+        () => reverseSde(rectified(), { predictor }),
+        /from must be a time at which f and g are finite for predictor "[a-z-]+" .*, got 1$/,
+      );
+    }
     refused(
       () => adaptiveFlow(schedule, { tableau: tableaus.rk4 }),
       /tableau must have an error and an order/,
