@@ -35,11 +35,10 @@ function checkShapes(what: string, x: tf.Tensor, eps: tf.Tensor): void {
   throw new RangeError(`Cannot ${what}: eps must be of shape [${x.shape}], got [${eps.shape}]`);
 }
 
-/** Throws unless a marginal is one: finite numbers of at least 0. */
+/** Throws unless the numbers of a marginal are finite; other mixtures of data and noise, such as v, have negative ones. */
 function checkLevel({ alpha, sigma }: Level): void {
   for (const [name, value] of Object.entries({ alpha, sigma })) {
-    if (value >= 0 && value < Infinity) continue;
-    throw refusal("jump", `${name} must be a finite number of at least 0`, value);
+    if (!Number.isFinite(value)) throw refusal("jump", `${name} must be a finite number`, value);
   }
 }
 
@@ -50,7 +49,7 @@ function checkLevel({ alpha, sigma }: Level): void {
  * @param level Marginal at t.
  * @param eps Standard normal noise, shape of x0.
  * @returns x_t, shape of x0. The caller disposes of it.
- * @throws {RangeError} If `eps` is not of the shape of `x0`, or the level is none.
+ * @throws {RangeError} If `eps` is not of the shape of `x0`, or the level is not finite.
  *
  * @example
  * ```ts
@@ -77,7 +76,7 @@ export function jump(x0: tf.Tensor, level: Level, eps: tf.Tensor): tf.Tensor {
  * @param levels N marginals.
  * @param eps Standard normal noise, shape of x0.
  * @returns Row i is alpha_i·x0_i + sigma_i·eps_i; shape of x0. The caller disposes of it.
- * @throws {RangeError} If there are not N levels, one is none, or `eps` is not of the shape of `x0`.
+ * @throws {RangeError} If there are not N levels, one is not finite, or `eps` is not of the shape of `x0`.
  *
  * @example Two samples at two times
  * ```ts

@@ -167,10 +167,10 @@ describe("between()", () => {
     }
   });
 
-  it("jump() and jumpMany() refuse a level that is none", () => {
+  it("jump() and jumpMany() refuse a level that is not finite", () => {
     const x = tf.ones([2, 1]), eps = tf.ones([2, 1]), count = tf.memory().numTensors;
-    for (const wrong of [{ alpha: NaN, sigma: 1 }, { alpha: 1, sigma: -1 }]) {
-      const message = /^Cannot jump: (alpha|sigma) must be a finite number of at least 0, got /;
+    for (const wrong of [{ alpha: NaN, sigma: 1 }, { alpha: 1, sigma: Infinity }]) {
+      const message = /^Cannot jump: (alpha|sigma) must be a finite number, got /;
       assert.throws(() => jump(x, wrong, eps), { name: "RangeError", message });
       assert.throws(() => jumpMany(x, [{ alpha: 1, sigma: 0 }, wrong], eps), { message });
     }
