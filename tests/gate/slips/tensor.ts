@@ -8,6 +8,20 @@ import { type Slip, slip } from "./slip.ts";
 
 /** All of them. */
 export const tensor: readonly Slip[] = [
+  slip("tensor/kernel/nan.ts", '["ClipByValue", "Relu6"]', '["Relu6"]', "tensor/kernel/nan"),
+  slip("tensor/kernel/nan.ts", '["Maximum", "Minimum"]', '["Maximum"]', "tensor/kernel/nan"),
+  slip(
+    "tensor/kernel/nan.ts",
+    "!Number.isFinite(tf.tidy",
+    "Number.isFinite(tf.tidy",
+    "tensor/kernel/nan",
+  ),
+  slip(
+    "tensor/kernel/nan.ts",
+    'tf.notEqual(inputs["x"]!, 0)',
+    'tf.greater(inputs["x"]!, 0)',
+    "tensor/kernel/nan",
+  ),
   slip("tensor/autodiff.ts", '"logSigmoid", ', "", "tensor/autodiff"),
   slip("tensor/autodiff.ts", '"logSoftmax", ', "", "tensor/autodiff"),
   slip("tensor/autodiff.ts", ', "softmaxCrossEntropy"', "", "tensor/autodiff"),
