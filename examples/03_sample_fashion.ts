@@ -18,7 +18,7 @@ import { pipe } from "fp-ts/lib/function.js";
 
 await useBackend();
 const { model, config } = await loadDenoiser(
-  new URL("./weights/fashion-mnist.safetensors", import.meta.url).pathname,
+  `${import.meta.dirname}/weights/fashion-mnist.safetensors`,
 );
 const labels = Array.from({ length: 20 }, (_, i) => i % 10);
 

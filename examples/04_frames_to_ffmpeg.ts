@@ -18,7 +18,7 @@ import { pipe } from "fp-ts/lib/function.js";
 
 await useBackend();
 const { model } = await loadDenoiser(
-  new URL("./weights/fashion-mnist.safetensors", import.meta.url).pathname,
+  `${import.meta.dirname}/weights/fashion-mnist.safetensors`,
 );
 const out = Deno.args[0] ?? "fashion.mp4";
 

@@ -6,7 +6,7 @@ import { useBackend } from "@tweedie/tweedie/backend";
 import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
 
-const weights = new URL("./weights/fashion-mnist.safetensors", import.meta.url).pathname;
+const weights = `${import.meta.dirname}/weights/fashion-mnist.safetensors`;
 const count = 8, steps = 20, condition = Array.from({ length: count }, (_, i) => i);
 
 /** Eight garments, one of each of the first classes, and how many were made in a second; compiling is left out. */

@@ -7,7 +7,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
 
 await useBackend();
-const weights = new URL("./weights/fashion-mnist.safetensors", import.meta.url).pathname;
+const weights = `${import.meta.dirname}/weights/fashion-mnist.safetensors`;
 const { model, config, params } = await tw.loadDenoiser(weights);
 
 const path = Deno.args[0] ?? "fashion.onnx";

@@ -18,7 +18,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
 
 await useBackend();
-const weights = new URL("./weights/fashion-mnist.safetensors", import.meta.url).pathname;
+const weights = `${import.meta.dirname}/weights/fashion-mnist.safetensors`;
 const { model } = await loadDenoiser(weights), { images } = await fashionMnist(undefined, "test");
 const boot = tf.tensor(Array.from(images.subarray(0, 784), (v) => v / 127.5 - 1), [1, 28, 28, 1]);
 const upper = tf.concat([tf.ones([1, 14, 28, 1]), tf.zeros([1, 14, 28, 1])], 1);

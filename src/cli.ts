@@ -9,7 +9,7 @@
  * | 0 | done |
  * | 1 | an error: a file, an engine, a reader that closed the pipe |
  * | 2 | wrong usage |
- * | 130, 143 | stopped by Ctrl-C, by SIGTERM |
+ * | 129, 130, 143 | stopped by SIGHUP, by Ctrl-C, by SIGTERM |
  *
  * Permissions, of which no command needs others:
  *
@@ -29,17 +29,19 @@
  */
 
 import { Command, CommanderError } from "commander";
-import { exportCommand } from "./command/export_options.ts";
-import { Interrupted, oneLine } from "./command/option.ts";
-import { sampleCommand } from "./command/sample_options.ts";
-import { trainCommand } from "./command/train_options.ts";
+import { exportCommand } from "./command/export.ts";
+import { oneLine } from "./command/option.ts";
+import { sampleCommand } from "./command/sample/options.ts";
+import { Interrupted } from "./command/stop.ts";
+import { trainCommand } from "./command/train/options.ts";
 
 /** That of deno.json. */
 const version = "0.1.0";
 
 const epilog = `
 Frames go to standard output, everything else to standard error.
-Exit codes: 0 done, 1 error, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
+Exit codes: 0 done, 1 error, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+A second Ctrl-C ends at once.
 
 Examples:
   tweedie train --checkpoint run.safetensors --weights fashion.safetensors
@@ -54,11 +56,12 @@ With --allow-ffi besides, train and sample run natively, many times as fast.`;
  * Runs the command line.
  *
  * @param args The arguments, such as `["sample", "--help"]`.
- * @returns The exit code: 0, or 1 after an error, 2 after wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
+ * @returns The exit code: 0, or 1 after an error, 2 after wrong usage, and what the table above says of requests to stop.
  */
 export async function main(args: readonly string[]): Promise<number> {
   try {
-    await program().parseAsync([...args], { from: "user" });
+    const root = program();
+    await root.parseAsync(known(root, args), { from: "user" });
     return 0;
   } catch (error) {
     return report(error);
@@ -87,6 +90,17 @@ function program(): Command {
     command.showHelpAfterError(`(tweedie ${command.name()} --help shows the options)`);
   }
   return root.showHelpAfterError("(tweedie --help shows the commands)");
+}
+
+/**
+ * The arguments, of which a command that there is not is left alone: with a request for help behind it, commander would
+ * show that of the whole and call it a success.
+ */
+function known(root: Command, args: readonly string[]): string[] {
+  const help = /^(-h|--help|help)$/, name = args.find((arg) => !help.test(arg));
+  const unknown = name !== undefined && !name.startsWith("-") &&
+    !root.commands.some((command) => command.name() === name);
+  return unknown ? [name] : [...args];
 }
 
 /** One line on stderr, never a stack trace. */

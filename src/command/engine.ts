@@ -37,7 +37,7 @@ export function addEngine(command: Command): Command {
       new Option("--engine <name>", "what computes; auto is onnx where it starts, or wasm")
         .choices(names).default("auto"),
     )
-    .option("--threads <n>", "threads of onnx (default: one for each core)", limited(1024));
+    .option("--threads <n>", "threads, of onnx alone (default: one for each core)", limited(1024));
 }
 
 /** Refuses threads for engines that have one, or choose themselves. */
@@ -63,6 +63,7 @@ and in a clone --allow-read for src/engine/runtime.`;
  * @param start What starts ONNX Runtime. Default: `onnx()`, which is not loaded where it is not wanted.
  * @returns What the work returns.
  * @throws {EngineUnavailable | BackendUnavailable} If the engine that was named cannot be had.
+ * @throws {TypeError} If there are threads, and `auto` finds none but wasm.
  */
 export async function onEngine<A>(
   options: EngineArguments,
@@ -90,7 +91,14 @@ async function readied(
   await useBackend(compiles ? "wasm" : name);
   if (!compiles) return undefined;
   const given = threads === undefined ? {} : { threads };
-  return name === "onnx" ? await start(given) : await fastest(() => start(given));
+  if (name === "onnx") return await start(given);
+  const engine = await fastest(() => start(given));
+  if (engine === undefined && threads !== undefined) {
+    throw new TypeError(
+      `Cannot use --threads ${threads}: --engine must be onnx, got wasm, which has one thread`,
+    );
+  }
+  return engine;
 }
 
 /** ONNX Runtime, if it may run and starts. */

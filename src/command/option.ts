@@ -1,12 +1,11 @@
 /**
- * What the commands share: readers of options, text to values, with an error that says what was wanted; and stopping
- * in good order when the system asks for it.
+ * What the commands share: readers of options, text to values, with an error that says what was wanted; refusals of
+ * options that do not go together; lines for people.
  *
  * @module
  */
 
 import { type Command, InvalidArgumentError } from "commander";
-import { normalize } from "node:path";
 
 /** A reader of an option's text. */
 export type Reader<A> = (text: string) => A;
@@ -45,6 +44,17 @@ export const positives: Reader<number[]> = (text) => {
   }
 };
 
+/** Names, separated by commas: each once, and none of them "none", which asks for no class. */
+export const labels: Reader<string[]> = (text) => {
+  const list = text.split(",").map((name) => name.trim());
+  const wrong = new Set(list.map((name) => name.toLowerCase())).size < list.length ||
+    list.some((name) => name === "" || name.toLowerCase() === "none");
+  if (!wrong) return list;
+  throw new InvalidArgumentError(
+    'It must be names, separated by commas, each of its own, and none of them "none".',
+  );
+};
+
 /** Refuses options that were given and would have no effect, by their names in the code. */
 export function refuseGiven(command: Command, names: readonly string[], wanted: string): void {
   const given = command.options.find((option) =>
@@ -54,78 +64,9 @@ export function refuseGiven(command: Command, names: readonly string[], wanted: 
   if (given) misused(command, `option '${given.flags}' needs ${wanted}`);
 }
 
-/** Refuses two options that lead to one file, of which the second would replace the first. */
-export function refuseSamePath(
-  command: Command,
-  ...options: readonly (readonly [name: string, path?: string | undefined])[]
-): void {
-  const seen = new Map<string, string>();
-  for (const [name, path] of options) {
-    if (path === undefined) continue;
-    const other = seen.get(normalize(path));
-    if (other !== undefined) {
-      misused(command, `options '${other}' and '${name}' must be two files, got ${path} for both`);
-    }
-    seen.set(normalize(path), name);
-  }
-}
-
 /** Ends with a message about how the command was called. */
 export function misused(command: Command, message: string): never {
   return command.error(`error: ${message}`);
-}
-
-/** The system's requests to stop, and the exit codes that shells expect after them. */
-const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const;
-
-/** The work was stopped by a request of the system, such as Ctrl-C. */
-export class Interrupted extends Error {
-  /** The class's name, `"Interrupted"`. */
-  override readonly name: string = "Interrupted";
-  /** Which request. */
-  readonly signal: keyof typeof exitCodes;
-  /** What the process ends with: 128 and the request's number. */
-  readonly exitCode: number;
-
-  /** From the request, and how far the work had come. */
-  constructor(signal: keyof typeof exitCodes, where: string = "") {
-    super(`stopped by ${signal}${where && ` ${where}`}`);
-    this.signal = signal;
-    this.exitCode = exitCodes[signal];
-  }
-}
-
-/**
- * Runs a function under a signal that Ctrl-C and SIGTERM abort; a second request ends the process at once.
- *
- * @param body The work, which throws the signal's reason when it has stopped.
- * @returns What the work returns.
- * @throws {Interrupted} If the work was stopped.
- */
-export async function interruptible<A>(body: (signal: AbortSignal) => Promise<A>): Promise<A> {
-  const controller = new AbortController();
-  const names = Object.keys(exitCodes) as (keyof typeof exitCodes)[];
-  const listeners = names.map((name) => {
-    const listener = () => {
-      if (controller.signal.aborted) Deno.exit(exitCodes[name]);
-      controller.abort(new Interrupted(name));
-    };
-    return [name, listener] as const;
-  });
-  for (const [name, listener] of listeners) Deno.addSignalListener(name, listener);
-  try {
-    return await body(controller.signal);
-  } finally {
-    for (const [name, listener] of listeners) Deno.removeSignalListener(name, listener);
-  }
-}
-
-/**
- * Lets the event loop turn, so that requests to stop are heard: an engine that computes on this thread settles its
- * promises without ever giving way.
- */
-export function turn(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve));
 }
 
 /** What an error says, in one line, and without the places in the code that Deno adds where an import fails. */

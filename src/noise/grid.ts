@@ -32,7 +32,10 @@ import { logSnr, type Schedule, type Spacing } from "./schedule.ts";
 
 export type { Spacing };
 
-/** Options of {@link times}. One that has no part in the layout is refused. */
+/**
+ * Options of {@link times}. Where to begin and to end, and what bends a layout, is refused where it has no part; `rho`, `offset`,
+ * `dropped` and `round`, which tell how one layout is made, may stand beside another, so that one table of options serves them all.
+ */
 export interface GridOptions {
   /**
    * Number of steps n, at least 1; 0 too where `from` is `final`, where there are none whatever it says. Default: the
@@ -40,11 +43,13 @@ export interface GridOptions {
    */
   readonly steps?: number;
   /**
-   * The layout. Default: the schedule's own, or `"trailing"` for discrete schedules and `"uniform"` for continuous ones;
-   * `"logLinear"` where sigma/alpha is above 1/5 after a fiftieth of the span and finite at its end.
+   * The layout. Default: the schedule's own, or `"trailing"` for discrete schedules and `"uniform"` for continuous ones.
    */
   readonly spacing?: Spacing;
-  /** The grid itself, in place of all other options: strictly falling times, or one at which it ends. Default: none. */
+  /**
+   * The grid itself, in place of what would lay it out: strictly falling times, or one at which it ends. The number of steps is
+   * then that of the list. Default: none.
+   */
   readonly times?: readonly number[];
   /**
    * Greatest time, whole for a sub-sequence, which is then one of 1 … from. At `final` the grid is that time alone, so that a
@@ -209,6 +214,9 @@ const partsOfAxes: { readonly [S in Spacing]?: readonly (keyof GridOptions)[] } 
   logLinear: ["least", "round"],
 };
 
+/** How a layout is made, where it is that layout. */
+const manners: readonly (keyof GridOptions)[] = ["rho", "offset", "dropped", "round"];
+
 /** Throws at the first option that would do nothing. */
 function checkParts(
   options: GridOptions,
@@ -216,7 +224,7 @@ function checkParts(
   beside: string,
 ): void {
   const idle = (Object.keys(options) as (keyof GridOptions)[]).find((name) =>
-    options[name] !== undefined && !parts.includes(name)
+    options[name] !== undefined && !parts.includes(name) && !manners.includes(name)
   );
   if (idle !== undefined) {
     throw refusal("make a grid", `${idle} must be absent ${beside}`, options[idle]);
@@ -258,12 +266,6 @@ function leastOf(
   return usual < from ? usual : final + (from - final) / 1000;
 }
 
-/** Whether the first fiftieth of a span is beyond the levels at which data take shape, so that equal times leave them out. */
-function isSteep({ span: [start, end], at }: Schedule): boolean {
-  const { alpha, sigma } = at(start + (end - start) / 50);
-  return sigma > alpha / 5 && at(end).alpha > 0;
-}
-
 /** The options that are there, the schedule's own layout among them where no other is asked for. */
 function asked({ grid }: Schedule, options: GridOptions): GridOptions {
   const given = Object.fromEntries(
@@ -275,8 +277,7 @@ function asked({ grid }: Schedule, options: GridOptions): GridOptions {
 /** The options with every default filled in, and their layout. */
 function planned(schedule: Schedule, options: GridOptions): Plan & { readonly layout: Layout } {
   const given = asked(schedule, options), isDiscrete = schedule.steps !== undefined;
-  const even = isDiscrete ? "trailing" : isSteep(schedule) ? "logLinear" : "uniform";
-  const spacing = given.spacing ?? even;
+  const spacing = given.spacing ?? (isDiscrete ? "trailing" : "uniform");
   const { layout, parts } = layoutOf(schedule, spacing);
   checkParts(
     given,
@@ -424,7 +425,7 @@ function checked(list: readonly number[], schedule: Schedule): number[] {
 export function times(schedule: Schedule, options: GridOptions = {}): number[] {
   checkOptions("make a grid", options, gridOptions);
   if (options.times !== undefined) {
-    checkParts(options, ["times"], "beside times");
+    checkParts(options, ["times", "steps"], "beside times");
     return checked(options.times.map((t) => settled(schedule, t)), schedule);
   }
   const plan = planned(schedule, options);

@@ -28,19 +28,17 @@ import { convert } from "../denoise/prediction.ts";
 import { posterior, posteriorMean, variances } from "../denoise/posterior.ts";
 import { type GridOptions, times, timesAmong } from "../noise/grid.ts";
 import type { Schedule } from "../noise/schedule.ts";
-import type { Known } from "../tensor/check.ts";
+import { type Known, refusal } from "../tensor/check.ts";
 import {
-  along,
   denoising,
   type Env,
   type Leg,
-  legs,
   noise,
   type Sampler,
   type State,
   type Transition,
 } from "./chain.ts";
-import { checkLastNoise } from "./multistep.ts";
+import { over } from "./multistep.ts";
 
 /** What the noise of these samplers is drawn for; one name, so that DDIM with eta 1 is DDPM draw by draw. */
 const purpose = "ancestral";
@@ -49,7 +47,7 @@ const purpose = "ancestral";
 export interface LastNoise {
   /**
    * Whether the last step draws noise too, where its variance is not 0: the rest of a grid that is run in parts, or
-   * DDIM's sigma-hat as printed. Refused where it would change nothing. Default: false, as in algorithm 2 of Ho et al. (2020).
+   * DDIM's sigma-hat as printed. Default: false, as in algorithm 2 of Ho et al. (2020).
    */
   readonly lastNoise?: boolean;
 }
@@ -67,7 +65,7 @@ export interface DdpmOptions extends GridOptions, LastNoise {
 export interface DdimOptions extends GridOptions, LastNoise {
   /**
    * Noise, in units of DDPM's standard deviation: 0 is deterministic, 1 is DDPM with the small variance. At least 0;
-   * above 1 as far as eta²·beta-tilde ≤ sigma_s² at each step. Under noise `"hat"` it is 1, and must be absent. Default: 0.
+   * above 1 as far as eta²·beta-tilde ≤ sigma_s² at each step. Default: 0, or 1 under noise `"hat"`.
    */
   readonly eta?: number;
   /**
@@ -122,14 +120,13 @@ interface Widths {
  * ```
  */
 export function ddpm(schedule: Schedule, options: DdpmOptions = {}): Sampler {
-  const name = "a DDPM sampler";
-  const grid = timesAmong(`make ${name}`, { schedule, options }, ddpmOptions);
+  const grid = timesAmong("make a DDPM sampler", { schedule, options }, ddpmOptions);
   const rule = variances[checkedVariance(options.variance ?? "small")];
   const widths = ({ from, to }: Leg): Widths => ({
     mean: variances.small(from, to),
     noise: rule(from, to),
   });
-  return ancestral(name, { path: legs(schedule, grid), options, widths });
+  return ancestral(schedule, { grid, options, widths });
 }
 
 /**
@@ -167,27 +164,32 @@ export function ddpm(schedule: Schedule, options: DdpmOptions = {}): Sampler {
  * ```
  */
 export function ddim(schedule: Schedule, options: DdimOptions = {}): Sampler {
-  const name = "a DDIM sampler";
-  const grid = timesAmong(`make ${name}`, { schedule, options }, ddimOptions);
+  const grid = timesAmong("make a DDIM sampler", { schedule, options }, ddimOptions);
   const hat = checkedNoise(options.noise ?? "eta") === "hat", eta = checkedEta(options.eta, hat);
   const widths = (leg: Leg): Widths => {
     const mean = eta === 0 ? 0 : roomFor(eta, leg);
     return { mean, noise: hat ? variances.large(leg.from, leg.to) : mean };
   };
-  return ancestral(name, { path: legs(schedule, grid), options, widths });
+  return ancestral(schedule, { grid, options, widths });
+}
+
+/** Throws unless the option is true, false or absent. */
+export function checkLastNoise(name: string, lastNoise: unknown): void {
+  if (lastNoise === undefined || typeof lastNoise === "boolean") return;
+  throw refusal(`make ${name}`, "lastNoise must be true or false", lastNoise);
 }
 
 /** The sampler with one affine step for each leg of the grid. */
-function ancestral(name: string, { path, options, widths }: {
-  readonly path: readonly Leg[];
+function ancestral(schedule: Schedule, { grid, options, widths }: {
+  readonly grid: readonly number[];
   readonly options: LastNoise;
   readonly widths: (leg: Leg) => Widths;
 }): Sampler {
-  const { lastNoise } = options, steps = path.map(widths);
-  checkLastNoise(name, lastNoise, steps.map(({ noise }) => noise));
+  const { lastNoise } = options;
+  checkLastNoise("a DDPM or DDIM sampler", lastNoise);
   const silent = (leg: Leg) => leg.index === leg.count - 1 && lastNoise !== true;
-  return along(path, (leg) => {
-    const { mean, noise } = steps[leg.index]!;
+  return over(schedule, grid, (leg) => {
+    const { mean, noise } = widths(leg);
     return affine(leg, mean, silent(leg) ? 0 : Math.sqrt(noise));
   });
 }
@@ -219,12 +221,12 @@ function roomFor(eta: number, { t, s, from, to }: Leg): number {
 }
 
 function checkedEta(asked: number | undefined, hat: boolean): number {
-  if (hat && asked !== undefined) {
+  const eta = asked ?? (hat ? 1 : 0);
+  if (hat && eta !== 1) {
     throw new RangeError(
-      `Cannot make a DDIM sampler: eta must be absent with noise "hat", got ${asked}`,
+      `Cannot make a DDIM sampler: eta must be 1 or absent with noise "hat", got ${eta}`,
     );
   }
-  const eta = asked ?? (hat ? 1 : 0);
   if (eta >= 0 && eta < Infinity) return eta;
   throw new RangeError(
     `Cannot make a DDIM sampler: eta must be a number of at least 0, got ${eta}`,
@@ -282,7 +284,7 @@ function checkedVariance(variance: "small" | "large"): "small" | "large" {
  * ```
  */
 export function ddimInverse(schedule: Schedule, options: GridOptions = {}): Sampler {
-  return along(legs(schedule, times(schedule, options).toReversed()), encoding);
+  return over(schedule, times(schedule, options).toReversed(), encoding);
 }
 
 const encoding = (leg: Leg): Transition => (env) => (state) =>

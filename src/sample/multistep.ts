@@ -41,6 +41,7 @@ import type { Level, Schedule } from "../noise/schedule.ts";
 import { checkOptions, type Known, refusal as refused } from "../tensor/check.ts";
 import {
   along,
+  type Check,
   denoised,
   type Env,
   type Evaluation,
@@ -48,9 +49,11 @@ import {
   legs,
   noise,
   type Sampler,
+  sampler,
   type State,
   type Transition,
 } from "./chain.ts";
+import { isLevel } from "./run/fit.ts";
 
 // ---------------------------------------------------------------------------------------------- Weights
 
@@ -305,17 +308,6 @@ const inTime = (schedule: Schedule): MultistepRule =>
 
 // ---------------------------------------------------------------------------------------------- The driver
 
-/** Variance of x_t for data N(0, 1/4), of the size of images. */
-export const usualVariance = ({ alpha, sigma }: Level): number => alpha ** 2 / 4 + sigma ** 2;
-
-/** E[x0 | x_t = x] for data N(0, 1/4). */
-export const usualX0 = (x: number, level: Level): number =>
-  level.alpha / 4 * x / usualVariance(level);
-
-/** Whether a step that is off by a share of the deviation may stand where one stage would be off by another. */
-export const isSteady = (miss: number, single: number): boolean =>
-  miss <= 0.02 || miss <= 3 * single;
-
 /** Whether the last steps are of lower order; `"auto"`: with fewer than 15 steps. */
 export type LowerOrderFinal = boolean | "auto";
 
@@ -356,27 +348,6 @@ const parts: {
   v: ({ alpha, sigma }) => [alpha / sigma, -(alpha ** 2 + sigma ** 2) / sigma],
 };
 
-/** What each point counts in the mean of a step, as x and as x0 there. */
-const shares = (
-  { of, predictions }: MultistepWeights,
-  nodes: readonly Node[],
-): (readonly [x: number, x0: number])[] =>
-  predictions.map((weight, j) => {
-    const [x, x0] = parts[of](nodes[j]!);
-    return [weight * x, weight * x0];
-  });
-
-/** The mean of a step on plain numbers: see {@link combined}. */
-export const combinedNumbers = (
-  weights: MultistepWeights,
-  x: number,
-  points: readonly { readonly node: Node; readonly x: number; readonly x0: number }[],
-): number =>
-  shares(weights, points.map(({ node }) => node)).reduce(
-    (sum, [ofX, ofX0], j) => sum + ofX * points[j]!.x + ofX0 * points[j]!.x0,
-    weights.xt * x,
-  );
-
 /**
  * xt·x + Σ_j predictions[j]·prediction_j, the mean of a step. Predictions other than x0 are made from it and x of their
  * point.
@@ -395,9 +366,10 @@ export function combined(
   const add = (tensor: tf.Tensor | undefined, by: number): void => {
     if (tensor && by !== 0) terms.set(tensor, (terms.get(tensor) ?? 0) + by);
   };
-  shares(weights, points.map(({ node }) => node)).forEach(([ofX, ofX0], j) => {
-    add(points[j]!.x, ofX);
-    add(points[j]!.x0, ofX0);
+  weights.predictions.forEach((weight, j) => {
+    const point = points[j]!, [ofX, ofX0] = parts[weights.of](point.node);
+    add(point.x, weight * ofX);
+    add(point.x0, weight * ofX0);
   });
   return tf.tidy(() =>
     [...terms].map(([tensor, by]) => tf.mul(tensor, by) as tf.Tensor)
@@ -464,7 +436,22 @@ const multistepParts: Known<Multistep> = {
 
 /** The sampler of a solver on the times of a grid. */
 export const stepped = (schedule: Schedule, grid: readonly number[], solver: Multistep): Sampler =>
-  along(legs(schedule, grid), (leg) => multistepTransition(leg, solver, schedule));
+  over(schedule, grid, (leg) => multistepTransition(leg, solver, schedule));
+
+/** The sampler with one transition for each leg of a grid; of one time it is of no steps, and takes only a state that is there. */
+export function over(
+  schedule: Schedule,
+  grid: readonly number[],
+  make: (leg: Leg) => Transition,
+): Sampler {
+  if (grid.length > 1) return along(legs(schedule, grid), make);
+  const [from] = grid as [number];
+  const check: Check = (env, { t }) => {
+    if (isLevel(env.model.schedule, t, from)) return;
+    throw refused("run", `the start's t must be ${from}, where the sampler starts and ends`, t);
+  };
+  return sampler(() => [], { from, schedule, times: grid, checks: [check] });
+}
 
 /**
  * One transition of {@link multistep}, for samplers that begin in another way.
@@ -587,32 +574,10 @@ export function checkOrder(name: string, order: number, most: number): void {
   throw refusal(name, `order must be ${wanted}`, order);
 }
 
-/** Throws unless the option is one of {@link LowerOrderFinal}, or absent; at order 1 it has nothing to lower. */
-export function checkLowered(name: string, value: unknown, order: number): void {
-  if (value === undefined) return;
-  if (![true, false, "auto"].includes(value as boolean)) {
-    throw refusal(name, 'lowerOrderFinal must be a boolean or "auto"', value);
-  }
-  if (order === 1) throw refusal(name, "lowerOrderFinal must be absent at order 1", value);
-}
-
-/** Throws where `lastNoise` is there and would do nothing, given the standard deviation of each step's noise. */
-export function checkLastNoise(
-  name: string,
-  lastNoise: unknown,
-  deviations: readonly number[],
-): void {
-  if (lastNoise === undefined) return;
-  if (typeof lastNoise !== "boolean") {
-    throw refusal(name, "lastNoise must be true or false", lastNoise);
-  }
-  if (deviations.length === 0) return;
-  if (deviations.every((deviation) => deviation === 0)) {
-    throw refusal(name, "lastNoise must be absent where no step draws noise", lastNoise);
-  }
-  if (lastNoise && deviations.at(-1) === 0) {
-    throw refusal(name, "lastNoise must be absent where the last step's variance is 0", lastNoise);
-  }
+/** Throws unless the option is one of {@link LowerOrderFinal}, or absent. */
+export function checkLowered(name: string, value: unknown): void {
+  if (value === undefined || [true, false, "auto"].includes(value as boolean)) return;
+  throw refusal(name, 'lowerOrderFinal must be a boolean or "auto"', value);
 }
 
 /** The error for an option outside its domain. */
@@ -671,12 +636,9 @@ export function deis(schedule: Schedule, options: DeisOptions = {}): Sampler {
   const grid = timesAmong("make a DEIS", { schedule, options }, deisOptions);
   const { order = 2, variable = "logRho", lowerOrderFinal = "auto" } = options;
   checkOrder("a DEIS", order, 3);
-  checkLowered("a DEIS", options.lowerOrderFinal, order);
+  checkLowered("a DEIS", options.lowerOrderFinal);
   if (!Object.hasOwn(variables, variable)) {
     throw refusal("a DEIS", 'variable must be "logRho", "rho" or "t"', variable);
-  }
-  if (order === 1 && options.variable !== undefined) {
-    throw refusal("a DEIS", "variable must be absent at order 1", variable);
   }
   return stepped(schedule, grid, {
     rule: variables[variable](schedule),

@@ -49,9 +49,8 @@ import {
 import type { Level, Schedule } from "../noise/schedule.ts";
 import { checkOptions, type Known, shown } from "../tensor/check.ts";
 import { coefficients, convert } from "../denoise/prediction.ts";
-import type { LastNoise } from "./ancestral.ts";
+import { checkLastNoise, type LastNoise } from "./ancestral.ts";
 import {
-  along,
   denoising,
   type Env,
   type Leg,
@@ -62,15 +61,7 @@ import {
   type State,
   type Transition,
 } from "./chain.ts";
-import {
-  checkLastNoise,
-  combined,
-  exponential,
-  isSteady,
-  type MultistepWeights,
-  usualVariance,
-  usualX0,
-} from "./multistep.ts";
+import { combined, exponential, type MultistepWeights, over } from "./multistep.ts";
 
 // ---------------------------------------------------------------------------------------------- The SDE
 
@@ -82,8 +73,8 @@ export interface ReverseSdeOptions extends GridOptions, LastNoise {
   /** Strength of the noise, at least 0: 1 is Anderson's reverse SDE, 0 the probability-flow ODE. Default: 1. */
   readonly lambda?: number;
   /**
-   * How a step is made; see {@link reverseCoefficients}. Default: `"ancestral"`, which is right for steps of any length and on
-   * every schedule; the other two need many.
+   * How a step is made; see {@link reverseCoefficients}. Default: `"euler-maruyama"`, which needs many steps;
+   * `"ancestral"` is right for steps of any length and on every schedule.
    */
   readonly predictor?: Predictor;
 }
@@ -189,7 +180,7 @@ export function reverseCoefficients(
  */
 export function reverseSde(schedule: Schedule, options: ReverseSdeOptions = {}): Sampler {
   const grid = timesAmong("make a reverse SDE", { schedule, options }, reverseSdeOptions);
-  const { lambda = 1, predictor = "ancestral", lastNoise } = options;
+  const { lambda = 1, predictor = "euler-maruyama", lastNoise } = options;
   if (!(lambda >= 0 && lambda < Infinity)) {
     throw refusal("a reverse SDE", "lambda must be a number of at least 0", lambda);
   }
@@ -197,13 +188,12 @@ export function reverseSde(schedule: Schedule, options: ReverseSdeOptions = {}):
     const known = Object.keys(predictors).join(", ");
     throw refusal("a reverse SDE", `predictor must be one of ${known}`, predictor);
   }
+  checkLastNoise("a reverse SDE", lastNoise);
   const path = legs(schedule, grid);
   if (predictor !== "ancestral") path.forEach((leg) => checkStart(schedule, leg, predictor));
-  const steps = path.map((leg) => reverseCoefficients(schedule, predictor, { ...leg, lambda }));
-  checkLastNoise("a reverse SDE", lastNoise, steps.map(({ noise }) => noise));
   const silent = ({ index, count }: Leg) => index === count - 1 && lastNoise !== true;
-  return along(path, (leg) => {
-    const weights = steps[leg.index]!;
+  return over(schedule, grid, (leg) => {
+    const weights = reverseCoefficients(schedule, predictor, { ...leg, lambda });
     return diffusing(leg, silent(leg) ? { ...weights, noise: 0 } : weights);
   });
 }
@@ -231,10 +221,18 @@ function noisy(mean: () => tf.Tensor, deviation: number, { env, state }: Hand): 
 }
 
 /** Refuses a step from where f or g is infinite. */
-function checkStart({ drift, diffusion }: Schedule, { t, from }: Leg, predictor: Predictor): void {
+function checkStart(
+  { drift, diffusion }: Schedule,
+  { t, s, from }: Leg,
+  predictor: Predictor,
+): void {
   if (from.alpha > 0 && Number.isFinite(drift(t)) && Number.isFinite(diffusion(t))) return;
-  const wanted = `from must be a time at which f and g are finite for predictor "${predictor}"`;
-  throw refusal("a reverse SDE", `${wanted} ("ancestral" starts anywhere)`, t);
+  throw refusal(
+    "a reverse SDE",
+    `the step from ${t} to ${s} must have finite coefficients: from must be a time at which f and g are finite ` +
+      `for predictor "${predictor}" ("ancestral" starts anywhere)`,
+    t,
+  );
 }
 
 const refusal = (what: string, wanted: string, got: unknown): RangeError =>
@@ -322,8 +320,7 @@ const churnOptions: Known<Churn> = { amount: true, from: true, to: true, noise: 
 
 /**
  * The probability-flow ODE by a Runge–Kutta method on a grid. A step to sigma = 0 of a method that would ask the model there, and
- * a step at whose start the chart is infinite, are Euler's, which is DDIM's. So is one in chart `"eps"` over so great a change of
- * sigma/alpha that its stages would miss the path of N(0, 1/4) by more than 2 % of its deviation and three times what Euler's misses.
+ * a step at whose start the chart is infinite, are Euler's, which is DDIM's.
  *
  * | known as | options |
  * |---|---|
@@ -361,9 +358,9 @@ export function flow(schedule: Schedule, options: FlowOptions = {}): Sampler {
   checkChart(chart);
   if (churn) checkChurn(churn);
   if (upward) checkUpward(schedule, grid.at(-1)!, churn);
-  return along(legs(schedule, upward ? grid.toReversed() : grid), (leg) => {
+  return over(schedule, upward ? grid.toReversed() : grid, (leg) => {
     const raised = churn ? churned(leg, schedule, churn) : leg;
-    const step = solving(raised, { schedule, ...usable(raised, { schedule, tableau, chart }) });
+    const step = solving(raised, { schedule, ...usable(raised, tableau, chart) });
     return raised === leg ? moving(leg, step) : restless(leg, raised, { step, churn: churn! });
   });
 }
@@ -374,36 +371,18 @@ interface Method {
   readonly chart: Chart;
 }
 
-/** Euler's method in a chart without poles, where the one asked for would look where it must not, or go astray. */
-function usable(leg: Leg, { schedule, ...method }: Method & { schedule: Schedule }): Method {
-  const { tableau, chart } = method, { from, to } = leg, euler = tableaus.euler;
+/** Euler's method in a chart without poles, where the one asked for would look where it must not. */
+function usable({ from, to }: Leg, tableau: Tableau, chart: Chart): Method {
   const early = to.sigma > 0 || !tableau.c.includes(1);
-  if (!early || !isRegular(chart, from, to)) return { tableau: euler, chart: "flow" };
-  if (chart !== "eps" || leg.s > leg.t || tableau.c.length === 1) return method;
-  const of = (tableau: Tableau): number => missed(leg, { schedule, tableau, chart });
-  return isSteady(of(tableau), of(euler)) ? method : { tableau: euler, chart: "flow" };
+  return early && isRegular(chart, from, to)
+    ? { tableau, chart }
+    : { tableau: tableaus.euler, chart: "flow" };
 }
 
 /** Whether a chart has no pole at the ends of a step. */
 function isRegular(chart: Chart, from: Level, to: Level): boolean {
   const { place, scale } = charts[chart];
   return scale(from) > 0 && scale(to) > 0 && Number.isFinite(place(from) - place(to));
-}
-
-/** How far a step is off for data N(0, 1/4), of the size of images: a share of the deviation where it ends. */
-function missed(leg: Leg, { schedule, tableau, chart }: Method & { schedule: Schedule }): number {
-  const { place, scale, factor } = charts[chart], timeAt = timesIn(leg, schedule, chart);
-  const slope = (y: number, w: number): number => {
-    const level = schedule.at(timeAt(w)), [ofX, ofX0] = coefficients("x0", chart, level);
-    const x = y * scale(level);
-    return (ofX * x + ofX0 * usualX0(x, level)) * factor(level);
-  };
-  const { from, to } = leg, start = Math.sqrt(usualVariance(from)) / scale(from);
-  const h = place(to) - place(from), made: number[] = [];
-  const after = (weights: readonly number[]): number =>
-    weights.reduce((sum, weight, j) => sum + (weight && h * weight * made[j]!), start);
-  tableau.a.forEach((row, i) => made.push(slope(after(row), place(from) + tableau.c[i]! * h)));
-  return Math.abs(after(tableau.b) * scale(to) / Math.sqrt(usualVariance(to)) - 1);
 }
 
 /** The end of a step and the x0 prediction at its start; the error, in the unit of x, for step control. */
@@ -509,7 +488,8 @@ function raisedTime(schedule: Schedule, rho: number, t: number): number {
   try {
     return schedule.timeOf(-2 * Math.log(rho));
   } catch {
-    const wanted = `churn.to must keep sigma/alpha on the schedule "${schedule.name}"`;
+    const wanted =
+      `churn.to must keep sigma/alpha on the schedule "${schedule.name}" (logSnr must be that of a time)`;
     throw refusal("a flow", wanted, `${rho} from t = ${t}`);
   }
 }
@@ -625,7 +605,7 @@ export function adaptiveFlow(
     Math.abs(state.t - final) <= slack ? { ...state, t: final } : controlled(env, state, plan);
   return sampler(function* () {
     for (;;) yield transition;
-  });
+  }, { schedule, times: [final, ...schedule.span] });
 }
 
 /**

@@ -154,25 +154,19 @@ export function dpmSolver(schedule: Schedule, options: DpmSolverOptions = {}): S
   const grid = timesAmong("make a DPM-Solver++", { schedule, options }, dpmSolverOptions);
   const { order = 2, lowerOrderFinal = "auto" } = options;
   checkOrder(named, order, 3);
-  checkLowered(named, options.lowerOrderFinal, order);
-  checkForm(options, order);
+  checkLowered(named, lowerOrderFinal);
+  checkForm(options);
   return stepped(schedule, grid, { rule: ruleOf(options), order, lowerOrderFinal });
 }
 
 const named = "a DPM-Solver++";
 
-function checkForm({ of, corrector, curvature, eta = 0 }: DpmSolverForm, order: number): void {
+function checkForm({ of, corrector, curvature, eta = 0 }: DpmSolverForm): void {
   checkOneOf("of", of, ["x0", "eps"]);
   checkOneOf("corrector", corrector, ["midpoint", "heun"]);
   checkOneOf("curvature", curvature, ["exact", "halved"]);
   if (!(eta >= 0 && eta < Infinity)) {
     throw refusal(named, "eta must be a number of at least 0", eta);
-  }
-  if (order < 2 && corrector !== undefined) {
-    throw refusal(named, "corrector must be absent at order 1", corrector);
-  }
-  if (order < 3 && curvature !== undefined) {
-    throw refusal(named, "curvature must be absent below order 3", curvature);
   }
 }
 
@@ -268,12 +262,9 @@ export function uniPc(schedule: Schedule, options: UniPcOptions = {}): Sampler {
   const grid = timesAmong("make a UniPC", { schedule, options }, uniPcOptions);
   const { order = 2, solver = "bh2", corrected = true, lowerOrderFinal = true } = options;
   checkOrder("a UniPC", order, 3);
-  checkLowered("a UniPC", options.lowerOrderFinal, order);
+  checkLowered("a UniPC", lowerOrderFinal);
   if (solver !== "bh1" && solver !== "bh2") {
     throw refusal("a UniPC", 'solver must be "bh1" or "bh2"', solver);
-  }
-  if (order === 1 && !corrected && options.solver !== undefined) {
-    throw refusal("a UniPC", "solver must be absent at order 1 without corrector", solver);
   }
   const rule: MultistepRule = (nodes) => uniPcCoefficients(nodes, { solver });
   return stepped(schedule, grid, {

@@ -10,7 +10,7 @@
  * @module
  */
 
-import { refusal, shown } from "./check.ts";
+import { checkKey, refusal } from "./check.ts";
 
 /** A Philox key: two unsigned 32-bit words. Plain data; make one with {@link key}. */
 export interface Key {
@@ -20,34 +20,7 @@ export interface Key {
   readonly lo: number;
 }
 
-/** Whether a number is an unsigned 32-bit word. */
-const isWord = (value: unknown): boolean => (value as number) >>> 0 === value;
-
-/**
- * Refuses what is not a key, such as a seed that was not made into one.
- *
- * @param action What the key is for, such as `"run"`.
- * @param key What was given.
- * @param name The parameter's name. Default: `"key"`.
- * @throws {TypeError} If it is not a key: two whole numbers `hi` and `lo` in [0, 2³²).
- *
- * @example
- * ```ts
- * import { checkKey, key } from "@tweedie/tweedie";
- * import assert from "node:assert/strict";
- *
- * checkKey("run", key(5));
- * assert.throws(() => checkKey("run", 5), /Cannot run: key must be a key, such as key\(5\), got 5/);
- * ```
- */
-export function checkKey(action: string, key: unknown, name = "key"): asserts key is Key {
-  const { hi, lo } = (key ?? {}) as Partial<Key>;
-  if (isWord(hi) && isWord(lo)) return;
-  const such = typeof key === "number" && Number.isSafeInteger(key) && key >= 0 ? key : 0;
-  throw new TypeError(
-    `Cannot ${action}: ${name} must be a key, such as key(${such}), got ${shown(key)}`,
-  );
-}
+export { checkKey } from "./check.ts";
 
 /** Four unsigned 32-bit words: a Philox counter, or the block of random bits that it maps to. */
 export type Block = readonly [number, number, number, number];

@@ -108,6 +108,20 @@ describe("onEngine()", () => {
     }
   });
 
+  it("onEngine() with auto and threads does not fall back to wasm, which would ignore them", async () => {
+    const start: StartOnnx = () => Promise.reject(new Error("no luck"));
+    const said = await heard(() =>
+      assert.rejects(
+        onEngine({ engine: "auto", threads: 2 }, () => assert.fail("it began"), start),
+        {
+          name: "TypeError",
+          message: "Cannot use --threads 2: --engine must be onnx, got wasm, which has one thread",
+        },
+      )
+    );
+    assert.equal(said, "tweedie: engine wasm (no onnx: no luck; see docs/engines.md)\n");
+  });
+
   it("onEngine() never falls back from an engine that was named", async () => {
     const luckless: StartOnnx = () =>
       onnx({ module: "data:text/javascript,throw new Error('no')" });

@@ -1,15 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import {
-  Interrupted,
-  interruptible,
-  limited,
-  numeric,
-  positive,
-  positives,
-  turn,
-} from "../../src/command/option.ts";
+import { limited, numeric, positive, positives } from "../../src/command/option.ts";
 import {
   called,
   dataset,
@@ -62,32 +54,6 @@ describe("numeric()", () => {
     for (const text of ["", "1,", "1,0", "2x5"]) {
       assert.throws(() => positives(text), /whole numbers of at least 1, separated by commas/);
     }
-  });
-});
-
-describe("interruptible()", () => {
-  it("interruptible() aborts its work on a request to stop, once the event loop turns", async () => {
-    // Not SIGINT, which ends the runner of tests as well; see the tests of the commands for that.
-    let turns = 0;
-    const work = interruptible(async (signal) => {
-      Deno.kill(Deno.pid, "SIGTERM");
-      for (; !signal.aborted; turns++) await turn();
-      signal.throwIfAborted();
-    });
-    const error = await work.then(() => null, (error) => error);
-    assert.ok(error instanceof Interrupted && turns > 0);
-    assert.deepEqual([error.exitCode, error.message], [143, "stopped by SIGTERM"]);
-  });
-
-  it("Interrupted holds the exit code that shells expect, and says how far the work had come", () => {
-    const { exitCode, message } = new Interrupted("SIGINT", "at step 3");
-    assert.deepEqual([exitCode, message], [130, "stopped by SIGINT at step 3"]);
-  });
-
-  it("interruptible() gives what its work gives, and hands on what it throws", async () => {
-    assert.equal(await interruptible(() => Promise.resolve(7)), 7);
-    const own = new Error("own");
-    await assert.rejects(interruptible(() => Promise.reject(own)), own);
   });
 });
 
@@ -188,6 +154,11 @@ describe("tweedie, wrongly used", () => {
     const train = ["train", "--checkpoint", "c"];
     const cases: readonly (readonly [args: readonly string[], message: RegExp])[] = [
       [["smaple"], /unknown command 'smaple'/],
+      [["likelihood", "--help"], /unknown command 'likelihood'/],
+      [["likelihood", "-h"], /unknown command 'likelihood'/],
+      [["--help", "likelihood"], /unknown command 'likelihood'/],
+      [["help", "likelihood"], /unknown command 'likelihood'/],
+      [["likelihood", "--count", "3"], /unknown command 'likelihood'/],
       [["--frobnicate"], /unknown option '--frobnicate'/],
       [["sample", "--out", "a.png"], /required option '--checkpoint <file>' not specified/],
       [["sample", "--checkpoint", "w"], /required option '--out <file>' not specified/],
@@ -211,6 +182,19 @@ describe("tweedie, wrongly used", () => {
       [[...sample, "--grid", "2,2", "--count", "5"], /'--grid' .* room for 5, got 2,2/],
       [[...sample, "--grid", "5"], /'--grid' must be rows,columns/],
       [[...sample, "--sampler", "dpm", "--eta", "1"], /'--eta <number>' needs --sampler ddim/],
+      [[...sample, "--sampler", "ddpm", "--eta", "0"], /'--eta <number>' needs --sampler ddim/],
+      [[...sample, "--class", "none", "--scale", "2"], /'--scale <number>' needs a --class/],
+      [
+        [...sample, "--class", "none, None", "--classifier", "g"],
+        /'--classifier <file>' needs a --class/,
+      ],
+      [[...sample, "--every", "1"], /'--every <n>' needs --frames other than png/],
+      [[...sample, "--fps", "12"], /'--fps <number>' needs --frames apng or y4m/],
+      [
+        ["sample", "--checkpoint", "w", "--out", "%d.png", "--frames", "pngs", "--fps", "3"],
+        /'--fps <number>' needs --frames apng or y4m/,
+      ],
+      [[...sample, "--batch", "0"], /'0' is invalid/],
       [[...sample, "--final", "./a.png"], /'--out <file>' and '--final <file>' must be two files/],
       [[...sample, "--final", "b.jpg"], /'--final <file>' must end in \.png, got b\.jpg/],
       [
@@ -227,6 +211,15 @@ describe("tweedie, wrongly used", () => {
         /'late' is invalid\. Allowed choices are uniform, likelihood/,
       ],
       [[...train, "--task", "classify", "--least", "0.1"], /'--least <t>' needs --task denoise/],
+      [
+        [...train, "--schedule", "linear", "--least", "1"],
+        /'--least <t>' needs a --schedule of continuous time/,
+      ],
+      [
+        [...train, "--schedule", "rectified", "--predict", "eps"],
+        /'--predict <kind>' must be x0 or v for rectified, which ends in noise alone, got eps/,
+      ],
+      [[...train, "--classes", "a,a"], /'a,a' is invalid\. It must be names, separated by commas/],
       [[...train, "--weights", "./c"], /'--checkpoint <file>' and '--weights <file>' must be two/],
       [[...train, "--start", "./c"], /'--checkpoint <file>' and '--start <file>' must be two/],
       [[...train, "--task", "classify", "--base", "8"], /'--base <n>' needs --task denoise/],

@@ -168,7 +168,13 @@ export function idx(shape: readonly number[], data: Iterable<number>): Uint8Arra
   return new Uint8Array([...header, ...data]);
 }
 
-/** Writes 20 images of 8 x 8 pixels with labels, under Fashion-MNIST's names. */
+/** The option that names the ten classes of {@link dataset} as Fashion-MNIST does. */
+export const garments: readonly string[] = [
+  "--classes",
+  "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot",
+];
+
+/** Writes 20 images of 8 x 8 pixels with labels, those of ten classes unless given. */
 export async function dataset(
   folder: string,
   options: { readonly zip?: boolean; readonly labels?: readonly number[] } = {},

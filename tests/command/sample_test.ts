@@ -13,6 +13,8 @@ import {
   loadNoisyClassifier,
   type NoisyClassifierConfig,
 } from "../../src/io/weights.ts";
+import { saveCheckpoint } from "../../src/io/checkpoint.ts";
+import { usualBatch } from "../../src/command/sample/batch.ts";
 import { encodeSafetensors, readSafetensors, writeSafetensors } from "../../src/io/safetensors.ts";
 import {
   called,
@@ -82,6 +84,130 @@ describe("tweedie sample", () => {
         assert.equal(all.length, 4);
         assert.deepEqual(all[0], alone, `${sampler}`);
         assert.ok(all.slice(1).every((sample) => `${sample}` !== `${alone}`));
+      }
+    });
+  });
+
+  it("samples and frames do not depend on how many are drawn at once, in any format", async () => {
+    await withWeights(async (folder, path) => {
+      const made = async (batch: string, ...more: string[]): Promise<Uint8Array[]> => {
+        const out = `${folder}/${batch}`;
+        await Deno.mkdir(out);
+        const files = ["--out", `${out}/${more[0]}`, "--final", `${out}/final.png`];
+        const { code, said } = await called(
+          ...["sample", "--checkpoint", path, ...files, ...quick, "--count", "7"],
+          ...["--batch", batch, "--sampler", "ddpm", ...more.slice(1)],
+        );
+        assert.deepEqual([code, said], [0, ""]);
+        const names = [...Deno.readDirSync(out)].map(({ name }) => name).sort();
+        const bytes = await Promise.all(names.map((name) => Deno.readFile(`${out}/${name}`)));
+        await Deno.remove(out, { recursive: true });
+        return bytes;
+      };
+      for (
+        const format of [
+          ["a.png"],
+          ["%d.png", "--frames", "pngs", "--every", "3"],
+          ["a.gray", "--frames", "gray", "--every", "2", "--of", "x0"],
+          ["a.y4m", "--frames", "y4m", "--grid", "1,8", "--zoom", "2"],
+        ]
+      ) {
+        const whole = await made("7", ...format);
+        assert.equal(whole.length, format[0] === "%d.png" ? 4 : 2);
+        for (const batch of ["3", "1"]) {
+          const parts = await made(batch, ...format);
+          assert.equal(parts.length, whole.length);
+          parts.forEach((bytes, i) => same(bytes, whole[i]!, `${format} in batches of ${batch},`));
+        }
+      }
+    });
+  });
+
+  it("--batch bounds memory whatever --count is, with frames and without; so does what it is unless given", async () => {
+    await within(async (folder) => {
+      const network = { ...tiny.network, patch: 1 }, path = `${folder}/w.safetensors`;
+      await weights(path, { ...tiny, network });
+      const peak = async (...more: string[]): Promise<number> => {
+        const args = ["--checkpoint", path, "--out", `${folder}/o`, "--frames", "gray"];
+        let ended: { code: number } | undefined;
+        const { peakBytes } = await tf.profile(async () => {
+          ended = await called("sample", ...args, ...quick, "--steps", "1", ...more);
+          return [];
+        });
+        assert.equal(ended?.code, 0);
+        // Weights that were loaded live as long as the process.
+        return peakBytes - tf.memory().numBytes;
+      };
+      const one = await peak("--count", "4");
+      assert.ok(await peak("--count", "64", "--batch", "64") > 8 * one);
+      assert.ok(await peak("--count", "64", "--batch", "4") < 2 * one);
+      // A network so large that few samples fit.
+      const wide = { ...tiny, network: { ...network, size: [64, 64] } } as const;
+      await weights(path, wide);
+      const most = usualBatch(wide.network, "wasm");
+      assert.equal(most, 16);
+      assert.ok(await peak("--count", "33") < 2 * await peak("--count", `${most}`));
+    });
+  });
+
+  it("the times are those that the library lays out for the model's schedule", async () => {
+    await within(async (folder) => {
+      const path = await weights(`${folder}/w.safetensors`, { ...tiny, schedule: { name: "edm" } });
+      const { model } = await loadDenoiser(path);
+      const { x, x0 } = await last(pipe(
+        ddim(model.schedule, { steps: 4 }),
+        thresholded(),
+        run(prior([1, 8, 8, 1]), { model, key: key(0) }),
+      ));
+      const wanted = Array.from(await x.data(), (v) => 127.5 * (v + 1));
+      tf.dispose([x, x0!]);
+      const [found] = await samples(folder, "--class", "none", "--count", "1");
+      found!.forEach((v, i) =>
+        assert.ok(Math.abs(v - Math.min(255, Math.max(0, wanted[i]!))) <= 0.51)
+      );
+    });
+  });
+
+  it("a model that has seen no image without its class is not guided unless asked, and it is said", async () => {
+    await withWeights(async (folder, path) => {
+      const { tensors } = await readSafetensors(path), model = JSON.stringify(tiny);
+      const trained = (nullShare: number, checkpoint = false) => {
+        const plan = { target: { task: "denoise", model: tiny, nullShare } };
+        if (!checkpoint) {
+          const metadata = { format: "tweedie.denoise", model, plan: JSON.stringify(plan) };
+          return writeSafetensors(path, tensors, metadata);
+        }
+        return saveCheckpoint(path, { groups: { ema: tensors }, meta: { plan } });
+      };
+      const drawn = async (...more: string[]) => {
+        const args = ["--checkpoint", path, "--out", `${folder}/picture.png`, "--count", "2"];
+        const { code, said } = await called("sample", ...args, ...quick, ...more);
+        assert.equal(code, 0, said);
+        return [await Deno.readFile(`${folder}/picture.png`), said] as const;
+      };
+      const [guided, silence] = await drawn(), [learned] = await drawn("--scale", "1");
+      assert.equal(silence, "");
+      for (const share of [0.1, 1]) {
+        await trained(share);
+        assert.deepEqual(await drawn(), [guided, ""]);
+      }
+      for (const checkpoint of [false, true]) {
+        await trained(0, checkpoint);
+        const line = (text: string) =>
+          `tweedie: ${text}: the model never saw an image without its class (--null-share 0)\n`;
+        assert.deepEqual(await drawn(), [learned, line("scale 1")]);
+        assert.deepEqual(await drawn("--scale", "1"), [learned, ""]);
+        const [asked, warning] = await drawn("--scale", "2");
+        same(asked, guided);
+        assert.equal(warning, line("--scale 2 leans on what the model has not learned"));
+        const [, none] = await drawn("--class", "none,bag");
+        assert.equal(none, line("no class asks for what the model has not learned"));
+        const pull = ["--classifier", await guide(`${folder}/guide.safetensors`)];
+        const [, pulled] = await drawn(...pull);
+        assert.match(
+          pulled,
+          /^tweedie: --classifier asks the model without a class, which it has not/,
+        );
       }
     });
   });
@@ -467,8 +593,43 @@ describe("tweedie sample, given what it cannot use", () => {
     });
   });
 
+  it("a scale where nothing guides", async () => {
+    await within(async (folder) => {
+      const { classes: _, ...nameless } = tiny, path = `${folder}/w.safetensors`;
+      await weights(path, { ...nameless, network: { ...tiny.network, classes: 0 } });
+      const args = ["--checkpoint", path, "--out", `${folder}/a.png`, ...quick, "--scale", "3"];
+      const { code, said } = await called("sample", ...args);
+      const wanted = "--scale must be left out, as the model knows no classes, got 3";
+      assert.deepEqual([code, said], [1, `tweedie: Cannot guide: ${wanted}\n`]);
+    });
+  });
+
+  it("a picture or a batch that does not fit into memory: what was too large", async () => {
+    await refused(
+      /--grid 2000,2000 of 8x8 pixels at --zoom 30 must be at most 1 GiB, got 480000x480000 pixels/,
+      ["--grid", "2000,2000", "--zoom", "30"],
+    );
+    await within(async (folder) => {
+      const network = { ...tiny.network, size: [1024, 1024], patch: 1, base: 64 } as const;
+      const path = await weights(`${folder}/w.safetensors`, { ...tiny, network });
+      const args = ["--checkpoint", path, "--out", `${folder}/a.png`, ...quick];
+      // A process of its own, whose WebAssembly is not used any more.
+      const run = started(["sample", ...args, "--count", "9", "--batch", "8"]);
+      const { code, said } = await run.ended;
+      assert.equal(code, 1);
+      assert.match(
+        said,
+        /^tweedie: Cannot sample: 5 samples of 1024x1024x1 at once must fit into memory \(a smaller --batch needs less\), got [^\n]+\n$/,
+      );
+    });
+  });
+
   it("a spacing that does not fit the schedule, and an eta beyond what the steps allow", async () => {
     await refused(/spacing must be one of .*, got leading/, ["--spacing", "leading"]);
+    await refused(
+      /--spacing must be one of uniform, quadratic, karras, logLinear for this model, whose time is continuous \(cosineContinuous\), got trailing/,
+      ["--spacing", "trailing"],
+    );
     await refused(/eta must be at most .*, got 30/, ["--eta", "30"]);
   });
 

@@ -68,13 +68,16 @@ function gridOf(config: Config, steps: number, dropped: 0 | 1, zero: boolean): G
   if (config["use_karras_sigmas"]) {
     return { steps: zero ? steps : steps - 1, spacing: "karras", least: 1, final: zero ? 0 : 1 };
   }
-  // The offset is that of leading, where nothing is rounded; trailing drops nothing.
-  const parts = {
-    leading: { offset: offset as number, dropped },
-    trailing: {},
-    linspace: { dropped, round: dropped === 1 },
-  }[spacing as "linspace"];
-  return { steps, spacing: spacing as "linspace", ...parts, ...(!zero && { final: 1 }) };
+  const round = spacing !== "linspace" || dropped === 1;
+  const final = zero ? {} : { final: 1 };
+  return {
+    steps,
+    spacing: spacing as "linspace",
+    offset: offset as number,
+    dropped,
+    round,
+    ...final,
+  };
 }
 
 const isZero = (config: Config): boolean => (config["final_sigmas_type"] ?? "zero") === "zero";
@@ -124,12 +127,10 @@ const ofFlow = {
   kind: "flow",
 } as const;
 
-/** Options that two names share: theirs, then ours. Order 1 has no corrector. */
+/** Options that two names share: theirs, then ours. */
 const form = (config: Config) => ({
   of: String(config["algorithm_type"] ?? "++").endsWith("++") ? "x0" as const : "eps" as const,
-  ...(orderOf(config) > 1 && {
-    corrector: (config["solver_type"] ?? "midpoint") as "midpoint" | "heun",
-  }),
+  corrector: (config["solver_type"] ?? "midpoint") as "midpoint" | "heun",
 });
 
 const orderOf = (config: Config, usual = 2): 2 => (config["solver_order"] ?? usual) as 2;
@@ -144,8 +145,8 @@ const dpm = (schedule: Schedule, config: Config, grid: GridOptions): Sampler =>
     ...form(config),
     order: orderOf(config),
     eta: String(config["algorithm_type"]).startsWith("sde") ? 1 : 0,
-    ...(orderOf(config) === 3 as number && { curvature: "halved" }),
-    ...(orderOf(config) > 1 && { lowerOrderFinal: lowered(config, true) ? "auto" : false }),
+    curvature: "halved",
+    lowerOrderFinal: lowered(config, true) ? "auto" : false,
   });
 
 const families: Readonly<Record<string, Family>> = {
@@ -157,7 +158,8 @@ const families: Readonly<Record<string, Family>> = {
         ...grid,
         ...form(config),
         order: orderOf(config),
-        ...(orderOf(config) > 1 && { lowerOrderFinal: lowered(config, false) || "auto" }),
+        corrector: form(config).corrector,
+        lowerOrderFinal: lowered(config, false) || "auto",
       }),
   },
   UniPCMultistepScheduler: {
@@ -167,7 +169,7 @@ const families: Readonly<Record<string, Family>> = {
         ...grid,
         order: orderOf(config),
         solver: (config["solver_type"] ?? "bh2") as "bh2",
-        ...(orderOf(config) > 1 && { lowerOrderFinal: lowered(config, true) }),
+        lowerOrderFinal: lowered(config, true),
       }),
   },
   DEISMultistepScheduler: {
@@ -177,9 +179,7 @@ const families: Readonly<Record<string, Family>> = {
       deis(schedule, {
         ...grid,
         order: orderOf(config),
-        ...(orderOf(config) > 1 && {
-          lowerOrderFinal: lowered(config, true, false) ? "auto" : false,
-        }),
+        lowerOrderFinal: lowered(config, true, false) ? "auto" : false,
       }),
   },
   EulerDiscreteScheduler: { ...ofEuler, make: (schedule, _, grid) => ddim(schedule, grid) },

@@ -71,8 +71,7 @@ const samplers: Readonly<Record<string, (steps: number) => Sampler>> = {
   "ddpm()": (steps) => ddpm(schedule, grid(steps)),
   "ddim()": (steps) => ddim(schedule, grid(steps)),
   "ddim() with eta 0.5": (steps) => ddim(schedule, { ...grid(steps), eta: 0.5 }),
-  "Euler–Maruyama": (steps) =>
-    reverseSde(schedule, { ...grid(steps), predictor: "euler-maruyama" }),
+  "Euler–Maruyama": (steps) => reverseSde(schedule, grid(steps)),
   "reverse diffusion": (steps) =>
     reverseSde(schedule, { ...grid(steps), predictor: "reverse-diffusion" }),
   "flow()": (steps) => flow(schedule, grid(steps)),
@@ -306,7 +305,7 @@ describe("the contract: predictor-corrector", () => {
       "ddpm()": ddpm(schedule, path),
       "dpmSolver()": dpmSolver(schedule, path),
       "uniPc()": uniPc(schedule, path),
-      "pndm()": pndm(schedule, { times: [1, 0.3, 0.15] }),
+      "pndm()": pndm(schedule, { ...path, warmUp: "rungeKutta" }),
     };
     for (const [name, predictor] of Object.entries(predictors)) {
       const z = async (sampler: Sampler): Promise<number[]> => {

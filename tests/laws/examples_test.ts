@@ -1,4 +1,4 @@
-import { describe, it } from "@std/testing/bdd";
+import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 
 const root = new URL("../../", import.meta.url);
@@ -119,21 +119,38 @@ function permissions(source: string, folder: string): string[] {
   );
 }
 
-async function runExample(name: string, { args, check }: Example): Promise<void> {
-  const folder = await Deno.makeTempDir(), path = new URL(`examples/${name}`, root);
+/** A copy of what the examples need, in a folder whose name a URL writes in another way. */
+async function copied(): Promise<string> {
+  const folder = await Deno.makeTempDir({ prefix: "tweedie of mine, 100 % é " });
+  for (const name of ["deno.json", "mod.ts", "src/", "examples/"]) {
+    await copy(new URL(name, root), `${folder}/${name.replace("/", "")}`);
+  }
+  return folder;
+}
+
+async function copy(from: URL, to: string): Promise<void> {
+  if (!from.href.endsWith("/")) return await Deno.copyFile(from, to);
+  await Deno.mkdir(to);
+  for await (const { name, isDirectory } of Deno.readDir(from)) {
+    await copy(
+      new URL(`${encodeURIComponent(name)}${isDirectory ? "/" : ""}`, from),
+      `${to}/${name}`,
+    );
+  }
+}
+
+async function runExample(
+  name: string,
+  { args, check }: Example,
+  clone: string,
+): Promise<void> {
+  const folder = await Deno.makeTempDir(), path = `${clone}/examples/${name}`;
   try {
     const flags = permissions(await Deno.readTextFile(path), folder);
-    const command = [
-      "run",
-      "--no-prompt",
-      "--no-lock",
-      ...flags,
-      path.pathname,
-      ...(args?.(folder) ?? []),
-    ];
+    const command = ["run", "--no-prompt", "--no-lock", ...flags, path, ...(args?.(folder) ?? [])];
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
       args: command,
-      cwd: root,
+      cwd: clone,
       env: { NO_COLOR: "1" },
     }).output();
     assert.equal(code, 0, new TextDecoder().decode(stderr));
@@ -156,8 +173,12 @@ describe("examples", () => {
     }
   });
 
+  let clone = "";
+  before(async () => void (clone = await copied()));
+  after(() => Deno.remove(clone, { recursive: true }));
+
   for (const [name, example] of Object.entries(examples)) {
-    it(`${name} runs with the permissions it names and prints what it says`, async () => {
+    it(`${name} runs in any folder with the permissions it names and prints what it says`, async () => {
       if (example.needs !== undefined && !await present[example.needs]()) {
         assert.equal(
           Deno.env.get(`TWEEDIE_REQUIRE_${example.needs.toUpperCase()}`),
@@ -167,7 +188,7 @@ describe("examples", () => {
         console.log(`SKIPPED ${name}: no ${example.needs} here`);
         return;
       }
-      await runExample(name, example);
+      await runExample(name, example, clone);
     });
   }
 });

@@ -99,7 +99,8 @@ export const samplers: {
   },
   ddimInverse: { "": (schedule, grid, extra) => ddimInverse(schedule, { ...grid, ...extra }) },
   reverseSde: {
-    "Euler–Maruyama": (schedule, grid, extra) => reverseSde(schedule, { ...grid, ...extra }),
+    "Euler–Maruyama": (schedule, grid, extra) =>
+      reverseSde(schedule, { ...grid, predictor: "euler-maruyama", ...extra }),
     "reverse diffusion": (schedule, grid, extra) =>
       reverseSde(schedule, { ...grid, predictor: "reverse-diffusion", ...extra }),
     "ancestral": (schedule, grid, extra) =>
@@ -124,7 +125,14 @@ export const samplers: {
         [0, 1].map((eta) => [
           `${order}, ${of}, eta ${eta}`,
           (schedule: Schedule, grid?: GridOptions, extra?: Extra) =>
-            dpmSolver(schedule, { ...grid, order, of, eta, lowerOrderFinal: false, ...extra }),
+            dpmSolver(schedule, {
+              ...grid,
+              order,
+              of,
+              eta,
+              ...(order > 1 && { lowerOrderFinal: false }),
+              ...extra,
+            }),
         ])
       )
     ),
@@ -223,7 +231,9 @@ const everyGuide = Object.fromEntries(
     changes: "model",
     ...(needs && { needs }),
     dense: true,
-    make: (known, extra) => guided(make(known, extra)),
+    make: make.length === 1
+      ? (known) => guided(make(known))
+      : (known, extra) => guided(make(known, extra)),
   }]),
 );
 

@@ -10,7 +10,7 @@ import { useBackend } from "../../src/tensor/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 
 const schedule = vp(), data = { mean: 1.5, tau: 0.5 };
-const grid = [0.8, 0.65, 0.5, 0.4, 0.3, 0.22, 0.15];
+const grid = [0.8, 0.65, 0.5, 0.4, 0.3, 0.22, 0.15], options = { times: grid, lastNoise: true };
 const shape = [20, 1000], count = 20_000;
 
 /** A step on Gaussian data: x_s = factor·x_t + shift + N(0, variance). */
@@ -89,7 +89,7 @@ const frozenWith = (root: (as: number) => number): Law => (t, s) => {
 const frozen = frozenWith(Math.sqrt);
 
 const make = (predictor: Predictor, lambda: number): Sampler =>
-  reverseSde(schedule, { times: grid, predictor, lambda, ...(lambda > 0 && { lastNoise: true }) });
+  reverseSde(schedule, { ...options, predictor, lambda });
 
 const samplers: Readonly<Record<string, readonly [Sampler, Law]>> = {
   "euler-maruyama, lambda 0": [make("euler-maruyama", 0), euler(0)],
@@ -271,7 +271,7 @@ describe("weak convergence of the reverse SDE", () => {
         lambda,
         final: 1e-3,
         predictor: "ancestral",
-        ...(lambda > 0 && { lastNoise: true }),
+        lastNoise: true,
       });
       let found: number[] = [];
       for await (const { x } of run(prior([n, 1]), { model, key: key(11) })(sampler)) {

@@ -262,7 +262,7 @@ describe("samplers are those recursions", () => {
     ],
     [
       "dpmSolver() of order 1",
-      () => dpmSolver(schedule, { ...grid, order: 1 }),
+      () => dpmSolver(schedule, { ...plain, order: 1 }),
       multistep(dpm({}), 1),
     ],
     ["dpmSinglestep() of order 2", () => dpmSinglestep(schedule, plain), singlestep(2, "midpoint")],
@@ -273,7 +273,7 @@ describe("samplers are those recursions", () => {
     ],
     [
       "uniPc() of order 1",
-      () => uniPc(schedule, { ...grid, order: 1 }),
+      () => uniPc(schedule, { ...plain, order: 1 }),
       multistep(uni("bh2"), 1, uni("bh2")),
     ],
   ];

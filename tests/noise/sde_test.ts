@@ -450,7 +450,7 @@ describe("simulate()", () => {
     refused({ x: tf.zeros([0, 1]) }, /x must have elements, got shape \[0,1\]$/);
     refused(
       { keys: 5 as unknown as Keys },
-      /^Cannot simulate an SDE: keys must be a key, such as key\(5\), got 5$/,
+      /^Cannot simulate an SDE: keys must be a key, as key\(0\) makes them, got 5$/,
       gbm,
       "TypeError",
     );

@@ -189,10 +189,7 @@ describe("ddim()", () => {
       message: /must be "eta" or "hat", got "hut"/,
     });
     assert.throws(() => ddim(schedule, { steps: 0 }), RangeError);
-    assert.throws(() => ddim(schedule, { noise: "hat", eta: 1 }), {
-      name: "RangeError",
-      message: 'Cannot make a DDIM sampler: eta must be absent with noise "hat", got 1',
-    });
+    assert.doesNotThrow(() => ddim(schedule, { noise: "hat", eta: 1 }));
   });
 
   it("does not depend on which kind of prediction the model makes", async () => {

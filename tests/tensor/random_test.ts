@@ -375,7 +375,7 @@ describe("the random tensors", () => {
     for (const [name, draw] of Object.entries(draws)) {
       assert.throws(() => draw(seed, [2]), {
         name: "TypeError",
-        message: /^Cannot draw .*: key must be a key, such as key\(5\), got 5$/,
+        message: /^Cannot draw .*: key must be a key, as key\(0\) makes them, got 5$/,
       }, name);
       assert.throws(() => draw([key(0), seed], [2]), /each of keys must be a key/, name);
       assert.throws(() => draw(undefined as unknown as Key, [2]), /got undefined$/, name);

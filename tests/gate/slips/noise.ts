@@ -113,8 +113,12 @@ export const noise: readonly Slip[] = [
   slip("noise/schedule.ts", "f(Math.min(Math.max(t, least), most))", "f(t)", "noise/schedule"),
   slip("noise/schedule.ts", 'known("linear", options, betaOptions)', "options", "noise/schedule"),
   slip("noise/grid.ts", "if (plan.from === plan.final) return [plan.final];", "", "noise/grid"),
-  slip("noise/grid.ts", 'checkParts(options, ["times"], "beside times");', "", "noise/grid"),
-  slip("noise/grid.ts", "sigma > alpha / 5 &&", "sigma > 5 * alpha &&", "laws/ends"),
+  slip(
+    "noise/grid.ts",
+    'checkParts(options, ["times", "steps"], "beside times");',
+    "",
+    "noise/grid",
+  ),
   slip(
     "noise/grid.ts",
     "return usual < from ? usual :",

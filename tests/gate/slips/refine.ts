@@ -16,14 +16,19 @@ export const refine: readonly Slip[] = [
     'order !== "after"\n',
     "laws/contract_refinement",
   ),
-  slip("refine/guide.ts", "gradient, scale * slope", "gradient, slope", "refine/guide"),
+  slip(
+    "refine/guide.ts",
+    "tf.mul(pull, by), column(scale, from)",
+    "tf.mul(pull, by), 1",
+    "refine/guide",
+  ),
   slip(
     "refine/inpaint.ts",
-    "tf.sub(tf.mul(y, alpha), op",
-    "tf.sub(tf.mul(y, 1), op",
+    "tf.sub(tf.mul(y(), alpha), op",
+    "tf.sub(tf.mul(y(), 1), op",
     "refine/inpaint",
   ),
-  slip("refine/likelihood.ts", "size * Math.log(to", "Math.log(to", "refine/likelihood"),
+  slip("refine/likelihood.ts", "size * Math.log(b.alpha", "Math.log(b.alpha", "refine/likelihood"),
   slip("refine/likelihood.ts", "tf.mul(b!, -0.5)", "tf.mul(b!, 0.5)", "refine/likelihood"),
   slip(
     "refine/likelihood.ts",
@@ -49,8 +54,8 @@ export const refine: readonly Slip[] = [
   ),
   slip(
     "refine/edit.ts",
-    "jump(x0, level, z)",
-    "jump(x0, { ...level, alpha: 1 }, z)",
+    "jump(x0, schedule.at(t), z)",
+    "jump(x0, { ...schedule.at(t), alpha: 1 }, z)",
     "laws/contract_laws",
   ),
   slip(
@@ -82,8 +87,8 @@ export const refine: readonly Slip[] = [
   slip("refine/inpaint.ts", "evaluation.t > t", "evaluation.t < t", "refine/inpaint"),
   slip(
     "refine/guide.ts",
-    "scale * variance(at(state.t), at(next.t))",
-    "scale * variance(at(next.t), at(state.t))",
+    "by = variance(at(state.t), at(next.t))",
+    "by = variance(at(next.t), at(state.t))",
     "refine/guide",
   ),
   slip(

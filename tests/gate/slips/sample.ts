@@ -10,7 +10,7 @@ import { type Slip, slip } from "./slip.ts";
 export const sample: readonly Slip[] = [
   slip("sample/chain.ts", "fold(use, first + i)", "fold(use, i)", "laws/contract_streams"),
   slip("sample/chain.ts", "index++ >= count", "++index >= count", "laws/contract_streams"),
-  slip("sample/chain.ts", "schedule.at(at).sigma", "1", "sample/chain"),
+  slip("sample/chain.ts", "tf.mul(z, sigma)", "tf.mul(z, 1)", "sample/chain"),
   slip("sample/reverse.ts", "upward ? grid.toReversed() : grid", "grid", "sample/reverse"),
   slip("sample/reverse.ts", "if (upward) checkUpward", "if (churn) checkUpward", "sample/reverse"),
   slip(
@@ -66,18 +66,13 @@ export const sample: readonly Slip[] = [
   ),
   slip("sample/run/fit.ts", "t <= most && levelAt", "levelAt", "sample/run/fit"),
   slip("sample/multistep.ts", 'from.alpha === 0 ? "x0" : asked', "asked", "laws/ends"),
+  slip("sample/multistep.ts", "times: grid, checks: [check]", "times: grid", "laws/ends"),
   slip("sample/multistep.ts", "if (from.alpha === 0) return exponential()(all);", "", "laws/ends"),
   slip(
     "sample/multistep.ts",
     "past.map(({ alpha }) => alpha > 0)",
     "past.map(() => true)",
     "laws/ends",
-  ),
-  slip(
-    "sample/multistep.ts",
-    "if (deviations.every((deviation) => deviation === 0))",
-    "if (false)",
-    "sample/solver",
   ),
   slip("sample/singlestep.ts", "? [1] : []", "? [] : []", "laws/ends"),
   slip("sample/singlestep.ts", "alpha === 0 ? 1 : 0", "alpha === 0 ? 0 : 0", "laws/ends"),
@@ -87,19 +82,7 @@ export const sample: readonly Slip[] = [
     "",
     "laws/ends",
   ),
-  slip(
-    "sample/singlestep.ts",
-    "return isSteady(missed(from, stages), missed(from, [single])) ? stages : [single];",
-    "return stages;",
-    "sample/solver",
-  ),
   slip("sample/reverse.ts", "leg.from.alpha === 0 || ", "", "laws/ends"),
-  slip(
-    "sample/reverse.ts",
-    'predictor = "ancestral", lastNoise',
-    'predictor = "euler-maruyama", lastNoise',
-    "laws/ends",
-  ),
   slip(
     "sample/reverse.ts",
     'if (predictor !== "ancestral") path',
@@ -113,16 +96,9 @@ export const sample: readonly Slip[] = [
     "laws/ends",
   ),
   slip(
-    "sample/reverse.ts",
-    "isSteady(of(tableau), of(euler)) ? method",
-    "true ? method",
-    "sample/solver",
-  ),
-  slip("sample/ancestral.ts", "if (hat && asked !== undefined)", "if (false)", "sample/solver"),
-  slip(
-    "sample/solver.ts",
-    "if (order < 3 && curvature",
-    "if (order < 2 && curvature",
+    "sample/singlestep.ts",
+    "options.warmUp !== undefined || isSteady(from, asked, single)",
+    "true",
     "sample/solver",
   ),
 ];

@@ -8,6 +8,16 @@ import { type Slip, slip } from "./slip.ts";
 
 /** All of them. */
 export const tensor: readonly Slip[] = [
+  slip("engine/engine.ts", "checkCompiler(kept); //", "//", "engine/runtime/executor"),
+  slip(
+    "engine/runtime/remote.ts",
+    'checkNames("use the onnx engine", options, executorOptions);',
+    "",
+    "engine/runtime/executor",
+  ),
+  slip("engine/onnx/export.ts", "  checkParams(network, params);", "", "engine/onnx/export"),
+  slip("engine/onnx/export.ts", "  checkConfig(config, network);", "", "engine/onnx/export"),
+  slip("engine/onnx/import.ts", "  checkModel(options);", "", "engine/onnx/import"),
   slip("tensor/kernel/nan.ts", '["ClipByValue", "Relu6"]', '["Relu6"]', "tensor/kernel/nan"),
   slip("tensor/kernel/nan.ts", '["Maximum", "Minimum"]', '["Maximum"]', "tensor/kernel/nan"),
   slip(

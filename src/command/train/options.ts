@@ -5,9 +5,14 @@
  */
 
 import { Command, Option } from "commander";
-import { type EngineOptions, type ScheduleName, scheduleNames } from "../network/model.ts";
-import type { Kind } from "../denoise/prediction.ts";
-import { fashionMnist, type ImageSet } from "../train/data.ts";
+import {
+  type EngineOptions,
+  type ScheduleName,
+  scheduleNames,
+  scheduleOf,
+} from "../../network/model.ts";
+import type { Kind } from "../../denoise/prediction.ts";
+import type { ImageSet } from "../../train/data.ts";
 import {
   addEngine,
   type EngineArguments,
@@ -15,33 +20,38 @@ import {
   enginePermissions,
   onEngine,
   refuseThreads,
-} from "./engine.ts";
+} from "../engine.ts";
+import { withinMemory } from "../memory.ts";
 import {
-  Interrupted,
-  interruptible,
+  labels,
   limited,
+  misused,
   numeric,
   positive,
   positives,
   refuseGiven,
-  refuseSamePath,
   say,
-} from "./option.ts";
-import { reported } from "./report.ts";
+} from "../option.ts";
+import { type NamedFile, refuseSameFile } from "../path.ts";
+import { Interrupted, interruptible } from "../stop.ts";
+import { trainingSet } from "./images.ts";
+import { lockOf } from "./lock.ts";
 import {
   planSize,
   type TimesName,
   timesNames,
   type TimesPlan,
   type TrainPlan,
-  trainRun,
   type TrainTarget,
-} from "./train.ts";
+} from "./plan.ts";
+import { reported } from "./report.ts";
+import { trainRun } from "./run.ts";
 
 /** What commander gives: one entry for each option below. */
 interface TrainArguments extends EngineArguments {
   readonly task: "denoise" | "classify";
   readonly data: string;
+  readonly classes?: string[];
   readonly checkpoint: string;
   readonly weights?: string;
   readonly start?: string;
@@ -72,6 +82,8 @@ interface TrainArguments extends EngineArguments {
 const notes = `
 A run may be killed at any moment: the same command goes on from the last
 checkpoint, to the same weights, bit for bit. Ctrl-C writes a checkpoint first.
+While it works, a file beside the checkpoint and one beside the weights, .lock,
+keep a second run away from them.
 It may go on with another engine, and then ends with the same weights only to
 rounding, which training amplifies. Standard error has a line at each
 checkpoint, on a terminal one that is renewed.
@@ -102,9 +114,10 @@ export function trainCommand(): Command {
   addFiles(command);
   addOptimizer(command);
   addDenoiser(command);
-  return command.addHelpText("after", notes).action((options: TrainArguments) => {
+  return command.addHelpText("after", notes).action(async (options: TrainArguments) => {
     refuseUsage(options, command);
-    return interruptible((signal) => trainWith(options, signal));
+    await refuseReplacing(options, command);
+    await interruptible((signal) => trainWith(options, signal));
   });
 }
 
@@ -128,6 +141,11 @@ function addFiles(command: Command): void {
       "folder of train-images-idx3-ubyte and train-labels-idx1-ubyte, gzipped (.gz) or not",
       "/usr/share/datasets/fashion-mnist",
     )
+    .option(
+      "--classes <names>",
+      "names of the classes, separated by commas: one for each label (default: the labels; those of Fashion-MNIST for that)",
+      labels,
+    )
     .requiredOption("--checkpoint <file>", "where the run keeps its state")
     .option("--weights <file>", "where to put the averaged weights at the end, in float16")
     .option("--start <file>", "weights to start from, in place of random ones; or a checkpoint")
@@ -147,7 +165,12 @@ function addOptimizer(command: Command): void {
     .option("--constant", "keep the step size after the rise, instead of a cosine fall to zero")
     .option("--clip <norm>", "greatest norm of the gradient; 0 for no limit", size, 1)
     .option("--decay <number>", "weight decay", size, 0)
-    .option("--average <number>", "decay of the moving average of the weights", share, 0.999)
+    .option(
+      "--average <number>",
+      "decay of the moving average of the weights",
+      share,
+      0.999,
+    )
     .option("--flip", "mirror images left to right at random")
     .option("--dequantize", "add uniform noise below the step of the grey values");
 }
@@ -199,21 +222,47 @@ const denoiserOnly = [
 ];
 
 function refuseUsage(options: TrainArguments, command: Command): void {
-  const { task, checkpoint, weights, start } = options;
   refuseThreads(options, command);
-  if (task === "classify") refuseGiven(command, denoiserOnly, "--task denoise");
-  refuseSamePath(
+  if (options.task === "classify") return refuseGiven(command, denoiserOnly, "--task denoise");
+  const { name, span, steps, at } = scheduleOf({ name: options.schedule ?? usual });
+  if (steps !== undefined) refuseGiven(command, ["least"], "a --schedule of continuous time");
+  if (options.predict === "eps" && at(span[1]).alpha === 0) {
+    misused(
+      command,
+      `option '--predict <kind>' must be x0 or v for ${name}, which ends in noise alone, got eps`,
+    );
+  }
+}
+
+/** Refuses outputs that would replace each other, or what is read. */
+async function refuseReplacing(options: TrainArguments, command: Command): Promise<void> {
+  const { checkpoint, weights, start, data } = options;
+  const read = ["images-idx3", "labels-idx1"].flatMap((name): NamedFile[] => {
+    const path = `${data}/train-${name}-ubyte`;
+    return [path, `${path}.gz`].map((path) => ({ option: "--data <folder>", path }));
+  });
+  const lock = async (option: string, path?: string): Promise<NamedFile> => (
+    { option, path: path && await lockOf(path), written: true }
+  );
+  await refuseSameFile(
     command,
-    ["--checkpoint <file>", checkpoint],
-    ["--weights <file>", weights],
-    ["--start <file>", start],
+    ...read,
+    { option: "--checkpoint <file>", path: checkpoint, written: true },
+    await lock("--checkpoint <file>", checkpoint),
+    { option: "--weights <file>", path: weights, written: true },
+    await lock("--weights <file>", weights),
+    { option: "--start <file>", path: start },
   );
 }
 
 async function trainWith(options: TrainArguments, signal: AbortSignal): Promise<void> {
-  const set = await fashionMnist(options.data, "train"), plan = planOf(options, set);
-  const size = planSize(plan);
-  await onEngine(options, (given) => trainOn({ ...given, set, signal }, { options, plan, size }));
+  const set = await trainingSet(options.data, options.classes), plan = planOf(options, set);
+  const size = planSize(plan, set.shape);
+  const what = `${plan.batch} images at once and ${size} weights`;
+  await withinMemory(
+    `Cannot train: ${what} must fit into memory (a smaller --batch or --base needs less)`,
+    () => onEngine(options, (given) => trainOn({ ...given, set, signal }, { options, plan, size })),
+  );
 }
 
 async function trainOn(

@@ -9,7 +9,7 @@
  * @module
  */
 
-import type { TrainReport } from "./train.ts";
+import type { TrainReport } from "./run.ts";
 
 /** Options of {@link reported}. */
 export interface ReportedOptions {

@@ -8,7 +8,8 @@ import { Command, Option } from "commander";
 import { useBackend } from "../tensor/backend.ts";
 import { checkWritable, writeAtomically } from "../io/file.ts";
 import { loadDenoiser } from "../io/weights.ts";
-import { misused, refuseSamePath, say } from "./option.ts";
+import { misused, say } from "./option.ts";
+import { refuseSameFile } from "./path.ts";
 
 /** What commander gives: one entry for each option below. */
 interface ExportArguments {
@@ -42,17 +43,21 @@ export function exportCommand(): Command {
     .addOption(new Option("--to <format>", "format").choices(["onnx"]).default("onnx"))
     .requiredOption("--out <file>", "where to put it")
     .addHelpText("after", notes)
-    .action((options: ExportArguments, command: Command) => {
-      refuseUsage(options, command);
-      return exportWith(options);
+    .action(async (options: ExportArguments, command: Command) => {
+      await refuseUsage(options, command);
+      await exportWith(options);
     });
 }
 
-function refuseUsage({ checkpoint, out }: ExportArguments, command: Command): void {
-  refuseSamePath(command, ["--checkpoint <file>", checkpoint], ["--out <file>", out]);
+async function refuseUsage({ checkpoint, out }: ExportArguments, command: Command): Promise<void> {
   if (!/\.onnx$/i.test(out)) {
     misused(command, `option '--out <file>' must end in .onnx, got ${out}`);
   }
+  await refuseSameFile(
+    command,
+    { option: "--checkpoint <file>", path: checkpoint },
+    { option: "--out <file>", path: out, written: true },
+  );
 }
 
 async function exportWith({ checkpoint, out }: ExportArguments): Promise<void> {

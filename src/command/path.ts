@@ -1,0 +1,103 @@
+/**
+ * Files by what they are, not by how they are spelt: an output must not replace what another option names.
+ *
+ * @module
+ */
+
+import type { Command } from "commander";
+import { basename, dirname, join, normalize, resolve } from "node:path";
+import { misused } from "./option.ts";
+
+/** The longest chain of links that is followed, as Linux has it. */
+const hops = 40;
+
+/**
+ * Where a path leads through links, also where there is no file yet: what a link without a target would make.
+ *
+ * @param path The path.
+ * @returns A path without links; where that may not be read, the path itself, made absolute.
+ */
+export async function real(path: string): Promise<string> {
+  let at = path;
+  for (let i = 0; i < hops; i++) {
+    const found = await Deno.realPath(at).catch(() => undefined);
+    if (found !== undefined) return found;
+    const link = await Deno.readLink(at).catch(() => undefined);
+    if (link === undefined) break;
+    at = resolve(dirname(at), link);
+  }
+  const folder = await Deno.realPath(dirname(at)).catch(() => resolve(dirname(at)));
+  return join(folder, basename(at));
+}
+
+/** A file that an option names. */
+export interface NamedFile {
+  /** The option, as the help has it. */
+  readonly option: string;
+  /** Where the file is. Default: the option was not given. */
+  readonly path?: string | undefined;
+  /** Whether it is written. Default: it is only read. */
+  readonly written?: boolean;
+}
+
+/**
+ * Refuses two options that lead to one file, of which one would replace what the other names.
+ *
+ * @param command The command, which says so and ends.
+ * @param files The files; `-`, the standard output, is none.
+ */
+export async function refuseSameFile(
+  command: Command,
+  ...files: readonly NamedFile[]
+): Promise<void> {
+  const seen: (NamedFile & { readonly at: string })[] = [];
+  for (const file of files) {
+    const { option, path, written = false } = file;
+    if (path === undefined || path === "-") continue;
+    const at = await real(path);
+    const other = seen.find((each) => each.at === at && (each.written || written));
+    if (other !== undefined) {
+      misused(
+        command,
+        `options '${other.option}' and '${option}' must be two files, got ${path} for both`,
+      );
+    }
+    seen.push({ ...file, at });
+  }
+}
+
+/** The place of the number in a pattern, as `savePngs` reads it. */
+const field = /%(?:0(\d+))?d|%%/g;
+
+/**
+ * Whether a pattern of numbered files leads to a file.
+ *
+ * @param pattern Such as `out/%04d.png`.
+ * @param count How many are written, numbered from 0.
+ * @param path The file.
+ * @returns Whether it is one of them.
+ */
+export async function isNumbered(pattern: string, count: number, path: string): Promise<boolean> {
+  const name = (number: string): string =>
+    pattern.replace(
+      field,
+      (found, digits) => found === "%%" ? "%" : number.padStart(Number(digits ?? 0), "0"),
+    );
+  // Whatever numbers there are in the path: few.
+  const numbers = new Set(path.match(/\d+/g)?.flatMap(endings));
+  for (const digits of numbers) {
+    const number = `${Number(digits)}`;
+    if (Number(number) < count && await real(normalize(name(number))) === await real(path)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/** All parts of a run of digits, as some of them may belong to the name. */
+const endings = (digits: string): string[] =>
+  Array.from(
+    { length: digits.length },
+    (_, from) =>
+      Array.from({ length: digits.length - from }, (_, i) => digits.slice(from, from + i + 1)),
+  ).flat();

@@ -1,0 +1,236 @@
+/**
+ * A training run on the disk: its checkpoint, and the weights that others use.
+ *
+ * Nothing is written that would be refused when it is read: a checkpoint of weights that are not finite would take the
+ * place of a good one.
+ *
+ * @module
+ */
+
+import * as tf from "@tensorflow/tfjs-core";
+import { basename, dirname, join } from "node:path";
+import { fold, key as newKey } from "../../tensor/key.ts";
+import { initialize, type Parameters, type Params } from "../../network/layer.ts";
+import { newTraining, type TrainState } from "../../train/loop.ts";
+import {
+  type Checkpoint,
+  fromTensors,
+  loadCheckpoint,
+  saveCheckpoint,
+  toTensors,
+} from "../../io/checkpoint.ts";
+import { floats, type HostTensors, writeSafetensors } from "../../io/safetensors.ts";
+import { checkWeights, readWeights } from "../../io/weights.ts";
+import { real } from "../path.ts";
+import type { TrainPlan } from "./plan.ts";
+
+/** A point of the loss curve: a step, and the mean loss of the steps since the last point. */
+export type CurvePoint = readonly [step: number, loss: number];
+
+/** The loss curve, and the losses since its last point. */
+export interface Journal {
+  readonly curve: CurvePoint[];
+  readonly losses: number[];
+}
+
+/** What a run starts from, and how its plan names that. */
+export async function firstWeights(
+  path: string | undefined,
+  { seed, target }: TrainPlan,
+  parameters: Parameters,
+): Promise<{ readonly params: () => Params; readonly digest: Pick<TrainPlan, "start"> }> {
+  if (path === undefined) {
+    return { params: () => initialize(parameters, fold(newKey(seed), "weights")), digest: {} };
+  }
+  const tensors = await readWeights(path, target.task, parameters);
+  const hash = await crypto.subtle.digest("SHA-256", await Deno.readFile(path));
+  return { params: () => toTensors(tensors), digest: { start: new Uint8Array(hash).toHex() } };
+}
+
+export function firstState(first: () => Params): TrainState {
+  const params = first(), state = newTraining(params);
+  tf.dispose(Object.values(params));
+  return state;
+}
+
+/**
+ * Writes a checkpoint.
+ *
+ * @param path Where to.
+ * @param state The state of the run.
+ * @param plan Its plan.
+ * @param journal Its losses.
+ * @throws {RangeError} If a weight is not finite: what was there is left as it was.
+ */
+export async function saveState(
+  path: string,
+  state: TrainState,
+  plan: TrainPlan,
+  { curve, losses }: Journal,
+): Promise<void> {
+  const groups = {
+    model: await fromTensors(state.params),
+    ema: await fromTensors(state.ema),
+    "adam.mean": await fromTensors(state.moments.mean),
+    "adam.square": await fromTensors(state.moments.square),
+  };
+  for (const [group, tensors] of Object.entries(groups)) {
+    checkFinite(
+      tensors,
+      (name, value) =>
+        `Cannot go on with training: ${group}.${name} must be finite, got ${value} at step ${state.step}, ` +
+        `after a loss of ${state.loss}; ${path} is left as it was, and a smaller --rate may help`,
+    );
+  }
+  await saveCheckpoint(path, { groups, meta: { plan, step: state.step, curve, losses } });
+}
+
+/** Refuses tensors that a reader would refuse. */
+function checkFinite(
+  tensors: HostTensors,
+  message: (name: string, value: number) => string,
+): void {
+  for (const [name, tensor] of Object.entries(tensors)) {
+    const wrong = floats(tensor).find((value) => !Number.isFinite(value));
+    if (wrong !== undefined) throw new RangeError(message(name, wrong));
+  }
+}
+
+/** A run as it was left. */
+export type Found = Journal & { readonly state: TrainState };
+
+/**
+ * The run of a checkpoint, if the file is there.
+ *
+ * @param path Where it is.
+ * @param plan What the run is to be.
+ * @param parameters What its network needs.
+ * @returns The run; nothing if there is no file.
+ * @throws {RangeError} If it is of another plan.
+ * @throws {SyntaxError} If it is damaged.
+ */
+export async function opened(
+  path: string,
+  plan: TrainPlan,
+  parameters: Parameters,
+): Promise<Found | undefined> {
+  if (!await isThere(path)) return undefined;
+  const { groups, meta } = await loadCheckpoint(path);
+  checkPlan(plan, meta["plan"], path);
+  const journal = journalOf(meta, path), step = stepOf(meta, plan, path);
+  for (const name of ["model", "ema", "adam.mean", "adam.square"]) {
+    checkWeights(groups[name] ?? {}, parameters, path);
+  }
+  const group = (name: string): Params => toTensors(groups[name]!);
+  const moments = { mean: group("adam.mean"), square: group("adam.square") };
+  const state = { step, params: group("model"), ema: group("ema"), moments };
+  return { ...journal, state: { ...state, loss: NaN, losses: [] } };
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await Deno.stat(path);
+    return true;
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return false;
+    throw cause;
+  }
+}
+
+function stepOf({ step }: Checkpoint["meta"], plan: TrainPlan, path: string): number {
+  if (Number.isSafeInteger(step) && step as number >= 0 && step as number <= plan.steps) {
+    return step as number;
+  }
+  throw unfit(path, "step", `a whole number in [0, ${plan.steps}]`, step);
+}
+
+/** The curve and the losses since; checkpoints of older versions have no such losses. */
+function journalOf({ curve, losses = [] }: Checkpoint["meta"], path: string): Journal {
+  const areNumbers = (list: unknown): list is number[] =>
+    Array.isArray(list) && list.every(Number.isFinite);
+  const arePoints = (list: unknown): list is CurvePoint[] =>
+    Array.isArray(list) && list.every((point) => areNumbers(point) && point.length === 2);
+  if (!arePoints(curve)) throw unfit(path, "curve", "pairs of numbers", curve);
+  if (!areNumbers(losses)) throw unfit(path, "losses", "numbers", losses);
+  return { curve, losses };
+}
+
+function unfit(path: string, name: string, wanted: string, got: unknown): SyntaxError {
+  return new SyntaxError(
+    `Cannot go on from ${path}: its ${name} must be ${wanted}, got ${
+      (JSON.stringify(got) ?? "none").slice(0, 80)
+    }`,
+  );
+}
+
+/**
+ * Takes away what a run that was killed while it wrote a file has left beside it: half a file, of no use to anybody. The
+ * file must be locked, or it could be another run's that is being written.
+ */
+export async function clear(path: string): Promise<void> {
+  const at = await real(path), folder = dirname(at), name = basename(at);
+  for await (const { name: other, isFile } of Deno.readDir(folder)) {
+    const rest = other.startsWith(`${name}.`) ? other.slice(name.length) : "";
+    if (isFile && /^\.[0-9a-f]{8}\.part$/.test(rest)) await Deno.remove(join(folder, other));
+  }
+}
+
+/** Refuses a checkpoint of another plan, naming the first entries that differ. */
+function checkPlan(wanted: TrainPlan, got: unknown, path: string): void {
+  const here = new Map(flat(wanted)), there = new Map(flat(got));
+  // Older versions did not look at the data.
+  if (!there.has("data")) here.delete("data");
+  const differing = [...new Set([...here.keys(), ...there.keys()])].filter((name) =>
+    here.get(name) !== there.get(name)
+  );
+  if (differing.length === 0) return;
+  const list = differing.slice(0, 4).map((name) =>
+    `${name || "plan"} ${there.get(name) ?? "none"} (here ${here.get(name) ?? "none"})`
+  );
+  throw new RangeError(
+    `Cannot go on from ${path}: its plan must be that of this run, got ${list.join(", ")}${
+      differing.length > 4 ? ", ..." : ""
+    }; give the options that it was started with, or another checkpoint`,
+  );
+}
+
+/** The leaves of plain data with their dotted names. */
+function flat(value: unknown, prefix: string = ""): [string, string][] {
+  if (value === null || typeof value !== "object") return [[prefix, String(value)]];
+  return Object.entries(value).flatMap(([name, part]) =>
+    flat(part, prefix === "" ? name : `${prefix}.${name}`)
+  );
+}
+
+/**
+ * Writes the moving average for others to use: float16, with what is needed to build the model again.
+ *
+ * @param path Where to.
+ * @param state The state of the run.
+ * @param plan Its plan.
+ * @param curve Its losses.
+ * @throws {RangeError} If a weight is too large for float16.
+ */
+export async function saveWeights(
+  path: string,
+  state: TrainState,
+  plan: TrainPlan,
+  curve: readonly CurvePoint[],
+): Promise<void> {
+  const metadata = {
+    format: `tweedie.${plan.target.task}`,
+    model: JSON.stringify(plan.target.model),
+    plan: JSON.stringify(plan),
+    step: String(state.step),
+    curve: JSON.stringify(curve),
+  };
+  const weights = await fromTensors(state.ema);
+  const halves = Object.entries(weights).map(([name, { shape, data }]) =>
+    [name, { dtype: "F16", shape, data: Float16Array.from(data as Float32Array) }] as const
+  );
+  checkFinite(Object.fromEntries(halves), (name) => {
+    const largest = floats(weights[name]!).find((value) => !Number.isFinite(Math.f16round(value)));
+    return `Cannot write ${path}: ${name} must be within float16, at most 65504, got ${largest}; the checkpoint holds it`;
+  });
+  await writeSafetensors(path, weights, metadata, { dtype: "F16" });
+}
