@@ -36,6 +36,8 @@ import { type GridOptions, timesAmong } from "../noise/grid.ts";
 import {
   checkControl,
   errorNorm,
+  firstLength,
+  type Outset,
   rungeKutta,
   type RungeKuttaStep,
   type StepControl,
@@ -383,24 +385,24 @@ function isRegular(chart: Chart, from: Level, to: Level): boolean {
   return scale(from) > 0 && scale(to) > 0 && Number.isFinite(place(from) - place(to));
 }
 
-/** The end of a step and the x0 prediction at its start; error and evaluations for step control. */
+/** The end of a step and the x0 prediction at its start; the error, in the unit of x, for step control. */
 interface Solved {
   readonly x: tf.Tensor;
   readonly x0: tf.Tensor;
   readonly error?: tf.Tensor;
 }
 
-/** From x at the leg's start to x at its end. */
-type Solve = (env: Env, x: tf.Tensor) => Awaitable<Solved>;
+/** From x at the leg's start to x at its end; the slope dy/dw at the start is evaluated where it is not known. */
+type Solve = (env: Env, x: tf.Tensor, first?: tf.Tensor) => Awaitable<Solved>;
 
 function solving(leg: Leg, { schedule, tableau, chart }: Method & { schedule: Schedule }): Solve {
   const { place, scale } = charts[chart], start = place(leg.from), h = place(leg.to) - start;
   const step = rungeKutta(tableau);
-  return (env, x) => {
-    const y = tf.div(x, scale(leg.from));
+  return (env, x, first) => {
+    const y = tf.div(x, scale(leg.from)), known = first && { first };
     const made = disposing(
       y,
-      () => step(field(env, { leg, schedule, chart }), { x: y, t: start, h }),
+      () => step(field(env, { leg, schedule, chart }), { x: y, t: start, h, ...known }),
     );
     return andThen(made, (done) => read(done, x, { leg, chart }));
   };
@@ -442,12 +444,13 @@ function read(
   { leg, chart }: { leg: Leg; chart: Chart },
 ): Solved {
   const { scale, factor } = charts[chart], [a, b] = coefficients(chart, "x0", leg.from);
-  const { end, x0 } = tf.tidy(() => ({
+  const { end, x0, off } = tf.tidy(() => ({
     end: tf.mul(y, scale(leg.to)),
     x0: tf.add(tf.mul(x, a), tf.mul(stages[0]!, b / factor(leg.from))),
+    off: error && tf.mul(error, scale(leg.to)),
   }));
-  tf.dispose([y, ...stages]);
-  return { x: end, x0, ...(error && { error }) };
+  tf.dispose([y, ...stages, error ?? []]);
+  return { x: end, x0, ...(off && { error: off }) };
 }
 
 /** The transition of a step without noise. */
@@ -535,7 +538,10 @@ export interface AdaptiveFlowOptions {
   readonly tableau?: Tableau;
   /** The variables in which it works. Default: `"flow"`. */
   readonly chart?: Chart;
-  /** Tolerances and limits; `firstStep` is in the chart's w. Default: absolute and relative 1e-5, a first step of 1/20 of the way. */
+  /**
+   * Tolerances and limits, in the unit of x; `firstStep` is in the chart's w. Default: absolute and relative 1e-5, a first step
+   * found with one more evaluation, of 1/20 of the way at most.
+   */
   readonly control?: StepControl;
   /**
    * Time to end at, with sigma > 0. Default: the span's least, or, where sigma is 0 there, 1 for a discrete schedule and a
@@ -603,10 +609,12 @@ export function adaptiveFlow(
 }
 
 /**
- * Whether a run towards data has reached a time: what stops {@link adaptiveFlow}, as `until` of the run.
+ * Whether a run towards data has reached a time, to a billionth of it: what stops {@link adaptiveFlow}, as `until` of the run,
+ * also where `final` is 0.1·3 and this is 0.3.
  *
  * @param t The time.
  * @returns A test of states.
+ * @throws {RangeError} If t is not a finite number.
  *
  * @example
  * ```ts
@@ -617,7 +625,9 @@ export function adaptiveFlow(
  * ```
  */
 export function arrived(t: number): (state: { readonly t: number }) => boolean {
-  return (state) => state.t <= t;
+  if (!Number.isFinite(t)) throw refusal("a test of arrival", "t must be a finite number", t);
+  const least = t + 1e-9 * Math.abs(t);
+  return (state) => state.t <= least;
 }
 
 /** Times nearer to one another than this are one but for rounding. */
@@ -637,16 +647,52 @@ interface Plan extends Method {
   readonly order: number;
 }
 
-/** One accepted step. */
+/** One accepted step. Its first slope serves all that are tried. */
 async function controlled(env: Env, state: AdaptiveState, asked: Plan): Promise<AdaptiveState> {
+  env.signal?.throwIfAborted();
   const isAway = !isRegularAt(asked, state.t), plan: Plan = isAway ? away(asked) : asked;
+  const { schedule, chart, final } = plan, { place, scale } = charts[chart];
+  const from = schedule.at(state.t), to = schedule.at(final), w = place(from);
+  const leg = { t: state.t, s: final, from, to, index: 0, count: 1 };
+  const f = field(env, { leg, schedule, chart }), y = tf.div(state.x, scale(from));
+  return await disposing(y, async () => {
+    const first = await f(y, w), outset = { x: y, t: w, first, way: place(to) - w };
+    return await disposing(first, async () => {
+      const length = state.length ?? await begun(f, outset, { plan, scale: scale(from) });
+      const made = await tried(env, { ...state, length }, { first, plan });
+      // The length of a step in another chart tells nothing of the next.
+      const { length: _, ...rest } = made;
+      return isAway ? rest : made;
+    });
+  });
+}
+
+/** The length of the first step; what is allowed in x is allowed in y to its scale. */
+async function begun(
+  f: VectorField,
+  outset: Outset,
+  { plan: { order, control }, scale }: { readonly plan: Plan; readonly scale: number },
+): Promise<number> {
+  if (control.firstStep !== undefined) return control.firstStep;
+  const { absolute = 1e-5 } = control, toScale = { ...control, absolute: absolute / scale };
+  const length = await firstLength(f, outset, { order, control: toScale });
+  // What one point says of the field does not reach across the modes of the data.
+  return Math.min(length, Math.abs(outset.way) / 20);
+}
+
+/** Steps of ever smaller length, until one's error does. */
+async function tried(
+  env: Env,
+  state: AdaptiveState & { readonly length: number },
+  { first, plan }: { readonly first: tf.Tensor; readonly plan: Plan },
+): Promise<AdaptiveState> {
   const { control, order } = plan, { most = 10_000 } = control;
   let { rejected = 0, length } = state;
   for (;;) {
     env.signal?.throwIfAborted();
     const leg = reach(state.t, length, plan), { h, step } = leg;
     if (leg.s === state.t || state.step + rejected >= most) throw stuck(state, h, most);
-    const { error, ...solved } = await step(env, state.x);
+    const { error, ...solved } = await step(env, state.x, first);
     const size = await errorNorm(error!, [state.x, solved.x], control)
       .finally(() => error!.dispose());
     const factor = stepFactor(
@@ -655,9 +701,7 @@ async function controlled(env: Env, state: AdaptiveState, asked: Plan): Promise<
     );
     length = h * (rejected > (state.rejected ?? 0) ? Math.min(factor, 1) : factor);
     if (size <= 1) {
-      const { length: _, ...made }: AdaptiveState = moved(leg, state, solved);
-      // The length of a step in another chart tells nothing of the next.
-      return { ...made, ...(!isAway && { length }), previous: Math.max(size, 1e-4), rejected };
+      return { ...moved(leg, state, solved), length, previous: Math.max(size, 1e-4), rejected };
     }
     tf.dispose([solved.x, solved.x0]);
     rejected++;
@@ -679,14 +723,10 @@ function away({ control: { firstStep: _, ...control }, ...plan }: Plan): Plan {
 }
 
 /** The leg of a step of a length, or of what is left of the way, and what makes it. */
-function reach(
-  t: number,
-  length: number | undefined,
-  plan: Plan,
-): Leg & { h: number; step: Solve } {
-  const { schedule, chart, tableau, final, control } = plan, { place, ratio } = charts[chart];
+function reach(t: number, length: number, plan: Plan): Leg & { h: number; step: Solve } {
+  const { schedule, chart, tableau, final } = plan, { place, ratio } = charts[chart];
   const from = schedule.at(t), start = place(from), way = place(schedule.at(final)) - start;
-  const h = Math.min(length ?? control.firstStep ?? Math.abs(way) / 20, Math.abs(way));
+  const h = Math.min(length, Math.abs(way));
   const isLast = h >= Math.abs(way) * (1 - 1e-9);
   const s = isLast ? final : schedule.timeOf(-2 * Math.log(ratio(start + Math.sign(way) * h)));
   const leg = { t, s, from, to: schedule.at(s), index: 0, count: 1 };

@@ -88,27 +88,41 @@ export function checkBackend(action: string): void {
 }
 
 /**
+ * Refuses what is no shape of a tensor.
+ *
+ * @param action What it is for.
+ * @param shape What was given.
+ * @throws {RangeError} If it is not a list of whole numbers of at least 0.
+ */
+export function checkShape(action: string, shape: unknown): void {
+  const isSize = (size: unknown): boolean => Number.isSafeInteger(size) && (size as number) >= 0;
+  if (Array.isArray(shape) && shape.every(isSize)) return;
+  throw refusal(action, "shape must be a list of whole numbers of at least 0", shape);
+}
+
+/**
  * Refuses what is no key: of a number, say, every draw would be the same, and without a word.
  *
  * @param action What the function does, such as `"draw times"`.
  * @param key What it was given.
- * @throws {TypeError} If it is not two unsigned 32-bit words.
+ * @param name The parameter's name. Default: `"key"`.
+ * @throws {TypeError} If it is not two unsigned 32-bit words, `hi` and `lo`.
  *
  * @example
  * ```ts
- * import { checkKey } from "./check.ts";
- * import { key } from "./key.ts";
+ * import { checkKey, key } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * checkKey("draw", key(5));
  * assert.throws(() => checkKey("draw", 5), /^TypeError: Cannot draw: key must be a key, as key\(0\) makes them, got 5$/);
  * ```
  */
-export function checkKey(action: string, key: unknown): void {
+export function checkKey(action: string, key: unknown, name = "key"): void {
   const { hi, lo } = (key ?? {}) as { readonly hi?: unknown; readonly lo?: unknown };
-  if ([hi, lo].every((word) => Number.isInteger(word) && (word as number) >>> 0 === word)) return;
+  // Called for each key of each draw, so nothing is made here.
+  if ((hi as number) >>> 0 === hi && (lo as number) >>> 0 === lo) return;
   throw new TypeError(
-    `Cannot ${action}: key must be a key, as key(0) makes them, got ${shown(key)}`,
+    `Cannot ${action}: ${name} must be a key, as key(0) makes them, got ${shown(key)}`,
   );
 }
 

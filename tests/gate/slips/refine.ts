@@ -37,7 +37,21 @@ export const refine: readonly Slip[] = [
     "refine/likelihood",
   ),
   slip("refine/likelihood.ts", "fresh ? state.step : 0", "0", "refine/likelihood"),
-  slip("refine/edit.ts", "tf.mul(a, weight(1 - u))", "tf.mul(a, weight(u))", "laws/contract_laws"),
+  slip(
+    "refine/edit.ts",
+    "tf.mul(from.length, 1 - u)",
+    "tf.mul(from.length, u)",
+    "laws/contract_laws",
+  ),
+  slip("refine/edit.ts", "rise), 2 * u - 1)", "rise), 1 - 2 * u)", "laws/contract_laws"),
+  slip("refine/edit.ts", "scaled = tf.div(rows, nonzero(most))", "scaled = rows", "refine/edit"),
+  slip("refine/edit.ts", "middle, sideways(start)", "middle, middle", "refine/edit"),
+  slip(
+    "refine/edit.ts",
+    "tf.where(isLonger, perpendicular(b, unit(a)), b)",
+    "perpendicular(b, unit(a))",
+    "refine/edit",
+  ),
   slip(
     "refine/edit.ts",
     "jump(x0, schedule.at(t), z)",

@@ -9,6 +9,14 @@ import { type Slip, slip } from "./slip.ts";
 /** All of them. */
 export const train: readonly Slip[] = [
   slip("metric/bits.ts", "Math.log2(levels / width)", "Math.log2(levels)", "metric/bits"),
+  slip("metric/bits.ts", "if (fault >= 0)", "if (fault === -2)", "metric/bits"),
+  slip("metric/frechet.ts", ".max() <= within", ".max() <= 0", "metric/frechet"),
+  slip(
+    "metric/frechet.ts",
+    "-slack * Math.max(...values)",
+    "-1e-12 * Math.max(...values)",
+    "metric/frechet",
+  ),
   slip("network/classifier.ts", "tf.add(a!, 1)", "a!", "network/classifier"),
   slip("network/classifier.ts", "tf.div(x, size), Array", "x, Array", "network/classifier"),
   slip(
