@@ -9,9 +9,9 @@
  * On an engine the steps are compiled, and the state stays with the engine from one yielded state to the next: with
  * `every`, that is every so many steps.
  *
- * Batch, loss, gradient and weights are asked whether they are finite at every step, before a state is yielded: one sum of
- * weights and squared gradients is looked at, which NaN and infinity survive on every backend, and the numbers themselves only
- * where they are few, or where it is not finite.
+ * Batch, loss, gradient and weights are asked whether they are finite at every step, before a state is yielded. Where numbers
+ * are far, on a GPU or an engine, one sum of weights and squared gradients is looked at, which NaN and infinity survive on
+ * every backend, and the numbers themselves only where it is not finite.
  *
  * Ownership: a yielded state lives until the next pull; the start belongs to the caller. Breaking off, an error and an
  * abort free everything else, and close the batches. The event loop turns between steps.
@@ -319,21 +319,21 @@ function plainSteps<Batch>(
   };
 }
 
-/**
- * A number that is finite only if weights and mean squares are: one of them where they are few and at hand, which is less work
- * than a sum of some dozen tensors, and otherwise {@link total}.
- */
+/** A number that is finite only if weights and mean squares are: one of them where they are at hand, or {@link total}. */
 async function summed(weights: Weights): Promise<number> {
   const { params, moments: { square } } = weights;
-  const tensors = [params, square].flatMap((tensors) => Object.values(tensors));
-  const isFew = tensors.reduce((count, { size }) => count + size, 0) <= 2 ** 14;
-  const near = isFew ? tensors.map(atHand) : [undefined];
-  if (near.includes(undefined)) {
-    const sum = total(weights);
-    return (await sum.data().finally(() => sum.dispose()))[0]!;
+  for (const tensor of [params, square].flatMap((tensors) => Object.values(tensors))) {
+    const values = atHand(tensor);
+    if (values === undefined) return await far(total(weights));
+    const wrong = notFinite(values);
+    if (wrong !== undefined) return wrong;
   }
-  return near.map((values) => notFinite(values!)).find((wrong) => wrong !== undefined) ?? 0;
+  return 0;
 }
+
+/** A number that has to be waited for; the tensor is disposed of. */
+const far = async (tensor: tf.Tensor): Promise<number> =>
+  (await tensor.data().finally(() => tensor.dispose()))[0]!;
 
 async function engineSteps<Batch>(
   start: Weights,

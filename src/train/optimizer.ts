@@ -9,7 +9,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
-import { checkOptions, checkTensors, type Known } from "../tensor/check.ts";
+import { checkOptions, checkTensors } from "../tensor/check.ts";
 import { mapTensors } from "../tensor/engine.ts";
 
 /** First and second moments of the gradients, by the weights' names. */
@@ -41,7 +41,7 @@ export interface AdamOptions {
 }
 
 /** What the options are called. */
-export const adamOptions: Known<AdamOptions> = {
+export const adamOptions: Readonly<Record<keyof AdamOptions, true>> = {
   rate: true,
   beta1: true,
   beta2: true,
