@@ -12,16 +12,22 @@ export type Reader<A> = (text: string) => A;
 
 /** A number within bounds; `whole` refuses fractions and what float64 cannot count exactly. */
 export function numeric(
-  options: { readonly least?: number; readonly most?: number; readonly whole?: boolean } = {},
+  options: {
+    readonly least?: number;
+    readonly most?: number;
+    readonly below?: number;
+    readonly whole?: boolean;
+  } = {},
 ): Reader<number> {
-  const { least = -Infinity, most = Infinity, whole = false } = options;
+  const { least = -Infinity, most = Infinity, below = Infinity, whole = false } = options;
   const wanted = `a ${whole ? "whole " : ""}number` +
     (least > -Infinity ? ` of at least ${least}` : "") +
-    (most < Infinity ? `${least > -Infinity ? " and" : " of"} at most ${most}` : "");
+    (most < Infinity ? `${least > -Infinity ? " and" : " of"} at most ${most}` : "") +
+    (below < Infinity ? `${least > -Infinity ? " and" : ""} below ${below}` : "");
   return (text) => {
     const value = Number(text);
     const right = text.trim() !== "" && Number.isFinite(value) && value >= least && value <= most &&
-      (!whole || Number.isSafeInteger(value));
+      value < below && (!whole || Number.isSafeInteger(value));
     if (!right) throw new InvalidArgumentError(`It must be ${wanted}.`);
     return value;
   };

@@ -155,7 +155,6 @@ function addFiles(command: Command): void {
 
 function addOptimizer(command: Command): void {
   const count = numeric({ least: 0, whole: true }), size = numeric({ least: 0 });
-  const share = numeric({ least: 0, most: 1 });
   command.optionsGroup("Optimization:")
     .option("--steps <n>", "number of steps", positive, 5000)
     .option("--batch <n>", "images a step", positive, 32)
@@ -167,8 +166,8 @@ function addOptimizer(command: Command): void {
     .option("--decay <number>", "weight decay", size, 0)
     .option(
       "--average <number>",
-      "decay of the moving average of the weights",
-      share,
+      "decay of the moving average of the weights, below 1",
+      numeric({ least: 0, below: 1 }),
       0.999,
     )
     .option("--flip", "mirror images left to right at random")

@@ -101,4 +101,10 @@ export const command: readonly Slip[] = [
     "command/state",
   ),
   slip("command/train/options.ts", "at(span[1]).alpha === 0", "steps === 0", "command/option"),
+  slip(
+    "command/train/options.ts",
+    "numeric({ least: 0, below: 1 }),",
+    "numeric({ least: 0, most: 1 }),",
+    "command/train",
+  ),
 ];
