@@ -111,7 +111,7 @@ function on(engine: Backend, name: string, body: () => Promise<void>): void {
 const whole = { first: 0, count: 16 };
 
 for (const [what, each] of Object.entries(cases)) {
-  for (const [name, sampler] of Object.entries(each.samplers(each))) {
+  for (const [name, sampler] of Object.entries(each.samplers({ steps: each.steps }))) {
     describe(`${name} of ${what}`, () => {
       let reference: number[][] | undefined;
       const wanted = async () => reference ??= await drawn("cpu", each, sampler, whole);

@@ -211,9 +211,17 @@ describe("compiled training", () => {
       assertClose(got.losses, losses, 1e-5 * largest(losses), "losses");
       for (const [record, of] of [[params, got.params], [ema, got.ema]] as const) {
         assert.equal(record.size, Object.keys(network.parameters).length);
+        let squares = 0, count = 0;
         for (const [name, weight] of record) {
-          assertClose(seen(name, of.get(name)!), seen(name, weight), 1e-5, name);
+          const ours = seen(name, of.get(name)!), theirs = seen(name, weight);
+          // Adam makes steps of full length of small gradients, so that rounding, another on each processor, shows most
+          // there: 1.31e-5 has been seen in one weight, of 7e-3 that all may move.
+          assertClose(ours, theirs, 3e-5, name);
+          ours.forEach((value, i) => squares += (value - theirs[i]!) ** 2);
+          count += ours.length;
         }
+        const typical = Math.sqrt(squares / count);
+        assert.ok(typical <= 5e-7, `typically ${typical} apart`);
       }
     });
   }
