@@ -8,6 +8,13 @@ import { type Slip, slip } from "./slip.ts";
 
 /** All of them. */
 export const tensor: readonly Slip[] = [
+  slip(
+    "tensor/ndarray.ts",
+    "if (!isViewData(data)) {\n    throw new TypeError(\n      `Cannot view",
+    "if (data === null) {\n    throw new TypeError(\n      `Cannot view",
+    "tensor/ndarray",
+  ),
+  slip("tensor/backend.ts", 'name !== "tensorflow"', 'name === "tensorflow"', "tensor/backend"),
   slip("engine/engine.ts", "checkCompiler(kept); //", "//", "engine/runtime/executor"),
   slip(
     "engine/runtime/remote.ts",
@@ -35,7 +42,7 @@ export const tensor: readonly Slip[] = [
   slip("tensor/autodiff.ts", '"logSigmoid", ', "", "tensor/autodiff"),
   slip("tensor/autodiff.ts", '"logSoftmax", ', "", "tensor/autodiff"),
   slip("tensor/autodiff.ts", ', "softmaxCrossEntropy"', "", "tensor/autodiff"),
-  slip("tensor/key.ts", "isWord(hi) && isWord(lo)", "key !== undefined", "tensor/key"),
+  slip("tensor/check.ts", "(hi as number) >>> 0 === hi &&", "", "tensor/key"),
   slip(
     "tensor/key.ts",
     'checkKey("fold a key", parent, "parent");',
