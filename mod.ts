@@ -111,7 +111,19 @@ export * from "./src/network/unet.ts";
 export * from "./src/network/classifier.ts";
 export * from "./src/network/model.ts";
 export * from "./src/train/loop.ts";
-export * from "./src/train/optimizer.ts";
+export {
+  adam,
+  type AdamConstants,
+  adamConstants,
+  type AdamInputs,
+  type AdamOptions,
+  adamUpdate,
+  clipped,
+  learningRate,
+  type Moments,
+  noMoments,
+  type Updated,
+} from "./src/train/optimizer.ts";
 export * from "./src/train/ema.ts";
 export * from "./src/train/data.ts";
 export * from "./src/train/timestep.ts";

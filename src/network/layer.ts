@@ -11,7 +11,14 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Condition } from "../denoise/prediction.ts";
-import { checkKey, checkOptions, checkTensors, type Known, notFinite } from "../tensor/check.ts";
+import {
+  checkBackend,
+  checkKey,
+  checkOptions,
+  checkTensors,
+  type Known,
+  notFinite,
+} from "../tensor/check.ts";
 import { fold, type Key } from "../tensor/key.ts";
 import { normals } from "../tensor/random.ts";
 import { silu, softmax } from "../tensor/autodiff.ts";
@@ -229,6 +236,7 @@ export function parameterCount(parameters: Parameters): number {
  * ```
  */
 export function initialize(parameters: Parameters, key: Key): Record<string, tf.Tensor> {
+  checkBackend("initialize weights");
   checkKey("initialize weights", key);
   const start = (
     [name, { shape, std = 0, mean = 0 }]: [string, Parameter],

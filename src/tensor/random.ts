@@ -10,7 +10,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, checkShape, type Known, refusal } from "./check.ts";
+import { checkBackend, checkOptions, checkShape, type Known, refusal } from "./check.ts";
 import { checkKey, fillBits, type Key } from "./key.ts";
 
 /** One key for the whole tensor, or one for each sample along a new leading axis. */
@@ -47,6 +47,7 @@ const bits = (key: Key, count: number): Uint32Array => fillBits(key, new Uint32A
 
 /** Fills a tensor: each key fills its own row, or the only key the whole shape. */
 function drawn(action: string, draw: Draw, keys: Keys, shape: readonly number[]): tf.Tensor {
+  checkBackend(action);
   checkShape(action, shape);
   const list = listed(action, keys), size = tf.util.sizeFromShape([...shape]);
   const whole = isMany(keys) ? [list.length, ...shape] : [...shape];

@@ -11,7 +11,14 @@ import * as tf from "@tensorflow/tfjs-core";
 import { checkPrediction, decorated, type Model } from "../../denoise/prediction.ts";
 import { rescheduled } from "../../denoise/reschedule.ts";
 import type { Level, Schedule } from "../../noise/schedule.ts";
-import { checkBackend, checkOptions, type Known, refusal, shown } from "../../tensor/check.ts";
+import {
+  checkBackend,
+  checkKey,
+  checkOptions,
+  type Known,
+  refusal,
+  shown,
+} from "../../tensor/check.ts";
 import { andThen } from "../../tensor/engine.ts";
 import type { Carried, RunOptions, State } from "../chain.ts";
 
@@ -40,9 +47,7 @@ export function checkRun(options: RunOptions): void {
   if (typeof model?.predict !== "function" || typeof model.schedule?.at !== "function") {
     throw wrong("model must be a model: a schedule and predict", model);
   }
-  if (!Number.isInteger(key?.hi) || !Number.isInteger(key.lo)) {
-    throw wrong("key must be a key, such as key(0)", key);
-  }
+  checkKey("run", key);
   if (!Number.isSafeInteger(first) || first < 0) {
     throw refusal("run", "first must be a whole number of at least 0", first);
   }

@@ -85,12 +85,6 @@ export const command: readonly Slip[] = [
     "classes: names ?? fashion.names",
     "command/images",
   ),
-  slip(
-    "command/train/images.ts",
-    "await sha256(labels.data) === ofLabels && ",
-    "",
-    "command/images",
-  ),
   slip("command/train/lock.ts", "!await file.tryLock(true)", "!file", "command/lock"),
   slip("command/train/lock.ts", "!await isAt(file, at)", "!file", "command/lock"),
   slip("command/train/run.ts", "data: await digestOf(set)", 'data: ""', "command/state"),

@@ -172,8 +172,8 @@ describe("a run asks for its parts", () => {
   const good: RunOptions = { model, key: root };
 
   const wrong: readonly (readonly [name: string, options: unknown, message: RegExp])[] = [
-    ["no key", { model }, /key must be a key, such as key\(0\), got undefined/],
-    ["a number as key", { model, key: 5 }, /key must be a key, such as key\(0\), got 5/],
+    ["no key", { model }, /key must be a key, as key\(0\) makes them, got undefined/],
+    ["a number as key", { model, key: 5 }, /key must be a key, as key\(0\) makes them, got 5/],
     ["no model", { key: root }, /model must be a model: a schedule and predict, got undefined/],
     ["a network", { model: () => 0, key: root }, /model must be a model/],
     [
@@ -315,5 +315,35 @@ describe("a run lets the event loop turn", () => {
     answer();
     await new Promise((resolve) => setTimeout(resolve, 20));
     assert.equal(live(), before);
+  });
+});
+
+describe("without a backend", () => {
+  it("draws, weights and runs say which call is missing, instead of tfjs", async () => {
+    const program = `
+      import { ddim, gaussian, initialize, key, last, linear, normal, prior, run, unet } from "./mod.ts";
+      const schedule = linear(), env = { model: gaussian(schedule), key: key(0) };
+      const network = unet({ size: [4, 4], base: 8, multipliers: [1], blocks: 1 });
+      const all = [
+        () => normal(key(0), [2]),
+        () => initialize(network.parameters, key(0)),
+        () => last(run(prior([1, 1]), env)(ddim(schedule, { steps: 2 }))),
+      ];
+      for (const each of all) await Promise.resolve().then(each).catch(({ message }) => console.log(message));
+    `;
+    const root = new URL("../../../", import.meta.url);
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", "--no-lock", "--ext=ts", program],
+      cwd: root,
+      stderr: "null",
+    }).output();
+    const lines = new TextDecoder().decode(stdout).trim().split("\n");
+    const wanted =
+      "a backend must be chosen first, by await useBackend() of @tweedie/tweedie/backend, got none";
+    assert.deepEqual(lines.map((line) => line.replace(/^Cannot [^:]+: /, "")), [
+      wanted,
+      wanted,
+      wanted,
+    ]);
   });
 });
