@@ -18,7 +18,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { jump } from "../noise/forward.ts";
 import { type Env, noise, type State } from "../sample/chain.ts";
 import { checkedTime } from "../sample/run/fit.ts";
-import { checkOptions, type Known, shown } from "../tensor/check.ts";
+import { atHand, checkOptions, type Known, notFinite, refusal, shown } from "../tensor/check.ts";
 
 /** Options of {@link edited}. */
 export interface EditOptions {
@@ -91,13 +91,14 @@ export function edited(
  *   a number back. A sample of one number has no circle: it goes through 0. Near to that, at an angle of pi − e, the direction
  *   is only as certain as the ends themselves: to 1e-7/e in float32.
  * - An end of length 0 has no direction, and takes the other's.
- * - A sample that is not finite at either end is NaN; the others are untouched.
+ * - An end that is not finite is refused where its numbers are at hand: on every backend but webgpu, where its sample is NaN and
+ *   the others are untouched.
  *
  * @param a At u = 0, shape [N, ...sample].
  * @param b At u = 1, shape of a.
  * @param u Share of the way, in [0, 1] or beyond; no unit.
  * @returns float32, shape of a. The caller disposes of it.
- * @throws {RangeError} If the shapes differ, or u is not finite.
+ * @throws {RangeError} If the shapes differ, u is not finite, or an end is not, where that can be seen.
  *
  * @example Half way between two axes
  * ```ts
@@ -117,6 +118,10 @@ export function slerp(a: tf.Tensor, b: tf.Tensor, u: number): tf.Tensor {
   }
   if (!Number.isFinite(u)) {
     throw new RangeError(`Cannot interpolate: u must be a finite number, got ${u}`);
+  }
+  for (const [name, end] of Object.entries({ a, b })) {
+    const wrong = notFinite(atHand(end) ?? []);
+    if (wrong !== undefined) throw refusal("interpolate", `${name} must be finite`, wrong);
   }
   if (a.size === 0) return tf.cast(a, "float32");
   return tf.tidy(() => {

@@ -18,6 +18,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { WebGPUBackend } from "@tensorflow/tfjs-backend-webgpu";
 import nodeUtil from "node:util";
+import { checkOptions, type Known, shown } from "./check.ts";
 
 /** The name of an engine. */
 export type Backend = "wasm" | "cpu" | "webgpu" | "tensorflow";
@@ -30,6 +31,8 @@ export interface BackendOptions {
    */
   readonly module?: string | object;
 }
+
+const backendOptions: Known<BackendOptions> = { module: true };
 
 /** One line of {@link backends}. */
 export interface BackendStatus {
@@ -76,6 +79,7 @@ const start: Record<Backend, (options: BackendOptions) => Promise<void>> = {
  *
  * @param name Which engine. Default: `"wasm"`.
  * @param options See {@link BackendOptions}.
+ * @throws {TypeError} If an option is unknown, or has no meaning for the engine.
  * @throws {RangeError} If there is no engine of that name.
  * @throws {BackendUnavailable} If it cannot be had here, with what to do; the engine in use before stays in use.
  *
@@ -96,6 +100,14 @@ export async function useBackend(
   if (!Object.hasOwn(start, name)) {
     throw new RangeError(
       `Cannot use a backend: name must be one of ${Object.keys(start).join(", ")}, got ${name}`,
+    );
+  }
+  checkOptions(`use the ${name} backend`, options, backendOptions);
+  if (options.module !== undefined && name !== "tensorflow") {
+    throw new TypeError(
+      `Cannot use the ${name} backend: module must be absent but for "tensorflow", got ${
+        shown(options.module)
+      }`,
     );
   }
   const before = tf.getBackend();

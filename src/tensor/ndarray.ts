@@ -11,6 +11,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { shown } from "./check.ts";
 // @ts-types="npm:@types/ndarray@^1.1.0"
 import ndarray from "ndarray";
 
@@ -63,6 +64,7 @@ export interface HostView<D extends ViewData = ViewData> extends ArrayView<D> {
  * @param data The elements.
  * @param shape Size of each axis; empty for a scalar.
  * @returns The view.
+ * @throws {TypeError} If the data are not one of the {@link ViewData}.
  * @throws {RangeError} If the shape does not have as many elements as the data.
  *
  * @example The second channel of a pixel row
@@ -75,6 +77,13 @@ export interface HostView<D extends ViewData = ViewData> extends ArrayView<D> {
  * ```
  */
 export function view<D extends ViewData>(data: D, shape: readonly number[]): HostView<D> {
+  if (!isViewData(data)) {
+    throw new TypeError(
+      `Cannot view an array: data must be a typed array that fits int32 or float32, got ${
+        shown(data)
+      }`,
+    );
+  }
   if (!isShape(shape) || tf.util.sizeFromShape([...shape]) !== data.length) {
     throw new RangeError(
       `Cannot view an array: shape must have ${data.length} elements, got [${shape}]`,
@@ -84,7 +93,7 @@ export function view<D extends ViewData>(data: D, shape: readonly number[]): Hos
 }
 
 const isShape = (shape: readonly number[]): boolean =>
-  shape.every((size) => Number.isSafeInteger(size) && size >= 0);
+  Array.isArray(shape) && shape.every((size) => Number.isSafeInteger(size) && size >= 0);
 
 /**
  * Downloads a tensor as a view.

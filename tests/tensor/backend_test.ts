@@ -5,6 +5,7 @@ import nodeUtil from "node:util";
 import * as tf from "@tensorflow/tfjs-core";
 import {
   type Backend,
+  type BackendOptions,
   backends,
   BackendUnavailable,
   checkGpu,
@@ -141,6 +142,30 @@ describe("useBackend()", () => {
 
   it("useBackend() refuses a module that is not TensorFlow's", async () => {
     await refused("tensorflow", { module: {} }, /the module given did not register it/);
+  });
+
+  it("useBackend() refuses an option that it does not know, and one without meaning for the engine", async () => {
+    const before = tf.getBackend();
+    for (
+      const [name, options, message] of [
+        [
+          "cpu",
+          { thread: 2 },
+          /^Cannot use the cpu backend: options must be among module, got "thread"$/,
+        ],
+        [
+          "wasm",
+          { module: "npm:x" },
+          /^Cannot use the wasm backend: module must be absent but for "tensorflow", got "npm:x"$/,
+        ],
+      ] as const
+    ) {
+      await assert.rejects(useBackend(name, options as BackendOptions), {
+        name: "TypeError",
+        message,
+      });
+    }
+    assert.equal(tf.getBackend(), before);
   });
 
   it("useBackend() leaves the old engine in use when a TensorFlow loads but does not start", async () => {

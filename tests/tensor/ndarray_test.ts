@@ -42,6 +42,18 @@ describe("view", () => {
       const message = `Cannot view an array: shape must have 6 elements, got [${shape}]`;
       assert.throws(() => view(counting(6), shape), { name: "RangeError", message });
     }
+    const none = undefined as unknown as number[];
+    assert.throws(() => view(counting(6), none), /shape must have 6 elements, got \[undefined\]$/);
+  });
+
+  it("view() refuses data that are no typed array", () => {
+    for (const data of [[1, 2], undefined, new Uint32Array(2)]) {
+      assert.throws(() => view(data as unknown as Float32Array, [2]), {
+        name: "TypeError",
+        message:
+          /^Cannot view an array: data must be a typed array that fits int32 or float32, got /,
+      });
+    }
   });
 
   it("view() does not keep the shape that it is given", () => {

@@ -94,7 +94,8 @@ function checkParams({ parameters }: Network, params: Params): void {
   checkTensors(action, params, { name: "params", like: parameters, whose: "the network" });
   for (const name of Object.keys(parameters)) {
     const wrong = notFinite(params[name]!.dataSync());
-    if (wrong !== undefined) throw refusal(action, `params must be finite, ${name} too`, wrong);
+    if (wrong === undefined) continue;
+    throw new RangeError(`Cannot ${action}: params must be finite, got ${wrong} in ${name}`);
   }
 }
 

@@ -210,7 +210,7 @@ describe("exportDenoiser()", () => {
     refused(
       bare,
       { ...params, [name]: wrong },
-      new RegExp(`params must be finite, ${name} too, got NaN$`),
+      new RegExp(`params must be finite, got NaN in ${name}$`),
     );
     tf.dispose([flat, wrong]);
     assert.equal(tf.memory().numTensors, count);

@@ -44,6 +44,7 @@ export const refine: readonly Slip[] = [
     "laws/contract_laws",
   ),
   slip("refine/edit.ts", "rise), 2 * u - 1)", "rise), 1 - 2 * u)", "laws/contract_laws"),
+  slip("refine/edit.ts", "notFinite(atHand(end) ?? [])", "notFinite([])", "refine/edit"),
   slip("refine/edit.ts", "scaled = tf.div(rows, nonzero(most))", "scaled = rows", "refine/edit"),
   slip("refine/edit.ts", "middle, sideways(start)", "middle, middle", "refine/edit"),
   slip(

@@ -8,6 +8,13 @@ import { type Slip, slip } from "./slip.ts";
 
 /** All of them. */
 export const tensor: readonly Slip[] = [
+  slip(
+    "tensor/ndarray.ts",
+    "if (!isViewData(data)) {\n    throw new TypeError(\n      `Cannot view",
+    "if (data === null) {\n    throw new TypeError(\n      `Cannot view",
+    "tensor/ndarray",
+  ),
+  slip("tensor/backend.ts", 'name !== "tensorflow"', 'name === "tensorflow"', "tensor/backend"),
   slip("engine/engine.ts", "checkCompiler(kept); //", "//", "engine/runtime/executor"),
   slip(
     "engine/runtime/remote.ts",
