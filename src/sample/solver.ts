@@ -53,7 +53,10 @@ export interface DpmSolverForm {
    * which it is half; that is of order 2. Default: `"exact"`.
    */
   readonly curvature?: "exact" | "halved";
-  /** Strength of the noise: 0 solves the ODE, 1 the reverse SDE (SDE-DPM-Solver++). At least 0. Default: 0. */
+  /**
+   * Strength of the noise: 0 solves the ODE, 1 the reverse SDE (SDE-DPM-Solver++). At least 0. Of eps it is for small steps
+   * only: one over which sigma/alpha falls by more than a factor √2 adds more noise than its end holds. Default: 0.
+   */
   readonly eta?: number;
 }
 
