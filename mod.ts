@@ -55,7 +55,7 @@ export * from "./src/noise/brownian.ts";
 export * from "./src/noise/ode.ts";
 export * from "./src/noise/sde.ts";
 export * from "./src/noise/schedule.ts";
-export * from "./src/noise/grid.ts";
+export { type GridOptions, times } from "./src/noise/grid.ts";
 export * from "./src/noise/forward.ts";
 export * from "./src/denoise/prediction.ts";
 export * from "./src/denoise/reschedule.ts";
@@ -63,7 +63,14 @@ export * from "./src/denoise/posterior.ts";
 export * from "./src/denoise/loss.ts";
 export * from "./src/denoise/oracle.ts";
 export * from "./src/sample/chain.ts";
-export * from "./src/sample/ancestral.ts";
+export {
+  ddim,
+  ddimInverse,
+  type DdimOptions,
+  ddpm,
+  type DdpmOptions,
+  type LastNoise,
+} from "./src/sample/ancestral.ts";
 export * from "./src/sample/reverse.ts";
 export * from "./src/sample/solver.ts";
 export {
@@ -118,3 +125,4 @@ export * from "./src/io/process.ts";
 export * from "./src/io/safetensors.ts";
 export * from "./src/io/checkpoint.ts";
 export * from "./src/io/weights.ts";
+export * from "./src/io/model/state.ts";

@@ -8,7 +8,7 @@
 //
 // Run: deno run bench/orders.ts [--paths 4000]
 //
-// Measured on 2026-11-28, with 4,000 paths in float32 on tfjs's cpu backend; the figures do not depend on the machine:
+// Measured on 2026-11-28 (RK45: 2026-11-29), with 4,000 paths in float32 on tfjs's cpu backend; the figures do not depend on the machine:
 //
 //   ODE: method, steps         error at t = 2                          order  theory
 //   euler, 32 64 128 256         4.68e-2   2.34e-2   1.17e-2   5.87e-3    1.00       1
@@ -18,11 +18,11 @@
 //   dormandPrince, 2 3 4         7.26e-4   7.61e-5   1.56e-5              5.54       5
 //
 //   RK45 with step control     error at t = 2
-//   tolerance 1e-2               3.80e-4  3 steps, 0 rejected, 20 evaluations
-//   tolerance 1e-3               7.61e-5  4 steps, 0 rejected, 26 evaluations
-//   tolerance 1e-4               4.73e-5  5 steps, 0 rejected, 32 evaluations
-//   tolerance 1e-5               4.36e-6  7 steps, 1 rejected, 50 evaluations
-//   tolerance 1e-6               5.50e-7  9 steps, 1 rejected, 62 evaluations
+//   tolerance 1e-2               3.97e-4  3 steps, 0 rejected, 20 evaluations
+//   tolerance 1e-3               6.02e-5  4 steps, 0 rejected, 26 evaluations
+//   tolerance 1e-4               3.63e-5  5 steps, 0 rejected, 32 evaluations
+//   tolerance 1e-5               3.65e-6  7 steps, 1 rejected, 50 evaluations
+//   tolerance 1e-6               3.11e-7  9 steps, 1 rejected, 62 evaluations
 //
 //   SDE, steps 16 32 64 128    mean error at t = 1                     order  theory
 //   eulerMaruyama                2.41e-1   1.76e-1   1.21e-1   8.56e-2    0.50     0.5
@@ -55,10 +55,10 @@
 //   PNDM                         3.69e-3   9.31e-4   2.30e-4   5.73e-5    2.00       2
 //
 //   RK45 with step control     error at t = 0.03
-//   tolerance 1e-2               3.18e-3  3 steps, 0 rejected, 21 evaluations
-//   tolerance 1e-3               1.70e-3  4 steps, 0 rejected, 28 evaluations
-//   tolerance 1e-4               1.46e-4  5 steps, 1 rejected, 42 evaluations
-//   tolerance 1e-5               1.08e-5  7 steps, 1 rejected, 56 evaluations
+//   tolerance 1e-2               3.18e-3  3 steps, 0 rejected, 22 evaluations
+//   tolerance 1e-3               1.18e-3  4 steps, 0 rejected, 29 evaluations
+//   tolerance 1e-4               9.92e-5  6 steps, 1 rejected, 49 evaluations
+//   tolerance 1e-5               8.99e-6  8 steps, 1 rejected, 63 evaluations
 //
 // The SDE's row of heun is Milstein's: on this equation the two steps are the same polynomial in dW. UniPC is UniP with its
 // corrector, which adds one to the order; "halved" is diffusers' parabola.

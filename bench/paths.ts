@@ -164,7 +164,12 @@ const starts = (): Float32Array => {
 
 /** States of all samples at all times of the grid. */
 async function paths(lambda: number): Promise<readonly (readonly number[])[]> {
-  const sampler = reverseSde(schedule, { steps: columns, lambda, final });
+  const sampler = reverseSde(schedule, {
+    steps: columns,
+    lambda,
+    final,
+    predictor: "euler-maruyama",
+  });
   const x: tf.Tensor = tf.tensor(starts(), [samples, 1]), states: number[][] = [];
   for await (const { x: at } of run({ x, t: 1, step: 0 }, { model, key: key(2) })(sampler)) {
     states.push([...at.dataSync()]);

@@ -91,7 +91,7 @@ const correcting = (solver: string): Solver => (sde, n) => {
 };
 
 const solvers: Readonly<Record<string, Solver>> = {
-  "Euler–Maruyama": (sde, n) => reverseSde(sde, grid(sde, n)),
+  "Euler–Maruyama": (sde, n) => reverseSde(sde, { ...grid(sde, n), predictor: "euler-maruyama" }),
   "reverse diffusion": (sde, n) =>
     reverseSde(sde, { ...grid(sde, n), predictor: "reverse-diffusion" }),
   "ancestral": (sde, n) => reverseSde(sde, { ...grid(sde, n), predictor: "ancestral" }),

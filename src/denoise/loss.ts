@@ -17,6 +17,10 @@
  * The norm is squared, the mean is over the dimensions too, and there is no factor of ½; texts differ in the last two,
  * and some print the norm without its square or the score's target eps/sigma without its minus sign: those are slips.
  *
+ * The errors of x_0, eps and flow, and the ratio of alpha and sigma, are the same in every unit of x_t; that of a score is
+ * not, nor that of v. The weightings here are made of the former, so that each is the same objective whether the schedule's
+ * own unit is meant or that of networks, in which alpha² + sigma² = 1.
+ *
  * Sources: P. Vincent, "A connection between score matching and denoising autoencoders" (2011), section 4.2; J. Ho,
  * A. Jain, P. Abbeel, "Denoising diffusion probabilistic models" (NeurIPS 2020), equations 8, 12 and 14; T. Salimans,
  * J. Ho, "Progressive distillation for fast sampling of diffusion models" (ICLR 2022), section 4.
@@ -27,6 +31,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { jumpMany } from "../noise/forward.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
+import { atHand, checkOptions, type Known, notFinite, refusal } from "../tensor/check.ts";
 import { posterior, stepWeight, variances } from "./posterior.ts";
 import { coefficients, type Kind, kinds, plane } from "./prediction.ts";
 
@@ -77,6 +82,8 @@ export interface DenoisingLossOptions {
   readonly weighting?: Weighting;
 }
 
+const lossOptions: Known<DenoisingLossOptions> = { schedule: true, kind: true, weighting: true };
+
 /**
  * The squared error of each kind that goes with a squared error of 1 of one kind.
  *
@@ -106,7 +113,7 @@ export function errorsOf(kind: Kind, level: Level): Errors {
  * | `simple` | 1 | SNR | Ho et al. 2020, equation 14 |
  * | `data` | 1 / SNR | 1 | Salimans and Ho 2022, section 4 |
  * | `truncated` | max(1, 1 / SNR) | max(SNR, 1) | Salimans and Ho 2022, section 4 |
- * | `velocity` | 1 + 1 / SNR where alpha² + sigma² = 1 | SNR + 1 | Salimans and Ho 2022, section 4 |
+ * | `velocity` | 1 + 1 / SNR, that of v where alpha² + sigma² = 1 | SNR + 1 | Salimans and Ho 2022, section 4 |
  * | `minSnr(gamma)` | min(1, gamma / SNR) | min(SNR, gamma) | Hang et al., "Min-SNR weighting strategy" (2023), eq. 7 |
  *
  * `minSnr` takes gamma above 0. Default: 5.
@@ -133,7 +140,7 @@ export const weightings: {
   simple: ({ eps }) => eps,
   data: ({ x0 }) => x0,
   truncated: ({ eps, x0 }) => Math.max(eps, x0),
-  velocity: ({ v }) => v,
+  velocity: ({ eps, x0 }) => eps + x0,
   minSnr: (gamma = 5) => {
     if (!(gamma > 0)) {
       throw new RangeError(`Cannot make a weighting: gamma must be above 0, got ${gamma}`);
@@ -146,10 +153,17 @@ export const weightings: {
  * The weighting under which the loss is the variational bound.
  *
  * For a discrete schedule the weight at t is that of KL(q(x_{t−1} | x_t, x_0) ‖ p(x_{t−1} | x_t)) with the large
- * variance, which is finite at t = 1 as well (Ho et al. 2020, equation 12); T times the mean of the loss over uniform t
- * in 1 … T is the bound in nats for each dimension, but for constants. For a continuous one it is g(t)²/2 of the score
- * error, and the bound is the integral over t (Y. Song, C. Durkan, I. Murray, S. Ermon, "Maximum likelihood training of
- * score-based diffusion models", NeurIPS 2021, equation 7).
+ * variance, which is finite at the first time as well, from which the step leads to the data (Ho et al. 2020, equation 12);
+ * N times the mean of the loss over its N times is the bound in nats for each dimension, but for constants. For a continuous
+ * one it is
+ *
+ * ```text
+ *   g²/2 of the score error = g²/(2·sigma²) of the eps error = −½·d(log-SNR)/dt of it,
+ * ```
+ *
+ * the last in whatever unit x_t is, and the bound is the integral over t (Y. Song, C. Durkan, I. Murray, S. Ermon, "Maximum
+ * likelihood training of score-based diffusion models", NeurIPS 2021, equation 7; D. Kingma et al., "Variational diffusion
+ * models", NeurIPS 2021, equation 17).
  *
  * @param schedule The schedule of the loss.
  * @returns The weighting, in nats.
@@ -163,16 +177,29 @@ export const weightings: {
  * const weight = variational(schedule)(errorsOf("eps", level), { level, t: 1000 });
  * assert.ok(Math.abs(weight - 0.0102045) < 1e-7);
  * ```
+ *
+ * @example The exploding noise, whose log-SNR falls evenly
+ * ```ts
+ * import { errorsOf, variational, ve } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * const schedule = ve({ sigmaMin: 0.01, sigmaMax: 50 }), level = schedule.at(0.77);
+ * const weight = variational(schedule)(errorsOf("eps", level), { level, t: 0.77 });
+ * assert.ok(Math.abs(weight - Math.log(50 / 0.01)) < 1e-9);
+ * ```
  */
 export function variational(schedule: Schedule): Weighting {
-  if (schedule.steps === undefined) {
-    return ({ score }, { t }) => score * schedule.diffusion(t) ** 2 / 2;
-  }
-  return ({ x0 }, { level, t }) => {
-    const s = schedule.at(t - 1);
+  const { steps, at, diffusion } = schedule;
+  if (steps === undefined) return ({ eps }, { t }) => eps * (diffusion(t) / at(t).sigma) ** 2 / 2;
+  return ({ x0 }, { t }) => {
+    // Both of the schedule's own, whatever the unit of the loss: the large variance is one of x_t.
+    const level = at(t), s = t >= 1 ? at(t - 1) : data;
     return x0 * stepWeight(posterior(level, s), variances.large(level, s));
   };
 }
+
+/** The level of the data themselves. */
+const data: Level = { alpha: 1, sigma: 0 };
 
 /** What {@link target} is made of. */
 export interface TargetParts {
@@ -234,7 +261,9 @@ export interface Regression {
  * @param batch Data, noise and times. Not disposed of.
  * @param options Schedule, meaning of the output, weighting.
  * @returns New tensors. The caller disposes of them.
- * @throws {RangeError} If shapes or counts do not agree, a weight is not finite, or a score is trained at sigma = 0.
+ * @throws {TypeError} If there is an option that is not known.
+ * @throws {RangeError} If the batch is empty or disposed of, not finite (where the backend reads numbers at once), or of shapes
+ *   and counts that do not agree; if a weight is not finite, or a score is trained at sigma = 0.
  *
  * @example The loss in two parts
  * ```ts
@@ -252,6 +281,9 @@ export interface Regression {
  */
 export function regression(batch: DenoisingBatch, options: DenoisingLossOptions): Regression {
   const { x0, eps, t } = batch, { schedule, kind } = options;
+  checkOptions("compute the loss", options, lossOptions);
+  if (!kinds.includes(kind)) throw refused(`kind must be one of ${kinds.join(", ")}`, kind);
+  checkBatch(batch);
   const levels = t.map(schedule.at),
     weights = levels.map((level, i) => weight(options, level, t[i]!));
   return tf.tidy(() => ({
@@ -259,6 +291,29 @@ export function regression(batch: DenoisingBatch, options: DenoisingLossOptions)
     xt: jumpMany(x0, levels, eps),
     weights: tf.tensor1d(weights),
   }));
+}
+
+const refused = (wanted: string, got: unknown): RangeError =>
+  refusal("compute the loss", wanted, got);
+
+/** Refuses a batch that is no batch, by the name of what is wrong with it. */
+function checkBatch({ x0, eps, t }: DenoisingBatch): void {
+  const shapes = [x0, eps].map((tensor) => `[${tensor.shape}]`), [n = 0] = x0.shape;
+  for (const [name, { isDisposed }] of Object.entries({ x0, eps })) {
+    if (!isDisposed) continue;
+    throw new RangeError(
+      `Cannot compute the loss: batch.${name} must be a tensor that is not disposed of, got one that is`,
+    );
+  }
+  const unfit = (wanted: string, got: string | number): RangeError =>
+    new RangeError(`Cannot compute the loss: ${wanted}, got ${got}`);
+  if (n === 0) throw unfit("batch.x0 must hold at least one sample", `shape ${shapes[0]}`);
+  if (shapes[0] !== shapes[1]) throw unfit(`batch.eps must be of shape ${shapes[0]}`, shapes[1]!);
+  if (t.length !== n) throw unfit(`batch.t must be one time for each of ${n} samples`, t.length);
+  for (const [name, values] of Object.entries({ x0: atHand(x0), eps: atHand(eps), t })) {
+    const got = notFinite(values ?? []);
+    if (got !== undefined) throw unfit(`batch.${name} must be finite`, got);
+  }
 }
 
 /**
@@ -291,7 +346,7 @@ export function regressionErrors(
  * @param batch Data, noise and times. Not disposed of.
  * @param options Schedule, meaning of the output, weighting.
  * @returns Shape [N], differentiable in what the network is made of. The caller disposes of it.
- * @throws {RangeError} If shapes or counts do not agree, a weight is not finite, or a score is trained at sigma = 0.
+ * @throws As {@link regression}, and if the network's output is of another shape.
  *
  * @example A network that always says 0 loses the mean of eps²
  * ```ts
@@ -340,7 +395,7 @@ function weight(options: DenoisingLossOptions, level: Level, t: number): number 
  * @param batch Data, noise and times. Not disposed of.
  * @param options Schedule, meaning of the output, weighting.
  * @returns The loss, differentiable in what the network is made of. The caller disposes of it.
- * @throws {RangeError} If shapes or counts do not agree, a weight is not finite, or a score is trained at sigma = 0.
+ * @throws As {@link perSample}.
  *
  * @example A network that knows that all data are 0
  * ```ts

@@ -24,6 +24,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Level, Schedule } from "../noise/schedule.ts";
 import { softmax } from "../tensor/autodiff.ts";
+import { checkOptions, type Known } from "../tensor/check.ts";
 import type { Condition, Model, TensorPrediction } from "./prediction.ts";
 
 /** A model that answers at once, with the exact E[x_0 | x_t]. */
@@ -37,6 +38,12 @@ export interface Oracle extends Model {
   readonly predict: (x: tf.Tensor, t: number) => TensorPrediction;
   /** The oracle of one class for each sample, or of all where it is null; absent without classes. */
   readonly given?: (condition: Condition) => Oracle;
+}
+
+/** An oracle with classes. */
+export interface ConditionalOracle extends Oracle {
+  /** The oracle of one class for each sample, or of all where it is null. */
+  readonly given: (condition: Condition) => Oracle;
 }
 
 /** One number for all dimensions, or one for each, in row-major order. */
@@ -62,11 +69,22 @@ export interface Mixture {
   readonly labels?: readonly number[];
 }
 
+const gaussianOptions: Known<Gaussian> = { mean: true, variance: true };
+
+const mixtureOptions: Known<Mixture> = {
+  means: true,
+  variances: true,
+  weights: true,
+  labels: true,
+};
+
 /** Options of {@link dataset}. */
 export interface DatasetOptions {
   /** Class of each datum. Default: no classes, and no `given`. */
   readonly labels?: readonly number[];
 }
+
+const datasetOptions: Known<DatasetOptions> = { labels: true };
 
 /** A function of x and a level on plain numbers. */
 export type HostFunction<A> = (x: readonly number[], level: Level) => A;
@@ -77,7 +95,9 @@ const along = (values: Dimensions, i: number): number =>
 // ---------------------------------------------------------------------------------------------- Checks
 
 /** Throws unless the numbers suit a mixture. */
-function checkMixture({ means, variances, weights, labels }: Mixture): void {
+function checkMixture(mixture: Mixture): void {
+  checkOptions("make an oracle", mixture, mixtureOptions);
+  const { means, variances, weights, labels } = mixture;
   if (means.length === 0) throw refusal("means must be of at least one component", 0);
   const sizes = { variances, weights, labels };
   for (const [name, values] of Object.entries(sizes)) {
@@ -169,6 +189,7 @@ function shares(full: Full, x: readonly number[], level: Level): number[] {
  *
  * @param mixture The data's law.
  * @returns A function of x, one number a dimension, and the level: nats. It needs sigma > 0 where a variance is 0.
+ * @throws {TypeError} If an option is unknown.
  * @throws {RangeError} If the mixture is not one; in the function, if x is of another number of dimensions.
  *
  * @example One point seen through noise is a Gaussian
@@ -191,6 +212,7 @@ export function mixtureLogDensity(mixture: Mixture): HostFunction<number> {
  *
  * @param mixture The data's law.
  * @returns A function of x and the level: one number for each component, with a sum of 1.
+ * @throws {TypeError} If an option is unknown.
  * @throws {RangeError} If the mixture is not one; in the function, if x is of another number of dimensions.
  *
  * @example Halfway between two equal components
@@ -211,6 +233,7 @@ export function mixtureShares(mixture: Mixture): HostFunction<number[]> {
  *
  * @param mixture The data's law.
  * @returns A function of x and the level: one number for each dimension. At sigma = 0 it is x / alpha.
+ * @throws {TypeError} If an option is unknown.
  * @throws {RangeError} If the mixture is not one; in the function, if x is of another number of dimensions.
  *
  * @example Halfway to the mean where signal and noise are equal
@@ -242,6 +265,7 @@ export function mixtureDenoiser(mixture: Mixture): HostFunction<number[]> {
  *
  * @param mixture The data's law.
  * @returns A function of x and the level: one number for each dimension. It needs sigma > 0 where a variance is 0.
+ * @throws {TypeError} If an option is unknown.
  * @throws {RangeError} If the mixture is not one; in the function, if x is of another number of dimensions.
  *
  * @example The score of N(0, 2·I)
@@ -272,9 +296,13 @@ function predicted(
   level: Level,
   mean: (flat: tf.Tensor2D, level: Level) => tf.Tensor,
 ): TensorPrediction {
+  if (x.rank === 0) {
+    throw new RangeError("Cannot evaluate an oracle: x must be of shape [N, ...sample], got []");
+  }
   const value = tf.tidy(() => {
     if (level.sigma === 0) return tf.div(x, level.alpha);
-    const flat = tf.reshape(x, [x.shape[0]!, -1]) as tf.Tensor2D;
+    const [count, ...sample] = x.shape, size = tf.util.sizeFromShape(sample);
+    const flat = tf.reshape(x, [count!, size]) as tf.Tensor2D;
     return tf.reshape(mean(flat, level), x.shape);
   });
   return { kind: "x0", value };
@@ -284,8 +312,9 @@ function predicted(
  * The exact model of Gaussian data: E[x_0 | x_t] = (sigma²·mean + alpha·variance·x_t) / (alpha²·variance + sigma²).
  *
  * @param schedule The schedule of the model.
- * @param gaussian Mean and variance, each one number or one for each dimension of a sample.
+ * @param options Mean and variance, each one number or one for each dimension of a sample.
  * @returns The model.
+ * @throws {TypeError} If an option is unknown.
  * @throws {RangeError} If a variance is below 0 or a number is not finite; in `predict`, if x does not fit.
  *
  * @example
@@ -300,10 +329,9 @@ function predicted(
  * assert.deepEqual([...model.predict(tf.tensor([[1.5, 0]]), 0.5).value.dataSync()], [3, 5]);
  * ```
  */
-export function gaussian(
-  schedule: Schedule,
-  { mean = 0, variance = 1 }: Gaussian = {},
-): Oracle {
+export function gaussian(schedule: Schedule, options: Gaussian = {}): Oracle {
+  checkOptions("make an oracle", options, gaussianOptions);
+  const { mean = 0, variance = 1 } = options;
   checkMixture({ means: [mean], variances: [variance] });
   const row = (size: number, f: (m: number, v: number) => number): tf.Tensor1D =>
     tf.tensor1d(Array.from({ length: size }, (_, i) => f(along(mean, i), along(variance, i))));
@@ -345,7 +373,7 @@ function mask(condition: Condition, labels: readonly number[], count: number): t
 function conditional(
   labels: readonly number[],
   make: (condition?: Condition) => Oracle,
-): Required<Oracle> {
+): ConditionalOracle {
   const given = (condition: Condition): Oracle => {
     checkCondition(condition, labels);
     return { ...make(condition), given };
@@ -361,6 +389,7 @@ function conditional(
  * @param schedule The schedule of the model.
  * @param law The data's law.
  * @returns The model, with classes.
+ * @throws {TypeError} If an option is unknown.
  * @throws {RangeError} If the mixture is not one; in `given`, if a class is not among the labels; in `predict`, if x
  * or the condition does not fit.
  *
@@ -377,7 +406,7 @@ function conditional(
  * assert.deepEqual([...value.dataSync()], [-1, 1, 0]);
  * ```
  */
-export function mixture(schedule: Schedule, law: Mixture): Required<Oracle> {
+export function mixture(schedule: Schedule, law: Mixture): ConditionalOracle {
   const full = filled(law);
   return conditional(full.labels, (condition) => ({
     schedule,
@@ -395,7 +424,7 @@ interface Query {
 
 /** E[x_0 | x_t] of a mixture, [N, D]. */
 function mixtureMean(full: Full, { flat, level: { alpha, sigma }, condition }: Query): tf.Tensor {
-  const [count, size] = flat.shape;
+  const [, size] = flat.shape;
   checkFit([...full.means, ...full.variances], size);
   const table = (f: (m: number, v: number) => number): tf.Tensor =>
     tf.tensor(full.means.map((m, k) => cells(size, m, full.variances[k]!, f)));
@@ -411,7 +440,7 @@ function mixtureMean(full: Full, { flat, level: { alpha, sigma }, condition }: Q
     tf.mul(x, table((_, v) => alpha * v / spread(v))),
     table((m, v) => sigma ** 2 * m / spread(v)),
   );
-  return tf.sum(tf.mul(tf.reshape(r, [count, -1, 1]), means), 1);
+  return tf.sum(tf.mul(tf.expandDims(r, 2), means), 1);
 }
 
 const cells = (
@@ -446,6 +475,7 @@ function restricted(
  * and disposes of it.
  * @param options Classes.
  * @returns The model, with `given` where there are labels.
+ * @throws {TypeError} If an option is unknown.
  * @throws {RangeError} If the data or the labels do not fit; in `given`, if a class is not among the labels; in
  * `predict`, if x or the condition does not fit.
  *
@@ -466,14 +496,16 @@ export function dataset(
   schedule: Schedule,
   points: tf.Tensor,
   options: DatasetOptions & { readonly labels: readonly number[] },
-): Required<Oracle>;
+): ConditionalOracle;
 /** The same, with or without classes; {@link Oracle.given} is there where there are labels. */
 export function dataset(schedule: Schedule, points: tf.Tensor, options?: DatasetOptions): Oracle;
 export function dataset(
   schedule: Schedule,
   points: tf.Tensor,
-  { labels }: DatasetOptions = {},
+  options: DatasetOptions = {},
 ): Oracle {
+  checkOptions("make an oracle", options, datasetOptions);
+  const { labels } = options;
   const [count = 0] = points.shape;
   if (count < 1) {
     throw refusal("points must be of shape [M, ...sample] with M at least 1", `[${points.shape}]`);

@@ -28,6 +28,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { between } from "../noise/forward.ts";
 import type { Level } from "../noise/schedule.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 
 /** The law of x_s given x_t and x_0: N(x0·x_0 + xt·x_t, variance·I). */
 export interface Posterior {
@@ -48,6 +49,8 @@ export interface PosteriorOptions {
   readonly variance?: number;
 }
 
+const posteriorOptions: Known<PosteriorOptions> = { variance: true };
+
 /**
  * The law q(x_s | x_t, x_0) for two levels, s less noisy than t (Ho et al. 2020, equations 6 and 7; for another
  * variance Song et al. 2021, equation 7).
@@ -58,6 +61,7 @@ export interface PosteriorOptions {
  * @param s Level of x_s, with alpha > 0 and a signal-to-noise ratio no less than that of t.
  * @param options Another variance than the Markov chain's.
  * @returns The coefficients of the mean, and the variance.
+ * @throws {TypeError} If an option is unknown.
  * @throws {RangeError} If a level or the variance is outside its domain, or s is noisier than t.
  *
  * @example A step to the data adds no noise and lands on x_0
@@ -79,6 +83,7 @@ export interface PosteriorOptions {
  * ```
  */
 export function posterior(t: Level, s: Level, options: PosteriorOptions = {}): Posterior {
+  checkOptions("make a posterior", options, posteriorOptions);
   if (!(t.sigma > 0)) {
     throw new RangeError(`Cannot make a posterior: t.sigma must be above 0, got ${t.sigma}`);
   }
@@ -93,15 +98,15 @@ export function posterior(t: Level, s: Level, options: PosteriorOptions = {}): P
 }
 
 /** The member of DDIM's family with the variance given: x_s = alpha_s·x_0 + √(sigma_s² − variance)·eps + noise. */
-function member(t: Level, s: Level, variance: number): Posterior {
-  if (!(variance >= 0 && variance <= s.sigma ** 2)) {
+function member(t: Level, s: Level, wanted: number): Posterior {
+  // sigma² that is computed otherwise, as 1 − alpha², differs in its last digits.
+  const most = s.sigma ** 2, variance = Math.min(wanted, most);
+  if (!(wanted >= 0 && wanted <= most * (1 + 1e-12))) {
     throw new RangeError(
-      `Cannot make a posterior: variance must be in [0, s.sigma^2 = ${
-        s.sigma ** 2
-      }], got ${variance}`,
+      `Cannot make a posterior: variance must be in [0, s.sigma^2 = ${most}], got ${wanted}`,
     );
   }
-  const xt = Math.sqrt(s.sigma ** 2 - variance) / t.sigma;
+  const xt = Math.sqrt(most - variance) / t.sigma;
   return { x0: s.alpha - t.alpha * xt, xt, variance };
 }
 
@@ -148,6 +153,7 @@ export interface Ends {
  * @param law The posterior.
  * @param ends x_0 and x_t. Not disposed of.
  * @returns A new tensor of the shape of x_t. The caller disposes of it.
+ * @throws {RangeError} If x_0 is not of the shape of x_t.
  *
  * @example
  * ```ts
@@ -163,6 +169,11 @@ export interface Ends {
  * ```
  */
 export function posteriorMean(law: Posterior, ends: Ends): tf.Tensor {
+  if (!tf.util.arraysEqual(ends.x0.shape, ends.xt.shape)) {
+    throw new RangeError(
+      `Cannot take the mean of a posterior: x0 must be of shape [${ends.xt.shape}], got [${ends.x0.shape}]`,
+    );
+  }
   return tf.tidy(() => tf.add(tf.mul(ends.x0, law.x0), tf.mul(ends.xt, law.xt)));
 }
 
@@ -196,11 +207,13 @@ export function stepWeight(law: Posterior, variance: number = law.variance): num
 
 /** Options of {@link stepDivergence}. */
 export interface StepDivergenceOptions {
-  /** Mean squared error of the model's x_0 prediction for each dimension. Default: 0. */
+  /** Mean squared error of the model's x_0 prediction for each dimension, at least 0. Default: 0. */
   readonly error?: number;
   /** Variance of the model's p(x_s | x_t), above 0. Default: the posterior's. */
   readonly variance?: number;
 }
+
+const divergenceOptions: Known<StepDivergenceOptions> = { error: true, variance: true };
 
 /**
  * The term of the variational bound for one step, for each dimension:
@@ -216,7 +229,8 @@ export interface StepDivergenceOptions {
  * @param law The posterior q(x_s | x_t, x_0), with a variance above 0.
  * @param options Error of the prediction, variance of the model.
  * @returns Nats for each dimension, at least 0.
- * @throws {RangeError} If either variance is not above 0.
+ * @throws {TypeError} If an option is unknown.
+ * @throws {RangeError} If either variance is not above 0, or the error is below 0.
  *
  * @example A perfect prediction costs nothing under the posterior's variance
  * ```ts
@@ -229,7 +243,10 @@ export interface StepDivergenceOptions {
  * ```
  */
 export function stepDivergence(law: Posterior, options: StepDivergenceOptions = {}): number {
+  const action = "compute the divergence of a step";
+  checkOptions(action, options, divergenceOptions);
   const { error = 0, variance = law.variance } = options;
+  if (!(error >= 0)) throw refusal(action, "error must be at least 0", error);
   if (!(law.variance > 0)) {
     throw new RangeError(
       `Cannot compute the divergence of a step: law.variance must be above 0, got ${law.variance}`,

@@ -16,6 +16,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { shown } from "../tensor/check.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
 
 /** What the numbers of a prediction mean. `flow` is the velocity eps − x0 of rectified flow. */
@@ -66,6 +67,46 @@ export interface Model {
   ) => Prediction | Promise<Prediction>;
   /** The same model under a condition for each sample; absent for an unconditional model. */
   readonly given?: (condition: Condition) => Model;
+  /** Whether it is under a condition already, so that it takes no other. Default: no. */
+  readonly conditioned?: true;
+  /** Whether it is bound to the samples of one batch, in their order, as by a guide to targets. Default: no. */
+  readonly bound?: true;
+  /** Whether its predictions are cut off, as by a threshold: the flow of such a model has no density. Default: no. */
+  readonly clipped?: true;
+}
+
+/**
+ * A model with something changed: all that the change leaves out is passed on, and `given` makes models changed in the
+ * same way. Whatever changes models is made by this.
+ *
+ * @param model The model.
+ * @param change What takes the place of the model's own, made from it, or from the conditional model.
+ * @returns The model.
+ *
+ * @example A model whose predictions are halved, also under a condition
+ * ```ts
+ * import { decorated, gaussian, linear } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const model = gaussian(linear(), { mean: 2, variance: 0 });
+ * const half = decorated(model, () => ({
+ *   predict: (x, t) => ({ kind: "x0", value: tf.mul(model.predict(x, t).value, 0.5) }),
+ * }));
+ * const { value } = await half.predict(tf.tensor([[5]]), 500) as { value: tf.Tensor };
+ * assert.deepEqual([...value.dataSync()], [1]);
+ * ```
+ */
+export function decorated(model: Model, change: (model: Model) => Partial<Model>): Model {
+  return {
+    ...model,
+    // A model may be an object of a class, whose schedule a copy of its own properties would not have.
+    schedule: model.schedule,
+    ...change(model),
+    ...(model.given && { given: (condition) => decorated(model.given!(condition), change) }),
+  };
 }
 
 /** A value in the plane: (x0·x_0 + eps·eps) / over. The divisor apart keeps sigma = 0 finite. */
@@ -134,6 +175,51 @@ export function coefficients(
 }
 
 /**
+ * Refuses what a model cannot have said of x: another shape would be broadcast into garbage.
+ *
+ * @param prediction What it said. Its tensors are disposed of, if it is refused.
+ * @param x What it was asked about.
+ * @returns The prediction.
+ * @throws {TypeError} If it is no prediction.
+ * @throws {RangeError} If a tensor has another shape than x, or an energy not one number for each sample.
+ */
+export function checkPrediction(prediction: Prediction, x: tf.Tensor): Prediction {
+  const fault = faultOf(prediction, x);
+  if (fault === undefined) return prediction;
+  tf.dispose({ ...prediction });
+  throw fault;
+}
+
+function faultOf(prediction: Prediction, x: tf.Tensor): Error | undefined {
+  const kind = prediction?.kind, isEnergy = kind === "energy";
+  if (!isEnergy && !kinds.includes(kind)) {
+    return new TypeError(
+      `Cannot use a prediction: kind must be one of ${kinds.join(", ")} or energy, got ${
+        shown(kind)
+      }`,
+    );
+  }
+  const wanted = {
+    ...(isEnergy && { gradient: x.shape }),
+    value: isEnergy ? x.shape.slice(0, 1) : x.shape,
+  };
+  for (const [name, shape] of Object.entries(wanted)) {
+    const tensor: unknown = (prediction as unknown as Record<string, unknown>)[name];
+    if (!(tensor instanceof tf.Tensor) || tensor.isDisposed) {
+      return new TypeError(
+        `Cannot use a prediction: ${name} must be a tensor, got ${shown(tensor)}`,
+      );
+    }
+    if (!tf.util.arraysEqual(tensor.shape, shape)) {
+      return new RangeError(
+        `Cannot use a prediction: ${name} must be of shape [${shape}], got [${tensor.shape}]`,
+      );
+    }
+  }
+  return undefined;
+}
+
+/**
  * A prediction turned into another of the same (x_t, t).
  *
  * @param prediction What the model said. Not disposed of.
@@ -141,6 +227,7 @@ export function coefficients(
  * @param x x_t, the tensor that the model was given.
  * @param level Marginal at t.
  * @returns A new tensor of the shape of x_t. The caller disposes of it.
+ * @throws {RangeError} If the level does not determine it: x0 from eps or a score where alpha is 0, eps from x0 where sigma is.
  *
  * @example
  * ```ts
@@ -164,7 +251,17 @@ export function convert(
   if (prediction.kind === wanted) return tf.clone(prediction.value);
   const energy = prediction.kind === "energy";
   const [a, b] = coefficients(energy ? "gradient" : prediction.kind, wanted, level);
+  if (!Number.isFinite(a) || !Number.isFinite(b)) throw unreadable(prediction.kind, wanted, level);
   return tf.tidy(() =>
     tf.add(tf.mul(x, a), tf.mul(energy ? prediction.gradient : prediction.value, b))
+  );
+}
+
+function unreadable(kind: string, wanted: Kind, { alpha, sigma }: Level): RangeError {
+  const [what, hint] = alpha === 0
+    ? ["alpha", "ask a model of x0, v or flow there, or start at a time with less noise (`from`)"]
+    : ["sigma", "end at a time with noise left (`final`)"];
+  return new RangeError(
+    `Cannot read ${wanted} from a prediction of ${kind}: ${what} must be above 0, got alpha ${alpha}, sigma ${sigma}; ${hint}`,
   );
 }

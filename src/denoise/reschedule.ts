@@ -15,7 +15,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { type Level, type Schedule, timeNear } from "../noise/schedule.ts";
 import { andThen, disposing } from "../tensor/engine.ts";
-import { convert, type Model, type Prediction } from "./prediction.ts";
+import { convert, decorated, type Model, type Prediction } from "./prediction.ts";
 
 /**
  * The same knowledge under another schedule.
@@ -23,7 +23,7 @@ import { convert, type Model, type Prediction } from "./prediction.ts";
  * At a time t of the new schedule the model is asked at the time of its own with the same log-SNR, about x in its own unit.
  * What it says as x0 stays x0, eps stays eps, an energy stays one in the new unit; v and flow come back as x0, a score as eps.
  * Levels beyond the model's own are taken for its nearest: those with more noise in the unit of the noise, those with
- * less in the unit of the data.
+ * less in the unit of the data; where there is no signal at all, eps comes back as x0.
  *
  * @param model The model.
  * @param schedule The new schedule.
@@ -43,23 +43,21 @@ import { convert, type Model, type Prediction } from "./prediction.ts";
  * ```
  */
 export function rescheduled(model: Model, schedule: Schedule): Model {
-  const own = model.schedule;
-  return {
+  return decorated(model, (model) => ({
     schedule,
     predict: (x, t, signal) => {
-      const level = schedule.at(t), { time, scale } = counterpart(own, level);
-      const inner = tf.mul(x, scale), said = () => model.predict(inner, time, signal);
+      const own = model.schedule, level = schedule.at(t), { time, scale } = counterpart(own, level);
+      const inner = tf.mul(x, scale);
       return disposing(
         inner,
         () =>
           andThen(
-            said(),
-            (prediction) => restated(prediction, { x: inner, level: own.at(time), scale }),
+            model.predict(inner, time, signal),
+            (prediction) => restated(prediction, { x: inner, level, own: own.at(time), scale }),
           ),
       );
     },
-    ...(model.given && { given: (condition) => rescheduled(model.given!(condition), schedule) }),
-  };
+  }));
 }
 
 /** The time of a schedule with a level's log-SNR, and the factor from the level's unit to its own. */
@@ -69,23 +67,28 @@ function counterpart(own: Schedule, level: Level): { time: number; scale: number
   return { time, scale: isNoisy ? sigma / level.sigma : alpha / level.alpha };
 }
 
-/** What a model has said of x at its own level, for whoever has x divided by the scale. Disposes of what was said. */
-function restated(
-  prediction: Prediction,
-  { x, level, scale }: {
-    readonly x: tf.Tensor;
-    readonly level: Level;
-    readonly scale: number;
-  },
-): Prediction {
-  if (prediction.kind === "eps" || prediction.kind === "x0") return prediction;
+/** Where a model was asked: x in its own unit, the level that was meant, its own, and the factor between the units. */
+interface Restatement {
+  readonly x: tf.Tensor;
+  readonly level: Level;
+  readonly own: Level;
+  readonly scale: number;
+}
+
+/**
+ * What a model has said of x at its own level, for whoever has x divided by the scale. Disposes of what was said. Where the
+ * level that was meant has no signal, eps and the score say nothing of x0 any more; it is read at the model's own level.
+ */
+function restated(prediction: Prediction, { x, level, own, scale }: Restatement): Prediction {
+  const isLost = level.alpha === 0 && own.alpha > 0;
+  if (prediction.kind === "x0" || (prediction.kind === "eps" && !isLost)) return prediction;
   try {
     if (prediction.kind === "energy") {
       const { value, gradient } = prediction;
       return { kind: "energy", value: tf.clone(value), gradient: tf.mul(gradient, scale) };
     }
-    const kind = prediction.kind === "score" ? "eps" : "x0";
-    return { kind, value: convert(prediction, kind, x, level) };
+    const kind = prediction.kind === "score" && !isLost ? "eps" : "x0";
+    return { kind, value: convert(prediction, kind, x, own) };
   } finally {
     tf.dispose({ ...prediction });
   }

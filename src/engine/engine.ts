@@ -10,9 +10,15 @@
  * @module
  */
 
+import { checkOptions, type Known } from "../tensor/check.ts";
 import type { Engine } from "../tensor/engine.ts";
-import { compiler, type CompilerOptions } from "./compile/compile.ts";
-import { executor, type ExecutorOptions } from "./runtime/remote.ts";
+import {
+  checkCompiler,
+  compiler,
+  type CompilerOptions,
+  compilerOptions,
+} from "./compile/compile.ts";
+import { executor, type ExecutorOptions, executorOptions } from "./runtime/remote.ts";
 
 export { compiler, type CompilerOptions } from "./compile/compile.ts";
 export { type Program, type Spec, trace, type TraceOptions } from "./compile/trace.ts";
@@ -49,6 +55,8 @@ export { EngineUnavailable, executor, type ExecutorOptions } from "./runtime/rem
 /** Options of {@link onnx}. */
 export type EngineOptions = ExecutorOptions & CompilerOptions;
 
+const engineOptions: Known<EngineOptions> = { ...executorOptions, ...compilerOptions };
+
 /**
  * The engine that runs pure tensor functions on ONNX Runtime: about ten times as fast as tfjs's wasm on a CPU.
  *
@@ -57,6 +65,7 @@ export type EngineOptions = ExecutorOptions & CompilerOptions;
  *
  * @param options Provider, threads and spinning; whether in a worker; how many sets of shapes are kept.
  * @returns The engine. Close it to end its worker.
+ * @throws {TypeError} If an option is unknown, or of another type.
  * @throws {RangeError} If an option does not make sense.
  * @throws {EngineUnavailable} If a permission, the package, its binary or the provider is missing, with what to do.
  *
@@ -77,6 +86,9 @@ export type EngineOptions = ExecutorOptions & CompilerOptions;
  * ```
  */
 export async function onnx(options: EngineOptions = {}): Promise<Engine> {
-  const blocked = (options.provider ?? "cpu") === "cpu";
-  return compiler(await executor(options), { blocked, ...options });
+  checkOptions("use the onnx engine", options, engineOptions);
+  const { shapes, blocked = (options.provider ?? "cpu") === "cpu", ...runtime } = options;
+  const kept = { blocked, ...(shapes !== undefined && { shapes }) };
+  checkCompiler(kept); // before anything has been started
+  return compiler(await executor(runtime), kept);
 }

@@ -13,6 +13,8 @@
  */
 
 import { crc32, deflateSync } from "node:zlib";
+import { checkOptions, type Known } from "../tensor/check.ts";
+import { room } from "../train/data/file.ts";
 import { checkImage, type Image, sameSize } from "../watch/frames.ts";
 import { checkWritable, writeAtomically } from "./file.ts";
 
@@ -38,16 +40,27 @@ export interface SequenceOptions extends PngOptions {
   readonly first?: number;
 }
 
+const pngOptions: Known<PngOptions> = { level: true };
+
+const apngOptions: Known<ApngOptions> = { ...pngOptions, delay: true, hold: true, loops: true };
+
+const sequenceOptions: Known<SequenceOptions> = { ...pngOptions, first: true };
+
 const signature = new Uint8Array([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
+
+const writing = "write a PNG";
 
 function checkWhole(name: string, value: number, greatest: number): void {
   if (Number.isSafeInteger(value) && value >= 0 && value <= greatest) return;
   throw new RangeError(
-    `Cannot write a PNG: ${name} must be a whole number in [0, ${greatest}], got ${value}`,
+    `Cannot ${writing}: ${name} must be a whole number in [0, ${greatest}], got ${value}`,
   );
 }
 
-function checkOptions({ level = 6, delay = 100, hold = delay, loops = 0 }: ApngOptions): void {
+/** Refuses options that a writer does not know, or that are out of their range. */
+function checkValues(options: ApngOptions, known: Readonly<Record<string, true>>): void {
+  checkOptions(writing, options, known);
+  const { level = 6, delay = 100, hold = delay, loops = 0 } = options;
   checkWhole("level", level, 9);
   checkWhole("delay", delay, 65535);
   checkWhole("hold", hold, 65535);
@@ -74,7 +87,7 @@ function chunk(type: string, ...parts: Uint8Array[]): Uint8Array {
 
 /** Rows by the Sub filter, each after its filter type 1. */
 function filtered({ width, height, channels, data }: Image): Uint8Array {
-  const line = width * channels, rows = new Uint8Array(height * (line + 1));
+  const line = width * channels, rows = room(writing, "the rows", height * (line + 1));
   for (let y = 0, from = 0, to = 0; y < height; y++) {
     rows[to++] = 1;
     for (let x = 0; x < line; x++, from++) {
@@ -97,6 +110,7 @@ const header = ({ width, height, channels }: Image): Uint8Array =>
  * @param options Effort of compression.
  * @returns The file's bytes.
  * @throws {RangeError} If the picture has no pixels, or its bytes do not fit its size, or `level` is not in 0 … 9.
+ * @throws {TypeError} If an option is not known.
  *
  * @example
  * ```ts
@@ -108,7 +122,7 @@ const header = ({ width, height, channels }: Image): Uint8Array =>
  * ```
  */
 export function png(image: Image, options: PngOptions = {}): Uint8Array<ArrayBuffer> {
-  checkOptions(options);
+  checkValues(options, pngOptions);
   checkImage(image);
   return joined([signature, header(image), chunk("IDAT", deflated(image, options)), chunk("IEND")]);
 }
@@ -127,6 +141,7 @@ const control = (sequence: number, { width, height }: Image, delay: number): Uin
  * @param options Delays and loops.
  * @returns The file's bytes.
  * @throws {RangeError} If an option is out of its range, a frame is not of the first one's size, or there is none.
+ * @throws {TypeError} If an option is not known.
  *
  * @example Two frames, the last one held for a second
  * ```ts
@@ -142,7 +157,7 @@ export async function apng(
   images: AsyncIterable<Image> | Iterable<Image>,
   options: ApngOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
-  checkOptions(options);
+  checkValues(options, apngOptions);
   let first: Image | undefined;
   const frames: Uint8Array[] = [];
   for await (const image of sameSize(images)) {
@@ -175,6 +190,7 @@ function animation(
  * @param options Effort of compression.
  * @returns A function of a stream, which it runs to its end.
  * @throws {RangeError} If `level` is not in 0 … 9; if the stream is empty.
+ * @throws {TypeError} If an option is not known.
  * @throws {Error} If the file cannot be written; what the stream throws.
  *
  * @example
@@ -192,7 +208,7 @@ export function savePng(
   path: string,
   options: PngOptions = {},
 ): (images: AsyncIterable<Image>) => Promise<void> {
-  checkOptions(options);
+  checkValues(options, pngOptions);
   return async (images) => {
     await checkWritable(path);
     let latest: Image | undefined;
@@ -226,6 +242,7 @@ function numbering(pattern: string): (index: number) => string {
  * @returns A function of a stream, which it runs to its end; its result is the paths written.
  * @throws {SyntaxError} If the pattern does not hold just one number.
  * @throws {RangeError} If an option is out of its range, or a picture's bytes do not fit its size.
+ * @throws {TypeError} If an option is not known.
  * @throws {Error} If a file cannot be written; what the stream throws. The files before it stay.
  *
  * @example
@@ -243,15 +260,15 @@ export function savePngs(
   pattern: string,
   options: SequenceOptions = {},
 ): (images: AsyncIterable<Image>) => Promise<string[]> {
-  checkOptions(options);
-  const name = numbering(pattern), { first = 0 } = options;
+  checkValues(options, sequenceOptions);
+  const name = numbering(pattern), { first = 0, ...effort } = options;
   checkWhole("first", first, Number.MAX_SAFE_INTEGER);
   return async (images) => {
     await checkWritable(name(first));
     const paths: string[] = [];
     for await (const image of images) {
       const path = name(first + paths.length);
-      await writeAtomically(path, png(image, options));
+      await writeAtomically(path, png(image, effort));
       paths.push(path);
     }
     return paths;
@@ -265,7 +282,7 @@ export function savePngs(
  * @param path The file.
  * @param options Delays, loops, effort of compression.
  * @returns A function of a stream, which it runs to its end.
- * @throws {RangeError} As {@link apng}.
+ * @throws {RangeError | TypeError} As {@link apng}.
  * @throws {Error} If the file cannot be written; what the stream throws.
  *
  * @example
@@ -283,7 +300,7 @@ export function saveApng(
   path: string,
   options: ApngOptions = {},
 ): (images: AsyncIterable<Image>) => Promise<void> {
-  checkOptions(options);
+  checkValues(options, apngOptions);
   return async (images) => {
     await checkWritable(path);
     await writeAtomically(path, await apng(images, options));

@@ -13,6 +13,8 @@
  * @module
  */
 
+import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+
 /** The reader of a pipe closed it before all was written; `cause` is the system's error, where there is one. */
 export class ClosedPipe extends Error {
   /** The class's name, `"ClosedPipe"`. */
@@ -43,6 +45,17 @@ export interface ProcessOptions {
   readonly grace?: number;
 }
 
+const pipeOptions: Known<PipeOptions> = { signal: true };
+
+const writableOptions: Known<WritableOptions> = { ...pipeOptions, close: true };
+
+const processOptions: Known<ProcessOptions> = {
+  ...pipeOptions,
+  cwd: true,
+  stdout: true,
+  grace: true,
+};
+
 /** A consumer of a byte stream. */
 export type ByteSink = (bytes: AsyncIterable<Uint8Array>) => Promise<void>;
 
@@ -69,6 +82,7 @@ async function put(
  * @param stream The stream, which must not be locked; it is unlocked again at the end.
  * @param options Signal; whether to close the stream.
  * @returns A function of a byte stream.
+ * @throws {TypeError} If an option is not known.
  * @throws {ClosedPipe} If the reader closed the pipe.
  * @throws What the source or the stream throws; the signal's reason.
  *
@@ -85,8 +99,10 @@ async function put(
  */
 export function toWritable(
   stream: WritableStream<Uint8Array>,
-  { signal, close = true }: WritableOptions = {},
+  options: WritableOptions = {},
 ): ByteSink {
+  checkOptions("write bytes", options, writableOptions);
+  const { signal, close = true } = options;
   return async (bytes) => {
     signal?.throwIfAborted();
     const writer = stream.getWriter();
@@ -110,6 +126,7 @@ export function toWritable(
  *
  * @param options Signal.
  * @returns A function of a byte stream.
+ * @throws {TypeError} If an option is not known.
  * @throws {ClosedPipe} If the reader closed the pipe, as in `deno run frames.ts | head -c 100`.
  * @throws What the source throws; the signal's reason.
  *
@@ -126,6 +143,7 @@ export function toWritable(
  * ```
  */
 export function toStdout(options: PipeOptions = {}): ByteSink {
+  checkOptions("write to standard output", options, pipeOptions);
   return (bytes) => toWritable(Deno.stdout.writable, { ...options, close: false })(bytes);
 }
 
@@ -136,6 +154,7 @@ export function toStdout(options: PipeOptions = {}): ByteSink {
  * @param args Its arguments.
  * @param options Signal, folder, standard output.
  * @returns A function of a byte stream, whose promise is kept once the program has ended well.
+ * @throws {TypeError | RangeError} If an option is not known, or out of its range.
  * @throws {Error} If the program cannot be started (the source is then not touched), or ends with another code than 0;
  * the message has the command, the code and the last lines of its standard error.
  * @throws {ClosedPipe} If the program ended with code 0 before it had read everything.
@@ -156,23 +175,38 @@ export function toProcess(
   args: readonly string[] = [],
   options: ProcessOptions = {},
 ): ByteSink {
+  checkProcess(command, options);
+  const { signal } = options, unclosed = { ...(signal && { signal }), close: false };
   return async (bytes) => {
-    options.signal?.throwIfAborted();
+    signal?.throwIfAborted();
     const child = started(command, args, options), lines = lastLines(child.stderr);
     const stop = (): void => stopped(child, options.grace ?? 2000);
-    options.signal?.addEventListener("abort", stop, { once: true });
+    signal?.addEventListener("abort", stop, { once: true });
     try {
-      const fault = await faultOf(toWritable(child.stdin, { ...options, close: false })(bytes));
+      const fault = await faultOf(toWritable(child.stdin, unclosed)(bytes));
       // Stopped first: a program that is given half of its input must not take the end of it for the whole.
       if (fault && !(fault.error instanceof ClosedPipe)) stop();
       await child.stdin.close().catch(() => {});
       const status = await child.status, said = await lines.end();
-      options.signal?.throwIfAborted();
+      signal?.throwIfAborted();
       judge(command, status, said, fault);
     } finally {
-      options.signal?.removeEventListener("abort", stop);
+      signal?.removeEventListener("abort", stop);
     }
   };
+}
+
+function checkProcess(command: string, options: ProcessOptions): void {
+  const action = `run ${command}`;
+  checkOptions(action, options, processOptions);
+  const { stdout = "null", grace = 0 } = options;
+  if (stdout !== "null" && stdout !== "inherit") {
+    throw refusal(action, 'stdout must be "null" or "inherit"', stdout);
+  }
+  // More is no time at all to a timer.
+  if (!(grace >= 0 && grace < 2 ** 31)) {
+    throw refusal(action, "grace must be a number of milliseconds in [0, 2^31)", grace);
+  }
 }
 
 function started(

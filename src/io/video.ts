@@ -18,6 +18,7 @@
  * @module
  */
 
+import { checkOptions, type Known } from "../tensor/check.ts";
 import { type Image, sameSize } from "../watch/frames.ts";
 
 /** Options of {@link y4m}. */
@@ -35,6 +36,12 @@ export interface RawOptions {
   readonly format?: "rgb24" | "gray";
 }
 
+const y4mOptions: Known<Y4mOptions> = { fps: true };
+
+const rawOptions: Known<RawOptions> = { format: true };
+
+const writing = "write a video";
+
 /** The rate as a fraction of whole numbers, to a thousandth. */
 function fractionOf(fps: NonNullable<Y4mOptions["fps"]>): readonly [number, number] {
   const whole = typeof fps === "number" && Number.isInteger(fps);
@@ -44,7 +51,7 @@ function fractionOf(fps: NonNullable<Y4mOptions["fps"]>): readonly [number, numb
     return [numerator, denominator];
   }
   throw new RangeError(
-    `Cannot write a video: fps must be above 0, or two whole numbers above 0, got ${fps}`,
+    `Cannot ${writing}: fps must be above 0, or two whole numbers above 0, got ${fps}`,
   );
 }
 
@@ -84,6 +91,7 @@ function fillPlanes(rgb: Uint8Array, planes: Uint8Array): void {
  * @param options Rate.
  * @returns A function of pictures of one size, whose result is the bytes: a header, then one piece a picture.
  * @throws {RangeError} If the rate is not above 0; while iterated, at a picture of another size than the first.
+ * @throws {TypeError} If an option is not known.
  *
  * @example
  * ```ts
@@ -99,6 +107,7 @@ function fillPlanes(rgb: Uint8Array, planes: Uint8Array): void {
 export function y4m(
   options: Y4mOptions = {},
 ): (images: AsyncIterable<Image>) => AsyncIterable<Uint8Array> {
+  checkOptions(writing, options, y4mOptions);
   const fps = fractionOf(options.fps ?? 24);
   return (images) => ({ [Symbol.asyncIterator]: () => y4mBytes(images, fps) });
 }
@@ -132,6 +141,7 @@ const toGrey = (rgb: Uint8Array): Uint8Array =>
  * @param options Format.
  * @returns A function of pictures of one size, whose result is their bytes.
  * @throws {RangeError} If the format is none of the two; while iterated, at a picture of another size than the first.
+ * @throws {TypeError} If an option is not known.
  *
  * @example
  * ```ts
@@ -144,10 +154,12 @@ const toGrey = (rgb: Uint8Array): Uint8Array =>
  * ```
  */
 export function raw(
-  { format }: RawOptions = {},
+  options: RawOptions = {},
 ): (images: AsyncIterable<Image>) => AsyncIterable<Uint8Array> {
+  checkOptions(writing, options, rawOptions);
+  const { format } = options;
   if (format !== undefined && format !== "rgb24" && format !== "gray") {
-    throw new RangeError(`Cannot write a video: format must be "rgb24" or "gray", got ${format}`);
+    throw new RangeError(`Cannot ${writing}: format must be "rgb24" or "gray", got ${format}`);
   }
   return (images) => ({ [Symbol.asyncIterator]: () => rawBytes(images, format) });
 }

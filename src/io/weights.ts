@@ -1,47 +1,51 @@
 /**
- * Trained models from files: weights and the description of their network in one safetensors file.
+ * Trained models in files: weights and the description of their network in one safetensors file.
  *
- * Two kinds of files are read: weights, which `tweedie train --weights` writes for others to use, and checkpoints,
- * of which the moving average is taken.
+ * Two kinds of files are read: weights, which {@link saveDenoiser} and its like and `tweedie train --weights` write for
+ * others to use, and checkpoints, of which the moving average is taken. The weights are read once the description, and the
+ * names and shapes of all tensors, are in order.
  *
  * @module
  */
 
-import { kinds, type Model } from "../denoise/prediction.ts";
+import type { Model } from "../denoise/prediction.ts";
 import {
   type Classifier,
-  classifier,
-  type ClassifierConfig,
   noisyClassifier,
   type NoisyClassifierOptions,
   type TimedClassifier,
-  timedClassifier,
 } from "../network/classifier.ts";
 import type { Parameters, Params } from "../network/layer.ts";
-import {
-  type EngineOptions,
-  type ImageModelConfig,
-  networkModel,
-  type ScheduleConfig,
-  scheduleOf,
-} from "../network/model.ts";
-import { unet } from "../network/unet.ts";
+import { type EngineOptions, type ImageModelConfig, networkModel } from "../network/model.ts";
 import type { Schedule } from "../noise/schedule.ts";
 import type { NoisyClassifier } from "../refine/guide.ts";
-import { checkShapes, toTensors } from "./checkpoint.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import {
-  floats,
+  type At,
+  checkNumbers,
+  checkParameters,
+  classifierOf,
+  contentsOf,
+  denoiserOf,
+  loading,
+  type NamedClassifierConfig,
+  type NoisyClassifierConfig,
+  noisyClassifierOf,
+  saving,
+  type Wanted,
+} from "./model/description.ts";
+import {
+  type FloatDtype,
   type HostTensor,
   type HostTensors,
-  readSafetensors,
-  type Safetensors,
+  writeSafetensors,
 } from "./safetensors.ts";
+import { downloaded, uploaded } from "./tensors/device.ts";
+import { type Entry, isRecord } from "./tensors/header.ts";
+import { type OpenTensors, withTensors } from "./tensors/open.ts";
+import { checkPlain, toJson } from "./tensors/plain.ts";
 
-/** A classifier's description, with the names of its classes. */
-export type NamedClassifierConfig = ClassifierConfig & { readonly names?: readonly string[] };
-
-/** The description of a classifier of noisy images: besides, the schedule of the noise that it was trained under. */
-export type NoisyClassifierConfig = NamedClassifierConfig & { readonly schedule: ScheduleConfig };
+export type { NamedClassifierConfig, NoisyClassifierConfig };
 
 /** A trained denoiser. */
 export interface LoadedDenoiser {
@@ -77,31 +81,14 @@ export interface LoadedNoisyClassifier {
   readonly params: Params;
 }
 
-/** The descriptions by task. */
-interface Configs {
-  readonly denoise: ImageModelConfig;
-  readonly classify: NamedClassifierConfig | NoisyClassifierConfig;
-}
-
-/** Tensors of a file that are to be a model's, and the model's description, of which nothing is checked yet. */
-interface Contents<T extends keyof Configs> {
-  readonly tensors: HostTensors;
-  readonly config: Configs[T];
-}
-
-/** As much of a checkpoint's plain data as is read here. */
-interface Meta {
-  readonly plan?: { readonly target?: { readonly task?: unknown; readonly model?: unknown } };
-}
-
 /**
  * Reads a denoiser.
  *
- * @param path A file that `tweedie train` wrote: weights or a checkpoint.
+ * @param path A file that {@link saveDenoiser} or `tweedie train` wrote: weights or a checkpoint.
  * @param options What runs the model.
  * @returns The model, ready to sample, on the backend in use. Needs read permission for the file.
  * @throws {Error} If the file cannot be read; `cause` is the system's error.
- * @throws {SyntaxError} If the file is damaged, or is not of a denoiser.
+ * @throws {SyntaxError} If the file is damaged, or is not of a denoiser, with what it is of and what reads that.
  * @throws {RangeError} If its tensors are not those of the network that it describes, or not finite.
  *
  * @example Sample what a run has learned so far
@@ -120,27 +107,23 @@ export async function loadDenoiser(
   path: string,
   options: EngineOptions = {},
 ): Promise<LoadedDenoiser> {
-  const { tensors, config } = await contents(path, "denoise");
-  checkFields(config, denoiserFields, path);
-  checkFields(config.network, networkFields(Object.keys(tensors).length), path);
-  checkNames(config.classes, config.network.classes ?? 0, path);
-  const { network, schedule } = described(path, () => ({
-    network: unet(config.network),
-    schedule: scheduleOf(config.schedule),
-  }));
-  checkWeights(tensors, network.parameters, path);
-  const params = toTensors(tensors);
+  checkOptions(`load ${path}`, options, engineOptions);
+  const { config, network, schedule, params } = await loaded(path, { task: "denoise" }, denoiserOf);
   const model = networkModel(network, params, { ...options, schedule, kind: config.kind });
   return { model, config, params };
 }
 
+const engineOptions: Known<EngineOptions> = { engine: true };
+
 /**
  * Reads a classifier of clean images.
  *
- * @param path A file that `tweedie train --task classify` wrote, without a schedule: weights or a checkpoint.
+ * @param path A file that {@link saveClassifier} or `tweedie train --task classify` wrote, without a schedule: weights or a
+ * checkpoint.
  * @returns Network and weights, on the backend in use. Needs read permission for the file.
  * @throws {Error} If the file cannot be read; `cause` is the system's error.
- * @throws {SyntaxError} If the file is damaged, or is not of a classifier, or of one of noisy images.
+ * @throws {SyntaxError} If the file is damaged, or is not of a classifier, or of one of noisy images, with what it is of
+ * and what reads that.
  * @throws {RangeError} If its tensors are not those of the network that it describes, or not finite.
  *
  * @example What a picture shows
@@ -156,22 +139,20 @@ export async function loadDenoiser(
  * ```
  */
 export async function loadClassifier(path: string): Promise<LoadedClassifier> {
-  const { tensors, config } = await contents(path, "classify");
-  checkFields(config, { ...classifierFields, schedule: noSchedule }, path);
-  checkNames(config.names, config.classes, path);
-  const network = described(path, () => classifier(config));
-  checkWeights(tensors, network.parameters, path);
-  return { network, config, params: toTensors(tensors) };
+  const clean = { task: "classify", noisy: false } as const;
+  return await loaded(path, clean, (found, _, at) => classifierOf(found, at));
 }
 
 /**
  * Reads a classifier of noisy images, to guide samplers by.
  *
- * @param path A file that `tweedie train --task classify --schedule …` wrote: weights or a checkpoint.
+ * @param path A file that {@link saveNoisyClassifier} or `tweedie train --task classify --schedule …` wrote: weights or a
+ * checkpoint.
  * @param options The schedule of the samples that it is to guide, where that is not the one that it was trained under.
  * @returns The classifier, on the backend in use, with what it is made of. Needs read permission for the file.
  * @throws {Error} If the file cannot be read; `cause` is the system's error.
- * @throws {SyntaxError} If the file is damaged, or is not of a classifier, or of one of clean images.
+ * @throws {SyntaxError} If the file is damaged, or is not of a classifier, or of one of clean images, with what it is of
+ * and what reads that.
  * @throws {RangeError} If its tensors are not those of the network that it describes, or not finite.
  *
  * @example Two ankle boots by a gradient
@@ -191,18 +172,60 @@ export async function loadNoisyClassifier(
   path: string,
   options: Pick<NoisyClassifierOptions, "under"> = {},
 ): Promise<LoadedNoisyClassifier> {
-  const { tensors, config: found } = await contents(path, "classify");
-  checkFields(found, { ...classifierFields, schedule: someSchedule }, path);
-  checkNames(found.names, found.classes, path);
-  const config = found as NoisyClassifierConfig;
-  const { network, schedule } = described(path, () => ({
-    network: timedClassifier(config),
-    schedule: scheduleOf(config.schedule),
-  }));
-  checkWeights(tensors, network.parameters, path);
-  const params = toTensors(tensors);
+  checkOptions(`load ${path}`, options, underOptions);
+  const noisy = { task: "classify", noisy: true } as const;
+  const found = await loaded(path, noisy, (found, _, at) => noisyClassifierOf(found, at));
+  const { config, network, schedule, params } = found;
   const classifier = noisyClassifier(network, params, { ...options, schedule });
   return { classifier, schedule, network, config, params };
+}
+
+const underOptions: Known<Pick<NoisyClassifierOptions, "under">> = { under: true };
+
+/** A described network with its weights on the backend in use; the weights are read once all else is in order. */
+async function loaded<A extends { readonly network: { readonly parameters: Parameters } }>(
+  path: string,
+  wanted: Wanted,
+  describe: (found: unknown, tensors: number, at: At) => A,
+): Promise<A & { readonly params: Params }> {
+  return await opened(path, async (file) => {
+    const at = loading(path), { config, entries } = contentsOf(file, wanted, at);
+    const described = describe(config, entries.size, at);
+    const tensors = await weightsIn(file, entries, described.network.parameters, at);
+    return { ...described, params: uploaded(tensors) };
+  });
+}
+
+/** The weights of a network, whose names and shapes are looked at before the numbers are read. */
+async function weightsIn(
+  { read }: OpenTensors,
+  entries: ReadonlyMap<string, Entry>,
+  parameters: Parameters,
+  { action }: At,
+): Promise<HostTensors> {
+  checkParameters(Object.fromEntries(entries), parameters, action);
+  const full = await read([...entries.values()].map(({ name }) => name));
+  const tensors = [...entries].map(([short, { name }]) => [short, full[name]!] as const);
+  const named = Object.fromEntries(tensors);
+  checkNumbers(named, action);
+  return named;
+}
+
+/** An open file, or why it cannot be read. */
+async function opened<A>(path: string, use: (file: OpenTensors) => Promise<A>): Promise<A> {
+  let inside = false;
+  try {
+    return await withTensors(path, async (file) => {
+      inside = true;
+      return await use(file);
+    });
+  } catch (cause) {
+    if (inside || cause instanceof SyntaxError || !(cause instanceof Error)) throw cause;
+    const got = `${cause.name}: ${cause.message}`;
+    throw new Error(`Cannot load ${path}: it must be a file that can be read, got ${got}`, {
+      cause,
+    });
+  }
 }
 
 /**
@@ -232,9 +255,10 @@ export async function readWeights(
   task: "denoise" | "classify",
   parameters: Parameters,
 ): Promise<HostTensors> {
-  const { tensors } = await contents(path, task);
-  checkWeights(tensors, parameters, path);
-  return tensors;
+  return await opened(path, async (file) => {
+    const at = loading(path), { entries } = contentsOf(file, { task }, at);
+    return await weightsIn(file, entries, parameters, at);
+  });
 }
 
 /**
@@ -255,154 +279,155 @@ export async function readWeights(
  * ```
  */
 export function checkWeights(tensors: HostTensors, parameters: Parameters, path: string): void {
-  const shapes = Object.entries(parameters).map(([name, { shape }]) => [name, shape] as const);
-  checkShapes(tensors, Object.fromEntries(shapes), path);
-  for (const [name, tensor] of Object.entries(tensors)) {
-    const got = tensor.dtype.includes("F") ? firstNotFinite(tensor) : tensor.dtype;
-    if (got === undefined) continue;
-    throw new RangeError(`Cannot load ${path}: tensor ${name} must be finite floats, got ${got}`);
-  }
+  checkParameters(tensors, parameters, `load ${path}`);
+  checkNumbers(tensors, `load ${path}`);
 }
 
-const firstNotFinite = (tensor: HostTensor): number | undefined =>
-  floats(tensor).find((value) => !Number.isFinite(value));
-
-async function contents<T extends keyof Configs>(path: string, task: T): Promise<Contents<T>> {
-  const { tensors, metadata } = await read(path), format = metadata["format"];
-  if (format === `tweedie.${task}`) {
-    return { tensors, config: parsed(path, metadata["model"]) as Configs[T] };
-  }
-  if (format !== "tweedie.checkpoint") throw unfit(path, "format", `tweedie.${task}`, format);
-  const { plan } = Object(parsed(path, metadata["meta"])) as Meta;
-  if (plan?.target?.task !== task) throw unfit(path, "task", task, plan?.target?.task);
-  const average = Object.entries(tensors).filter(([name]) => name.startsWith("ema."))
-    .map(([name, tensor]) => [name.slice("ema.".length), tensor]);
-  return { tensors: Object.fromEntries(average), config: plan.target.model as Configs[T] };
+/** Options of {@link saveDenoiser}, {@link saveClassifier} and {@link saveNoisyClassifier}. */
+export interface SaveOptions {
+  /** Store floats as this type: "F16" is half as large, rounded to the nearest. Default: "F32", to the last bit. */
+  readonly dtype?: FloatDtype;
+  /** Free text by name to go with the weights, such as where they came from; not `format`, nor `model`. Default: none. */
+  readonly metadata?: Readonly<Record<string, string>>;
 }
 
-async function read(path: string): Promise<Safetensors> {
-  try {
-    return await readSafetensors(path);
-  } catch (cause) {
-    if (cause instanceof SyntaxError || !(cause instanceof Error)) throw cause;
-    const got = `${cause.name}: ${cause.message}`;
-    throw new Error(`Cannot load ${path}: it must be a file that can be read, got ${got}`, {
-      cause,
-    });
-  }
+const saveOptions: Known<SaveOptions> = { dtype: true, metadata: true };
+
+/** A description and its weights, on the host or on the backend. */
+export interface Trained<Config> {
+  /** What the network is built from. */
+  readonly config: Config;
+  /** Its weights, as training gives them, say `state.ema`. They stay the caller's. */
+  readonly params: Readonly<Record<string, HostTensor | Params[string]>>;
 }
 
-const unfit = (path: string, name: string, wanted: string, got: unknown): SyntaxError =>
-  new SyntaxError(`Cannot load ${path}: its ${name} must be ${wanted}, got ${shown(got)}`);
-
-const shown = (value: unknown): string =>
-  (typeof value === "string" ? value : JSON.stringify(value))?.slice(0, 80) ?? "none";
-
-function parsed(path: string, text: string | undefined): unknown {
-  try {
-    return JSON.parse(text ?? "");
-  } catch {
-    throw unfit(path, "description", "JSON", text);
-  }
+/**
+ * Writes a denoiser to a file that {@link loadDenoiser} and `tweedie sample` read. The file that it replaces stays whole
+ * until the new one is.
+ *
+ * @param path Where to.
+ * @param denoiser Description and weights, as {@link loadDenoiser} gives them. The caller keeps the weights, and may
+ * dispose of them right after the call.
+ * @param options How to store the weights; what else to note.
+ * @returns When the file is there. Needs the permissions to read and to write its folder.
+ * @throws {TypeError | RangeError} If {@link loadDenoiser} would refuse the file: a description that is none, weights that are
+ * not its network's, or not finite; if an option is not known or out of its range. Nothing is written then.
+ * @throws {Error} If the file cannot be written; `cause` is the system's error.
+ *
+ * @example Train, save, load
+ * ```ts
+ * import { initialize, key, loadDenoiser, saveDenoiser, unet } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const network = { size: [8, 8], base: 8, multipliers: [1], blocks: 1, classes: 2 } as const;
+ * const config = { schedule: { name: "linear" }, kind: "eps", network, classes: ["bag", "boot"] } as const;
+ * const params = initialize(unet(network).parameters, key(0)); // or state.ema of a training's last state
+ * const path = `${await Deno.makeTempDir()}/mine.safetensors`;
+ * await saveDenoiser(path, { config, params });
+ * assert.deepEqual((await loadDenoiser(path)).config, config);
+ * ```
+ */
+export async function saveDenoiser(
+  path: string,
+  denoiser: Trained<ImageModelConfig>,
+  options: SaveOptions = {},
+): Promise<void> {
+  await saved(path, denoiser, options, { task: "denoise" }, denoiserOf);
 }
 
-/** What a field must be, in words, and the test of it. */
-type Field = readonly [wanted: string, fits: (value: unknown) => boolean];
-
-type Fields = Readonly<Record<string, Field>>;
-
-const isWhole = (least: number) => (value: unknown): boolean =>
-  Number.isSafeInteger(value) && value as number >= least;
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-
-const isListOf = (fits: (value: unknown) => boolean) => (value: unknown): value is unknown[] =>
-  Array.isArray(value) && value.every(fits);
-
-const optional = ([wanted, fits]: Field): Field => [
-  wanted,
-  (value) => value === undefined || fits(value),
-];
-
-const object: Field = ["an object", isRecord];
-const count: Field = ["a whole number of at least 1", isWhole(1)];
-const counts: Field = [
-  "whole numbers of at least 1, one or more",
-  (value) => isListOf(isWhole(1))(value) && value.length > 0,
-];
-const size: Field = [
-  "two whole numbers of at least 1",
-  (value) => isListOf(isWhole(1))(value) && value.length === 2,
-];
-const names: Field = ["a list of names", isListOf((name) => typeof name === "string")];
-
-const denoiserFields: Fields = {
-  network: object,
-  schedule: object,
-  kind: [`one of ${kinds.join(", ")}`, (value) => kinds.some((kind) => kind === value)],
-  classes: optional(names),
-};
-
-/** The fields of a U-Net. Every block has weights, so a file's own tensors bound what it can ask to be built. */
-const networkFields = (tensors: number): Fields => ({
-  size,
-  channels: optional(["1 or 3", (value) => value === 1 || value === 3]),
-  patch: optional(count),
-  base: optional(count),
-  multipliers: optional(counts),
-  blocks: optional([
-    `a whole number in [0, ${tensors}]`,
-    (value) => isWhole(0)(value) && value as number <= tensors,
-  ]),
-  attention: optional(["whole numbers of at least 0", isListOf(isWhole(0))]),
-  middleAttention: optional(["true or false", (value) => typeof value === "boolean"]),
-  groups: optional(count),
-  embedding: optional(count),
-  classes: optional(["a whole number of at least 0", isWhole(0)]),
-});
-
-/** What tells classifiers of clean images from those of noisy ones. */
-const noSchedule: Field = [
-  "none, as loadNoisyClassifier reads those that have one",
-  (value) => value === undefined,
-];
-const someSchedule: Field = [
-  "an object, as loadClassifier reads those that have none",
-  isRecord,
-];
-
-const classifierFields: Fields = {
-  size,
-  classes: count,
-  channels: optional(count),
-  base: optional(count),
-  features: optional(count),
-  names: optional(names),
-};
-
-/** Refuses a description that is not what its type says: it comes from a file. */
-function checkFields(value: unknown, fields: Fields, path: string): void {
-  if (!isRecord(value)) throw unfit(path, "description", "an object", value);
-  for (const [name, [wanted, fits]] of Object.entries(fields)) {
-    if (!fits(value[name])) throw unfit(path, name, wanted, value[name]);
-  }
+/**
+ * Writes a classifier of clean images to a file that {@link loadClassifier} reads. The file that it replaces stays whole
+ * until the new one is.
+ *
+ * @param path Where to.
+ * @param classifier Description and weights, as {@link loadClassifier} gives them. The caller keeps the weights.
+ * @param options How to store the weights; what else to note.
+ * @returns When the file is there. Needs the permissions to read and to write its folder.
+ * @throws {TypeError | RangeError | Error} As {@link saveDenoiser} does; also if the description has a schedule, which is that
+ * of a classifier of noisy images.
+ *
+ * @example
+ * ```ts
+ * import { classifier, initialize, key, loadClassifier, saveClassifier } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const config = { size: [4, 4], classes: 2, base: 8, names: ["bag", "boot"] } as const;
+ * const params = initialize(classifier(config).parameters, key(0));
+ * const path = `${await Deno.makeTempDir()}/judge.safetensors`;
+ * await saveClassifier(path, { config, params });
+ * assert.deepEqual((await loadClassifier(path)).config, config);
+ * ```
+ */
+export async function saveClassifier(
+  path: string,
+  classifier: Trained<NamedClassifierConfig>,
+  options: SaveOptions = {},
+): Promise<void> {
+  const wanted = { task: "classify", noisy: false } as const;
+  await saved(path, classifier, options, wanted, (found, _, at) => classifierOf(found, at));
 }
 
-function checkNames(list: readonly string[] | undefined, classes: number, path: string): void {
-  if (list === undefined || list.length === classes) return;
-  throw unfit(path, "list of class names", `of length ${classes}`, list.length);
+/**
+ * Writes a classifier of noisy images to a file that {@link loadNoisyClassifier} and `tweedie sample --classifier` read.
+ * The file that it replaces stays whole until the new one is.
+ *
+ * @param path Where to.
+ * @param classifier Description, with the schedule, and weights, as {@link loadNoisyClassifier} gives them. The caller keeps
+ * the weights.
+ * @param options How to store the weights; what else to note.
+ * @returns When the file is there. Needs the permissions to read and to write its folder.
+ * @throws {TypeError | RangeError | Error} As {@link saveDenoiser} does; also if the description has no schedule.
+ *
+ * @example Half as large
+ * ```ts
+ * import { initialize, key, loadNoisyClassifier, saveNoisyClassifier, timedClassifier } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const config = { size: [4, 4], classes: 2, base: 8, schedule: { name: "linear" } } as const;
+ * const params = initialize(timedClassifier(config).parameters, key(0));
+ * const path = `${await Deno.makeTempDir()}/guide.safetensors`;
+ * await saveNoisyClassifier(path, { config, params }, { dtype: "F16" });
+ * assert.equal((await loadNoisyClassifier(path)).schedule.steps, 1000);
+ * ```
+ */
+export async function saveNoisyClassifier(
+  path: string,
+  classifier: Trained<NoisyClassifierConfig>,
+  options: SaveOptions = {},
+): Promise<void> {
+  const wanted = { task: "classify", noisy: true } as const;
+  await saved(path, classifier, options, wanted, (found, _, at) => noisyClassifierOf(found, at));
 }
 
-/** Builds from a file's description; where that fails, the file is at fault. */
-function described<A>(path: string, build: () => A): A {
-  try {
-    return build();
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new SyntaxError(
-      `Cannot load ${path}: it must describe a network, got one that fails: ${why}`,
-      { cause },
-    );
+/** Writes what a reader takes: the file's contents go through the reader's own checks first. */
+async function saved<A extends { readonly network: { readonly parameters: Parameters } }>(
+  path: string,
+  { config, params }: Trained<unknown>,
+  options: SaveOptions,
+  wanted: Wanted,
+  describe: (found: unknown, tensors: number, at: At) => A,
+): Promise<void> {
+  const at = saving(path), { action } = at;
+  checkOptions(action, options, saveOptions);
+  const { dtype = "F32", metadata = {} } = options;
+  if (!isRecord(params)) throw refusal(action, "params must be tensors by name", params);
+  if (!isRecord(metadata)) throw refusal(action, "metadata must be strings by name", metadata);
+  const taken = ["format", "model"].find((name) => Object.hasOwn(metadata, name));
+  if (taken !== undefined) {
+    throw refusal(action, "metadata must leave format and model to the description", taken);
   }
+  checkPlain(action, config, "config");
+  const all = { ...metadata, format: `tweedie.${wanted.task}`, model: toJson(config) };
+  const { config: found } = contentsOf({ metadata: all, entries: [] }, wanted, at);
+  const { network } = describe(found, Object.keys(params).length, at);
+  const tensors = await downloaded(action, params);
+  checkParameters(tensors, network.parameters, action);
+  checkNumbers(tensors, action);
+  await writeSafetensors(path, tensors, all, { dtype });
 }

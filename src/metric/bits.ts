@@ -16,6 +16,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { checkOptions, type Known } from "../tensor/check.ts";
 import { type Keys, uniform } from "../tensor/random.ts";
 
 /** Options of {@link bitsPerDim}. */
@@ -27,6 +28,8 @@ export interface BitsOptions {
   /** Width of the range that they lie on, above 0, in the unit of x. Default: 2, that of [−1, 1]. */
   readonly width?: number;
 }
+
+const bitsOptions: Known<BitsOptions> = { dimensions: true, levels: true, width: true };
 
 /** Bits per dimension of some data. */
 export interface Bits {
@@ -44,7 +47,8 @@ export interface Bits {
  * @param logDensities ln p(x) of each sample, in nats; at least one.
  * @param options Dimensions, grey values, range.
  * @returns Of each sample, and their mean with its standard error.
- * @throws {RangeError} If there are no densities, or an option is outside its domain.
+ * @throws {TypeError} If an option is unknown.
+ * @throws {RangeError} If there are no densities, one is not finite, or an option is outside its domain.
  *
  * @example A uniform density has as many bits as the data
  * ```ts
@@ -56,6 +60,7 @@ export interface Bits {
  * ```
  */
 export function bitsPerDim(logDensities: ArrayLike<number>, options: BitsOptions): Bits {
+  checkOptions("count bits", options, bitsOptions);
   const { dimensions, levels = 256, width = 2 } = options, count = logDensities.length;
   if (count === 0) throw refusal("logDensities must be of at least one sample", 0);
   if (!Number.isSafeInteger(dimensions) || dimensions < 1) {
@@ -63,6 +68,10 @@ export function bitsPerDim(logDensities: ArrayLike<number>, options: BitsOptions
   }
   checkLevels(levels);
   if (!(width > 0 && width < Infinity)) throw refusal("width must be a number above 0", width);
+  const fault = Array.from(logDensities).findIndex((value) => !Number.isFinite(value));
+  if (fault >= 0) {
+    throw refusal("logDensities must be finite", `${logDensities[fault]} of sample ${fault}`);
+  }
   const each = Float64Array.from(
     logDensities,
     (value) => -value / (dimensions * Math.LN2) + Math.log2(levels / width),
@@ -78,6 +87,8 @@ export interface DequantizeOptions {
   readonly levels?: number;
 }
 
+const dequantizeOptions: Known<DequantizeOptions> = { levels: true };
+
 /**
  * Pictures with uniform noise within each grey value: x = 2·(u + U)/levels − 1.
  *
@@ -85,6 +96,7 @@ export interface DequantizeOptions {
  * @param keys One key for each picture, or one for the batch.
  * @param options Number of grey values.
  * @returns float32 in [−1, 1], shape of the pictures. The caller disposes of it.
+ * @throws {TypeError} If an option is unknown, or a key is none.
  * @throws {RangeError} If there is not one key for each picture, or an option is outside its domain.
  *
  * @example
@@ -102,8 +114,10 @@ export interface DequantizeOptions {
 export function dequantized(
   images: tf.Tensor,
   keys: Keys,
-  { levels = 256 }: DequantizeOptions = {},
+  options: DequantizeOptions = {},
 ): tf.Tensor {
+  checkOptions("add noise to grey values", options, dequantizeOptions);
+  const { levels = 256 } = options;
   checkLevels(levels);
   const [count, ...sample] = images.shape, many = Array.isArray(keys);
   if (many && keys.length !== count) {

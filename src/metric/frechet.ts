@@ -108,8 +108,8 @@ function scatter(features: Float32Array | Float64Array, mean: Float64Array): Flo
  * @param a FeatureMoments of one sample.
  * @param b FeatureMoments of the other, of the same dimension. The order does not matter.
  * @returns The distance, at least 0, in the square of the features' unit; 0, up to rounding, when the moments agree.
- * @throws {RangeError} If the dimensions differ, or a covariance is not d·d finite numbers, symmetric and positive
- * semidefinite.
+ * @throws {RangeError} If the dimensions differ, a mean is not finite, or a covariance is not d·d finite numbers, symmetric and
+ * positive semidefinite. Both to a millionth of the largest variance, which is what moments kept in float32 keep.
  *
  * @example Two Gaussians on the line: (mu1 − mu2)² + (sd1 − sd2)²
  * ```ts
@@ -133,7 +133,10 @@ export function frechet(a: FeatureMoments, b: FeatureMoments): number {
   return means + Math.max(0, s1.trace() + s2.trace() - 2 * nuclear(root(s2).mmul(root(s1))));
 }
 
-/** The covariance as a matrix, once it is known to be one. */
+/** Share of the largest variance that rounding may have changed: covariances are added up, and kept, in float32 too. */
+const slack = 1e-6;
+
+/** The covariance as a matrix, once it is known to be one; exactly symmetric. */
 function covariance({ mean, covariance }: FeatureMoments): Matrix {
   const d = mean.length,
     refuse = (wanted: string, got: string) =>
@@ -143,9 +146,16 @@ function covariance({ mean, covariance }: FeatureMoments): Matrix {
   }
   const fault = covariance.find((value) => !Number.isFinite(value));
   if (fault !== undefined) throw refuse("finite", `${fault}`);
-  const matrix = Matrix.from1DArray(d, d, covariance);
-  if (!matrix.isSymmetric()) throw refuse("symmetric", "one that is not");
-  return matrix;
+  const strange = mean.find((value) => !Number.isFinite(value));
+  if (strange !== undefined) {
+    throw new RangeError(`Cannot compare moments: mean must be finite, got ${strange}`);
+  }
+  const matrix = Matrix.from1DArray(d, d, covariance), mirrored = matrix.transpose();
+  const within = slack * Math.max(...matrix.diagonal().map(Math.abs));
+  if (!(Matrix.sub(matrix, mirrored).abs().max() <= within)) {
+    throw refuse("symmetric", "one that is not");
+  }
+  return Matrix.add(matrix, mirrored).mul(0.5);
 }
 
 /** The nuclear norm: the sum of the singular values. */
@@ -166,7 +176,7 @@ function root(matrix: Matrix): Matrix {
     },
   );
   // A covariance of n ≤ d vectors has zero eigenvalues, which rounding may leave a little below zero.
-  const floor = -1e-9 * Math.max(...values), least = Math.min(...values);
+  const floor = -slack * Math.max(...values), least = Math.min(...values);
   if (!(least >= floor)) {
     throw new RangeError(
       `Cannot compare moments: covariance must be positive semidefinite, got an eigenvalue of ${least}`,

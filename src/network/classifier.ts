@@ -10,6 +10,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { type Schedule, timeNear } from "../noise/schedule.ts";
 import type { NoisyClassifier } from "../refine/guide.ts";
 import { silu, softmax } from "../tensor/autodiff.ts";
+import { checkOptions, checkTensors, type Known, refusal } from "../tensor/check.ts";
 import {
   conv,
   dense,
@@ -38,6 +39,17 @@ export interface ClassifierConfig {
   readonly features?: number;
 }
 
+const classifierFields: Known<ClassifierConfig> = {
+  size: true,
+  classes: true,
+  channels: true,
+  base: true,
+  features: true,
+};
+
+/** What files keep beside it, and the network has no use for. */
+const kept = { names: true, schedule: true } as const;
+
 /** A classifier: `apply` gives logits [N, classes], `features` what the last layer sees, [N, features]. */
 export interface Classifier extends Layer {
   /** Penultimate features of images [N, H, W, C] in [-1, 1]: [N, features], after their activation. */
@@ -49,8 +61,9 @@ export interface Classifier extends Layer {
  *
  * @param config Its shape.
  * @returns The network. x is [N, H, W, C] in [-1, 1]; `apply` gives logits [N, classes].
- * @throws {RangeError} If the size is not made of multiples of 4, or `base` is not a multiple of 8; when applied, if x
- *   is of another shape.
+ * @throws {TypeError} If there is an entry that is not known; `names` and `schedule`, which files keep beside it, are left aside.
+ * @throws {RangeError} If the size is not made of multiples of 4, `base` is not a multiple of 8, or another number not a whole one
+ *   of at least 1; when applied, if x is of another shape, or weights are missing, of other shapes or disposed of.
  *
  * @example Logits of three classes
  * ```ts
@@ -66,10 +79,20 @@ export interface Classifier extends Layer {
  */
 export function classifier(config: ClassifierConfig): Classifier {
   const { parameters, features, last } = body(config);
+  const seen: Classifier["features"] = (params, x) => {
+    checkImages(x, config);
+    checkTensors("classify", params, {
+      name: "params",
+      like: parameters,
+      whose: "the network",
+      more: true,
+    });
+    return features(params, x);
+  };
   return {
     parameters,
-    features: (params, x) => tf.tidy(() => features(params, x)),
-    apply: (params, x) => tf.tidy(() => last.apply(params, features(params, x))),
+    features: (params, x) => tf.tidy(() => seen(params, x)),
+    apply: (params, x) => tf.tidy(() => last.apply(params, seen(params, x))),
   };
 }
 
@@ -89,12 +112,8 @@ interface Body {
 }
 
 function body(config: ClassifierConfig): Body {
+  checkConfig(config);
   const { size: [height, width], classes, channels = 1, base = 32, features: length = 64 } = config;
-  if (height % 4 !== 0 || width % 4 !== 0 || height < 4 || width < 4) {
-    throw new RangeError(
-      `Cannot build a classifier: size must be multiples of 4 pixels, got ${height}×${width}`,
-    );
-  }
   const inner = (height / 4) * (width / 4) * 2 * base, widths = [base, 2 * base, 2 * base];
   const blocks = [{ stride: 2 }, {}, { stride: 2 }].map((options, i) => ({
     conv: conv(`conv.${i}`, i === 0 ? channels : widths[i - 1]!, widths[i]!, options),
@@ -102,7 +121,7 @@ function body(config: ClassifierConfig): Body {
   }));
   const joined = dense("features", inner, length), last = dense("logits", length, classes);
   const features: Body["features"] = (params, x, change = (h) => h) => {
-    checkImages(x, [height, width, channels]);
+    checkImages(x, config);
     const image = blocks.reduce(
       (h, { conv, norm }, i) => silu(change(norm.apply(params, conv.apply(params, h)), i)),
       x,
@@ -200,6 +219,8 @@ export interface NoisyClassifierOptions {
   readonly under?: Schedule;
 }
 
+const noisyOptions: Known<NoisyClassifierOptions> = { schedule: true, under: true };
+
 /**
  * A network with its weights as a classifier of noisy samples, for `byClassifier` and, through `classifierEnergy`, for
  * `meanShifted`.
@@ -213,6 +234,7 @@ export interface NoisyClassifierOptions {
  * @param options The schedules.
  * @returns The classifier. It answers at once, in operations that have a gradient, also within the steps that an engine
  *   compiles.
+ * @throws {TypeError} If there is an option that is not known.
  *
  * @example Samples pulled towards a class
  * ```ts
@@ -239,6 +261,7 @@ export function noisyClassifier(
   params: Params,
   options: NoisyClassifierOptions,
 ): NoisyClassifier {
+  checkOptions("make a classifier", options, noisyOptions);
   const { schedule, under = schedule } = options;
   return (x, t) => {
     const level = under.at(t), size = Math.hypot(level.alpha, level.sigma);
@@ -247,12 +270,32 @@ export function noisyClassifier(
   };
 }
 
-function checkImages(x: tf.Tensor, [height, width, channels]: readonly number[]): void {
-  if (tf.util.arraysEqual(x.shape.slice(1), [height!, width!, channels!])) return;
-  throw new RangeError(
-    `Cannot classify: x must be of shape [N, ${height}, ${width}, ${channels}], got [${x.shape}]`,
-  );
+function checkConfig(config: ClassifierConfig): void {
+  const action = "build a classifier";
+  checkOptions(action, config, { ...classifierFields, ...kept });
+  const { size, classes, channels = 1, base = 32, features = 64 } = config;
+  if (!Array.isArray(size) || size.length !== 2) {
+    throw refusal(action, "size must be a height and a width in pixels", size);
+  }
+  if (!size.every((side) => Number.isSafeInteger(side / 4) && side >= 4)) {
+    throw new RangeError(
+      `Cannot ${action}: size must be multiples of 4 pixels, got ${size.join("×")}`,
+    );
+  }
+  for (const [name, value] of Object.entries({ classes, channels, base, features })) {
+    if (Number.isSafeInteger(value) && value >= 1) continue;
+    throw refusal(action, `${name} must be a whole number of at least 1`, value);
+  }
 }
+
+function checkImages({ shape }: tf.Tensor, { size, channels = 1 }: ClassifierConfig): void {
+  if (shape[0] === 0) throw unclassified("x must be of at least one image", "none");
+  if (tf.util.arraysEqual(shape.slice(1), [...size, channels])) return;
+  throw unclassified(`x must be of shape [N, ${size.join(", ")}, ${channels}]`, `[${shape}]`);
+}
+
+const unclassified = (wanted: string, got: string): RangeError =>
+  new RangeError(`Cannot classify: ${wanted}, got ${got}`);
 
 /**
  * The cross entropy −mean ln p(label), in nats, of logits and labels.
@@ -261,8 +304,8 @@ function checkImages(x: tf.Tensor, [height, width, channels]: readonly number[])
  * @param labels One class for each row, in [0, classes); or, as a tensor [N, classes], a distribution for each row, such
  *   as {@link oneHot} makes.
  * @returns A scalar, differentiable in the logits, twice if need be. The caller disposes of it.
- * @throws {RangeError} If there is not one label for each row, or one is out of range, or the tensor's shape is not that
- *   of the logits.
+ * @throws {RangeError} If there are no rows of logits, or not one label for each, or one is out of range, or the tensor's shape is
+ *   not that of the logits.
  *
  * @example Ignorance of two classes costs ln 2
  * ```ts
@@ -281,6 +324,11 @@ export function crossEntropy(
   labels: ArrayLike<number> | tf.Tensor,
 ): tf.Scalar {
   const [count, classes] = logits.shape as [number, number];
+  if (logits.shape.length !== 2 || count === 0) {
+    throw new RangeError(
+      `Cannot compute the cross entropy: logits must be of shape [N, classes] with N at least 1, got [${logits.shape}]`,
+    );
+  }
   return tf.tidy(() => {
     const target = labels instanceof tf.Tensor ? labels : oneHot(labels, classes);
     if (!tf.util.arraysEqual(target.shape, logits.shape)) {

@@ -11,6 +11,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Condition } from "../denoise/prediction.ts";
+import { checkKey, checkOptions, checkTensors, type Known, notFinite } from "../tensor/check.ts";
 import { fold, type Key } from "../tensor/key.ts";
 import { normals } from "../tensor/random.ts";
 import { silu, softmax } from "../tensor/autodiff.ts";
@@ -81,6 +82,8 @@ export interface NetworkParts {
   readonly forward: (params: Params, x: tf.Tensor, inputs: NetworkInputs) => tf.Tensor;
 }
 
+const networkParts: Known<NetworkParts> = { classes: true, features: true, forward: true };
+
 /**
  * A network from its function of tensors: with times and classes made tensors, and checked, before, and no tensors left
  * behind.
@@ -88,8 +91,10 @@ export interface NetworkParts {
  * @param parameters What the function reads from its weights.
  * @param parts Numbers of classes and of features, and the function.
  * @returns The network.
+ * @throws {TypeError} If there is a part that is not known.
  * @throws {RangeError} If `classes` is not a whole number of at least 0, or `features` not an even one of at least 2;
- *   when applied, if there is not one time and one class or null for each sample, or a class is not in [0, classes).
+ *   when applied, if there is no sample, or not one finite time and one class or null for each, if a class is not in
+ *   [0, classes), or weights are missing, of other shapes or disposed of.
  *
  * @example A linear network that takes no notice of time
  * ```ts
@@ -108,26 +113,44 @@ export interface NetworkParts {
  */
 export function networkOf(parameters: Parameters, parts: NetworkParts): Network {
   const { classes, features } = parts;
+  const weights = { name: "params", like: parameters, whose: "the network", more: true } as const;
   checkParts(parts);
   const inputs: Network["inputs"] = (times, condition = times.map(() => null)) => {
     checkCount("condition", condition, times.length);
     checkClasses(condition, classes);
+    const wrong = notFinite(times);
+    if (wrong !== undefined) throw unfit(`times must be finite, got ${wrong}`);
     const time = timeFeatures(times, features);
     if (classes === 0) return { time };
     return { time, label: oneHot(condition.map((label) => label ?? classes), classes + 1) };
   };
   const forward: Network["forward"] = tidied((params, x, under) => {
+    checkSamples(x);
     checkInputs(under, { ...parts, samples: x.shape[0]! });
+    checkTensors(applying, params, weights);
     return parts.forward(params, x, under);
   });
   const apply: Network["apply"] = tidied((params, x, times, condition) => {
+    checkSamples(x);
     checkCount("times", times, x.shape[0]!);
     return forward(params, x, inputs(times, condition));
   });
   return { parameters, classes, features, inputs, forward, apply };
 }
 
-function checkParts({ classes, features }: NetworkParts): void {
+/** What cannot be done with the wrong inputs. */
+const applying = "apply the network";
+
+const unfit = (fault: string): RangeError => new RangeError(`Cannot ${applying}: ${fault}`);
+
+function checkSamples({ shape, isDisposed }: tf.Tensor): void {
+  if (isDisposed) throw unfit("x must be a tensor that is not disposed of, got one that is");
+  if (!(shape[0]! > 0)) throw unfit(`x must hold at least one sample, got shape [${shape}]`);
+}
+
+function checkParts(parts: NetworkParts): void {
+  checkOptions("build a network", parts, networkParts);
+  const { classes, features } = parts;
   const refused = (name: string, wanted: string, got: number): RangeError =>
     new RangeError(`Cannot build a network: ${name} must be ${wanted}, got ${got}`);
   if (!Number.isSafeInteger(classes) || classes < 0) {
@@ -150,7 +173,7 @@ function checkInputs(
   const check = (name: string, tensor: tf.Tensor | undefined, wanted: string): void => {
     const got = tensor === undefined ? "none" : `[${tensor.shape.join(", ")}]`;
     if (got === wanted) return;
-    throw new RangeError(`Cannot apply the network: ${name} must be ${wanted}, got ${got}`);
+    throw unfit(`${name} must be ${wanted}, got ${got}`);
   };
   check("time", time, `[${samples}, ${features}]`);
   check("label", label, classes > 0 ? `[${samples}, ${classes + 1}]` : "none");
@@ -158,9 +181,7 @@ function checkInputs(
 
 function checkCount(name: string, list: readonly unknown[], samples: number): void {
   if (list.length === samples) return;
-  throw new RangeError(
-    `Cannot apply the network: ${name} must have one entry for each of ${samples} samples, got ${list.length}`,
-  );
+  throw unfit(`${name} must have one entry for each of ${samples} samples, got ${list.length}`);
 }
 
 function checkClasses(condition: Condition, classes: number): void {
@@ -169,7 +190,7 @@ function checkClasses(condition: Condition, classes: number): void {
   );
   if (wrong === undefined) return;
   const wanted = classes > 0 ? `null or a whole number in [0, ${classes})` : "null without classes";
-  throw new RangeError(`Cannot apply the network: class must be ${wanted}, got ${wrong}`);
+  throw unfit(`class must be ${wanted}, got ${wrong}`);
 }
 
 /** The union of the parameters of layers. */
@@ -194,6 +215,7 @@ export function parameterCount(parameters: Parameters): number {
  * @param parameters What to make.
  * @param key The key.
  * @returns float32 tensors by name. The caller disposes of them.
+ * @throws {TypeError} If there is no key.
  *
  * @example The weights of a dense layer
  * ```ts
@@ -207,6 +229,7 @@ export function parameterCount(parameters: Parameters): number {
  * ```
  */
 export function initialize(parameters: Parameters, key: Key): Record<string, tf.Tensor> {
+  checkKey("initialize weights", key);
   const start = (
     [name, { shape, std = 0, mean = 0 }]: [string, Parameter],
   ): [string, tf.Tensor] => {
@@ -224,6 +247,23 @@ export interface LinearOptions {
   readonly gain?: number;
 }
 
+const linearOptions: Known<LinearOptions> = { gain: true };
+
+/** Refuses sizes of a layer that are not whole numbers of at least 1. */
+function checkSizes(name: string, sizes: Readonly<Record<string, number>>): void {
+  for (const [size, value] of Object.entries(sizes)) {
+    if (Number.isSafeInteger(value) && value >= 1) continue;
+    throw new RangeError(
+      `Cannot build ${name}: ${size} must be a whole number of at least 1, got ${value}`,
+    );
+  }
+}
+
+function checkGain(name: string, gain: number): void {
+  if (Number.isFinite(gain)) return;
+  throw new RangeError(`Cannot build ${name}: gain must be finite, got ${gain}`);
+}
+
 /**
  * An affine map of the last axis, x·W + b: [N, inputs] to [N, outputs].
  *
@@ -232,6 +272,8 @@ export interface LinearOptions {
  * @param outputs Size wanted.
  * @param options Scale of the start.
  * @returns The layer.
+ * @throws {TypeError} If there is an option that is not known.
+ * @throws {RangeError} If a size is not a whole number of at least 1, or the gain not finite.
  */
 export function dense(
   name: string,
@@ -239,10 +281,13 @@ export function dense(
   outputs: number,
   options: LinearOptions = {},
 ): Layer {
-  const weight = `${name}.weight`, bias = `${name}.bias`;
+  const { gain = 1 } = options, weight = `${name}.weight`, bias = `${name}.bias`;
+  checkOptions(`build ${name}`, options, linearOptions);
+  checkSizes(name, { inputs, outputs });
+  checkGain(name, gain);
   return {
     parameters: {
-      [weight]: { shape: [inputs, outputs], std: (options.gain ?? 1) / Math.sqrt(inputs) },
+      [weight]: { shape: [inputs, outputs], std: gain / Math.sqrt(inputs) },
       [bias]: { shape: [outputs] },
     },
     apply: tidied((params, x) => tf.add(tf.matMul(x, params[weight]!), params[bias]!)),
@@ -257,6 +302,8 @@ export interface ConvOptions extends LinearOptions {
   readonly stride?: number;
 }
 
+const convOptions: Known<ConvOptions> = { ...linearOptions, size: true, stride: true };
+
 /**
  * A convolution with zero padding, [N, H, W, inputs] to [N, ⌈H/stride⌉, ⌈W/stride⌉, outputs].
  *
@@ -265,7 +312,9 @@ export interface ConvOptions extends LinearOptions {
  * @param outputs Channels out.
  * @param options Filter size, stride, scale of the start.
  * @returns The layer.
- * @throws {RangeError} If the stride is more than the size of the filter.
+ * @throws {TypeError} If there is an option that is not known.
+ * @throws {RangeError} If a size is not a whole number of at least 1, or the gain not finite, or the stride is more than the size
+ *   of the filter.
  */
 export function conv(
   name: string,
@@ -276,6 +325,9 @@ export function conv(
   const { size = 3, stride = 1, gain = 1 } = options,
     weight = `${name}.weight`,
     bias = `${name}.bias`;
+  checkOptions(`build ${name}`, options, convOptions);
+  checkSizes(name, { inputs, outputs, size, stride });
+  checkGain(name, gain);
   if (stride > size) {
     // tfjs's wasm kernel is wrong there, and pixels between the filters would go unseen anyway.
     throw new RangeError(
@@ -411,9 +463,11 @@ function moments(x: tf.Tensor): { readonly mean: tf.Tensor; readonly scale: tf.T
  * @param classes Number of classes.
  * @param size Length of a vector.
  * @returns A layer from one-hot rows [N, classes + 1], as {@link NetworkInputs} have them, to [N, size].
+ * @throws {RangeError} If a number is not a whole one of at least 1.
  */
 export function classEmbedding(name: string, classes: number, size: number): Layer {
   const weight = `${name}.weight`;
+  checkSizes(name, { classes, size });
   return {
     parameters: { [weight]: { shape: [classes + 1, size], std: 1 } },
     // A product with one-hot rows: its gradient is a product too, on every backend.
@@ -427,7 +481,7 @@ export function classEmbedding(name: string, classes: number, size: number): Lay
  * @param labels One class for each row, in [0, classes).
  * @param classes Number of columns.
  * @returns float32 [N, classes]. The caller disposes of it.
- * @throws {RangeError} If a label is out of range.
+ * @throws {RangeError} If a label is out of range, or the number of classes not a whole one of at least 1.
  *
  * @example Two rows of three columns
  * ```ts
@@ -440,6 +494,11 @@ export function classEmbedding(name: string, classes: number, size: number): Lay
  * ```
  */
 export function oneHot(labels: ArrayLike<number>, classes: number): tf.Tensor2D {
+  if (!Number.isSafeInteger(classes) || classes < 1) {
+    throw new RangeError(
+      `Cannot make one-hot rows: classes must be a whole number of at least 1, got ${classes}`,
+    );
+  }
   const list = Array.from(labels), rows = new Float32Array(list.length * classes);
   list.forEach((label, row) => {
     if (!Number.isInteger(label) || label < 0 || label >= classes) {
@@ -461,7 +520,7 @@ export function oneHot(labels: ArrayLike<number>, classes: number): tf.Tensor2D 
  * @param times One time for each sample, in steps: of the order of 0 to 1000.
  * @param size Even number of features.
  * @returns float32 [N, size], sines first. The caller disposes of it.
- * @throws {RangeError} If `size` is not an even number of at least 2.
+ * @throws {RangeError} If `size` is not an even number of at least 2, or a time is not finite.
  *
  * @example At time 0 the sines are 0 and the cosines 1
  * ```ts
@@ -479,6 +538,10 @@ export function timeFeatures(times: readonly number[], size: number): tf.Tensor2
       `Cannot make features of time: size must be an even number of at least 2, got ${size}`,
     );
   }
+  const wrong = notFinite(times);
+  if (wrong !== undefined) {
+    throw new RangeError(`Cannot make features of time: times must be finite, got ${wrong}`);
+  }
   const half = size / 2, rates = Array.from({ length: half }, (_, i) => 10000 ** (-i / half));
   return tf.tensor2d(
     times.map((t) => [...rates.map((r) => Math.sin(t * r)), ...rates.map((r) => Math.cos(t * r))]),
@@ -494,6 +557,8 @@ export interface AttentionOptions {
   readonly heads?: number;
 }
 
+const attentionOptions: Known<AttentionOptions> = { groups: true, heads: true };
+
 /**
  * Self-attention between the pixels of an image with a skip around it: x + proj(softmax(q·kᵀ/√d)·v), where q, k, v =
  * qkv(norm(x)), d channels a head, and the softmax is over the pixels of k.
@@ -505,6 +570,7 @@ export interface AttentionOptions {
  * @param channels Channels of [N, H, W, channels].
  * @param options Groups of the norm, and heads.
  * @returns The layer; it starts as the identity.
+ * @throws {TypeError} If there is an option that is not known.
  * @throws {RangeError} If `groups` or `heads` does not divide `channels`.
  */
 export function attention(
@@ -513,6 +579,7 @@ export function attention(
   options: AttentionOptions = {},
 ): Layer {
   const { groups = 8, heads = 1 } = options, size = channels / heads;
+  checkOptions(`build ${name}`, options, attentionOptions);
   checkDivides(name, { heads, channels });
   const norm = groupNorm(`${name}.norm`, channels, groups);
   const qkv = conv(`${name}.qkv`, channels, 3 * channels, { size: 1 });
@@ -546,6 +613,8 @@ export interface ResidualOptions {
   readonly embedding?: number;
 }
 
+const residualOptions: Known<ResidualOptions> = { groups: true, embedding: true };
+
 /**
  * A residual block with a vector, such as an embedding of time, added between its convolutions:
  * skip(x) + conv(silu(norm(conv(silu(norm(x))) + dense(e)))).
@@ -555,7 +624,8 @@ export interface ResidualOptions {
  * @param outputs Channels out; the skip is a 1×1 convolution when they differ from `inputs`.
  * @param options Groups of the norms, and length of the vector.
  * @returns A layer of x [N, H, W, inputs] and e [N, embedding]; it starts as its skip.
- * @throws {RangeError} If `groups` does not divide `inputs` and `outputs`.
+ * @throws {TypeError} If there is an option that is not known.
+ * @throws {RangeError} If `groups` does not divide `inputs` and `outputs`, or a size is not a whole number of at least 1.
  */
 export function residual(
   name: string,
@@ -564,6 +634,7 @@ export function residual(
   options: ResidualOptions = {},
 ): Layer<[x: tf.Tensor, e: tf.Tensor]> {
   const { groups = 8, embedding = outputs } = options;
+  checkOptions(`build ${name}`, options, residualOptions);
   const norm1 = groupNorm(`${name}.norm1`, inputs, groups),
     norm2 = groupNorm(`${name}.norm2`, outputs, groups);
   const conv1 = conv(`${name}.conv1`, inputs, outputs),

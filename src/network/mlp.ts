@@ -6,6 +6,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { silu } from "../tensor/autodiff.ts";
+import { checkOptions, type Known } from "../tensor/check.ts";
 import { classEmbedding, dense, type Network, networkOf, parametersOf } from "./layer.ts";
 
 /** Shape of a perceptron. Plain data: it can be stored with the weights. */
@@ -22,6 +23,14 @@ export interface MlpConfig {
   readonly classes?: number;
 }
 
+const mlpFields: Known<MlpConfig> = {
+  dimension: true,
+  width: true,
+  layers: true,
+  features: true,
+  classes: true,
+};
+
 /**
  * Builds a perceptron: point, time and class are each mapped to the hidden width and added; then come residual layers
  * h + dense(silu(h)), and a dense layer back to the dimension of the points. Every activation can be differentiated
@@ -30,8 +39,9 @@ export interface MlpConfig {
  * @param config Its shape.
  * @returns A layer of x [N, dimension], times (one a sample, of the order of 0 to 1000) and condition (a class or null
  *   a sample; default all null), to [N, dimension]. It starts at zero.
- * @throws {RangeError} If a size is not a whole number of at least 1, or the number of features is odd; when applied,
- *   as {@link networkOf} does.
+ * @throws {TypeError} If there is an entry that is not known.
+ * @throws {RangeError} If a size is not a whole number of at least 1, or the number of features is odd; when applied, if x is of
+ *   another shape, or as {@link networkOf} does.
  *
  * @example Five points at five times
  * ```ts
@@ -47,6 +57,7 @@ export interface MlpConfig {
  */
 export function mlp(config: MlpConfig): Network {
   const { dimension, width = 128, layers = 3, features = 32, classes = 0 } = config;
+  checkOptions("build a perceptron", config, mlpFields);
   check({ dimension, width, layers, features });
   const point = dense("point", dimension, width), time = dense("time", features, width);
   const label = classes > 0 ? classEmbedding("class", classes, width) : undefined;
@@ -56,6 +67,7 @@ export function mlp(config: MlpConfig): Network {
     classes,
     features,
     forward: (params, x, under) => {
+      checkPoints(x, dimension);
       const t = time.apply(params, under.time);
       const embedded = label ? tf.add(t, label.apply(params, under.label!)) : t;
       const first = tf.add(point.apply(params, x), embedded);
@@ -63,6 +75,13 @@ export function mlp(config: MlpConfig): Network {
       return out.apply(params, silu(last));
     },
   });
+}
+
+function checkPoints({ shape }: tf.Tensor, dimension: number): void {
+  if (shape.length === 2 && shape[1] === dimension) return;
+  throw new RangeError(
+    `Cannot apply the network: x must be of shape [N, ${dimension}], got [${shape}]`,
+  );
 }
 
 function check(sizes: Record<string, number>): void {

@@ -5,7 +5,7 @@
  */
 
 import type * as tf from "@tensorflow/tfjs-core";
-import type { Condition, Kind, Model } from "../denoise/prediction.ts";
+import { type Condition, type Kind, kinds, type Model } from "../denoise/prediction.ts";
 import { rescheduled } from "../denoise/reschedule.ts";
 import {
   cosine,
@@ -22,6 +22,7 @@ import {
   ve,
   vp,
 } from "../noise/schedule.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import {
   andThen,
   type Awaitable,
@@ -49,6 +50,9 @@ export type ScheduleName =
   | "cosineContinuous"
   | "sigmoidContinuous";
 
+/** What {@link scheduleOf} does. */
+const scheduling = "make a schedule";
+
 /** Schedules by name, for configurations that are stored as data. */
 const makers: Readonly<Record<ScheduleName, (options?: never) => Schedule>> = {
   linear,
@@ -59,7 +63,10 @@ const makers: Readonly<Record<ScheduleName, (options?: never) => Schedule>> = {
   subVp,
   ve,
   edm,
-  rectified,
+  rectified: (options?: object) => {
+    checkOptions(scheduling, options ?? {}, {});
+    return rectified();
+  },
   cosineContinuous,
   sigmoidContinuous,
 };
@@ -72,6 +79,8 @@ export interface ScheduleConfig {
   readonly options?: Readonly<Record<string, number | boolean>>;
 }
 
+const scheduleFields: Known<ScheduleConfig> = { name: true, options: true };
+
 /** The names of the schedules that {@link scheduleOf} knows. */
 export const scheduleNames: readonly ScheduleName[] = Object.keys(makers) as ScheduleName[];
 
@@ -80,6 +89,7 @@ export const scheduleNames: readonly ScheduleName[] = Object.keys(makers) as Sch
  *
  * @param config Name and options.
  * @returns The schedule.
+ * @throws {TypeError} If there is an entry or an option that is not known.
  * @throws {RangeError} If there is none of that name, or its options are out of range.
  *
  * @example A short linear schedule
@@ -91,10 +101,11 @@ export const scheduleNames: readonly ScheduleName[] = Object.keys(makers) as Sch
  * ```
  */
 export function scheduleOf(config: ScheduleConfig): Schedule {
+  checkOptions(scheduling, config, scheduleFields);
   const make = makers[config.name] as ((options?: object) => Schedule) | undefined;
   if (make === undefined || !Object.hasOwn(makers, config.name)) {
     throw new RangeError(
-      `Cannot make a schedule: name must be one of ${scheduleNames.join(", ")}, got ${config.name}`,
+      `Cannot ${scheduling}: name must be one of ${scheduleNames.join(", ")}, got ${config.name}`,
     );
   }
   return make(config.options ?? {});
@@ -111,6 +122,13 @@ export interface ImageModelConfig {
   /** Names of the classes. */
   readonly classes?: readonly string[];
 }
+
+const imageFields: Known<ImageModelConfig> = {
+  schedule: true,
+  kind: true,
+  network: true,
+  classes: true,
+};
 
 /**
  * A time in the network's unit: 1000 at the end of the schedule's span.
@@ -135,6 +153,40 @@ export function inUnits(schedule: Schedule, make: (units: Schedule) => Model): M
   return units === schedule ? model : rescheduled(model, schedule);
 }
 
+/** Kinds that say nothing of x_0 where alpha is 0. */
+const blind: readonly Kind[] = ["eps", "score"];
+
+/**
+ * Refuses what is no kind of prediction, or is one from which the data cannot be read at the end of a schedule: at alpha = 0
+ * x_t is the noise, and eps or the score say it again.
+ *
+ * @param action What is to be done, such as `"make a model"`.
+ * @param under The kind, and the schedule that it is predicted under.
+ * @throws {RangeError} If it is no kind, or eps or a score where alpha is 0 at the schedule's greatest time.
+ *
+ * @example Straight paths ask for v, flow or x_0
+ * ```ts
+ * import { checkKind, rectified } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * checkKind("make a model", { kind: "flow", schedule: rectified() });
+ * assert.throws(() => checkKind("make a model", { kind: "eps", schedule: rectified() }), /kind must be x0, v or flow/);
+ * ```
+ */
+export function checkKind(
+  action: string,
+  { kind, schedule }: { readonly kind: Kind; readonly schedule: Schedule },
+): void {
+  if (!kinds.includes(kind)) throw refusal(action, `kind must be one of ${kinds.join(", ")}`, kind);
+  const { name, span: [, last], at } = schedule;
+  if (!blind.includes(kind) || at(last).alpha > 0) return;
+  throw refusal(
+    action,
+    `kind must be x0, v or flow under "${name}", whose alpha is 0 at t = ${last}`,
+    kind,
+  );
+}
+
 /** What runs a network. */
 export interface EngineOptions {
   /**
@@ -144,6 +196,8 @@ export interface EngineOptions {
   readonly engine?: Engine;
 }
 
+const engineOptions: Known<EngineOptions> = { engine: true };
+
 /** What a network's output means, under which schedule, and what runs it. */
 export interface NetworkOptions extends EngineOptions {
   /** The schedule. */
@@ -151,6 +205,8 @@ export interface NetworkOptions extends EngineOptions {
   /** What the network's output means. */
   readonly kind: Kind;
 }
+
+const networkOptions: Known<NetworkOptions> = { ...engineOptions, schedule: true, kind: true };
 
 /**
  * A network and its weights as a model, without a condition; `given` puts one on, where the network has classes. On an
@@ -163,6 +219,8 @@ export interface NetworkOptions extends EngineOptions {
  * @param params Its weights, which stay the caller's and must outlive the model.
  * @param options Schedule, and the meaning of the output; engine.
  * @returns The model.
+ * @throws {TypeError} If there is an option that is not known.
+ * @throws {RangeError} As {@link checkKind}; when asked, as {@link networkOf} when applied.
  *
  * @example A class for one sample and none for the other
  * ```ts
@@ -183,6 +241,8 @@ export function networkModel(
   params: Params,
   options: NetworkOptions,
 ): Model {
+  checkOptions("make a model", options, networkOptions);
+  checkKind("make a model", options);
   const { schedule, kind, engine } = options, evaluate = evaluation(network, params, engine);
   const apply: Evaluate = (x, times, condition) => {
     const inputs = { ...network.inputs(times, condition) };
@@ -237,12 +297,16 @@ function evaluation(
  * @param params Its weights, which stay the caller's and must outlive the model.
  * @param options What runs it.
  * @returns The model.
+ * @throws {TypeError} If there is an option or an entry of the configuration that is not known.
+ * @throws {RangeError} As {@link unet}, {@link scheduleOf} and {@link networkModel}.
  */
 export function imageModel(
   config: ImageModelConfig,
   params: Params,
   options: EngineOptions = {},
 ): Model {
+  checkOptions("make a model", config, imageFields);
+  checkOptions("make a model", options, engineOptions);
   return networkModel(unet(config.network), params, {
     ...options,
     schedule: scheduleOf(config.schedule),

@@ -14,6 +14,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { silu } from "../tensor/autodiff.ts";
+import { checkOptions, type Known, shown } from "../tensor/check.ts";
 import {
   attention,
   classEmbedding,
@@ -59,6 +60,20 @@ export interface UNetConfig {
   readonly classes?: number;
 }
 
+const unetFields: Known<UNetConfig> = {
+  size: true,
+  channels: true,
+  patch: true,
+  base: true,
+  multipliers: true,
+  blocks: true,
+  attention: true,
+  middleAttention: true,
+  groups: true,
+  embedding: true,
+  classes: true,
+};
+
 /** A layer of an image and the embedding of time and class. */
 type Block = Layer<[x: tf.Tensor, e: tf.Tensor]>;
 
@@ -75,6 +90,7 @@ const plain = ({ parameters, apply }: Layer): Block => ({
  * @param config Its shape.
  * @returns A layer of x [N, H, W, C], times (one a sample) and condition (a class or null a sample; default all
  *   null), to [N, H, W, C]. It starts at zero.
+ * @throws {TypeError} If there is an entry that is not known.
  * @throws {RangeError} If the size cannot be halved often enough, the groups do not divide the channels, or another
  *   number is out of range; when applied, if x is of another shape, or as {@link networkOf} does.
  *
@@ -92,6 +108,7 @@ const plain = ({ parameters, apply }: Layer): Block => ({
  * ```
  */
 export function unet(config: UNetConfig): Network {
+  checkOptions("build a U-Net", config, unetFields);
   const { channels = 1, patch = 1, base = 32, groups = 8, classes = 0, embedding = 4 * base } =
     config;
   const { multipliers = [1, 2, 2] } = config, widths = multipliers.map((factor) => factor * base);
@@ -203,6 +220,9 @@ function checkConfig(config: UNetConfig): void {
   const unknown = attention.find((level) => multipliers[level] === undefined);
   if (unknown !== undefined) {
     throw refused("attention", `levels in [0, ${multipliers.length})`, unknown);
+  }
+  if (!Array.isArray(size) || size.length !== 2) {
+    throw refused("size", "a height and a width in pixels", shown(size));
   }
   const divisor = patch * 2 ** (multipliers.length - 1);
   if (size.some((side) => !Number.isInteger(side) || side < divisor || side % divisor !== 0)) {

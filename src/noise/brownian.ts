@@ -19,7 +19,8 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { fold, type Key } from "../tensor/key.ts";
+import { checkOptions, checkShape, type Known, refusal } from "../tensor/check.ts";
+import { checkKey, fold, type Key } from "../tensor/key.ts";
 import { type Keys, normals } from "../tensor/random.ts";
 
 /** Options of {@link brownian}. */
@@ -27,6 +28,10 @@ export interface BrownianOptions {
   /** T, the end of the paths, in the unit of the times. Paths with different T differ. Default: 1. */
   readonly horizon?: number;
 }
+
+const brownianOptions: Known<BrownianOptions> = { horizon: true };
+
+const action = "draw Brownian paths";
 
 /** Halvings of [0, T] down to a tick, and the number of ticks in it. */
 const depth = 24, ticks = 2 ** depth;
@@ -36,12 +41,13 @@ const depth = 24, ticks = 2 ** depth;
  *
  * @param keys One key, or one for each sample: a path for each element of the sample.
  * @param shape Shape of a tensor under one key, or of one sample under many.
- * @param times At least one time in [0, horizon], in any order, rounded to ticks of `horizon`·2⁻²⁴. Dyadic times such
+ * @param times At least one time that is, rounded to ticks of `horizon`·2⁻²⁴, in [0, horizon], in any order. Dyadic times such
  * as multiples of 1/1024 cost about one normal an element each, others up to 24.
  * @param options See {@link BrownianOptions}.
  * @returns `times.length − 1` tensors, float32, `shape` or `[keys.length, ...shape]`. The caller disposes of them.
  * Each increment is N(0, |tᵢ₊₁ − tᵢ|), and increments over one span add up to each other exactly.
- * @throws {RangeError} If there are no times, one lies outside [0, horizon], or the horizon is not positive.
+ * @throws {TypeError} If a key is none, or an option is unknown.
+ * @throws {RangeError} If there are no times, one lies outside [0, horizon], the horizon is not positive, or the shape is none.
  *
  * @example One coarse step is the sum of two fine ones, exactly
  * ```ts
@@ -59,17 +65,14 @@ export function brownian(
   keys: Keys,
   shape: readonly number[],
   times: readonly number[],
-  { horizon = 1 }: BrownianOptions = {},
+  options: BrownianOptions = {},
 ): tf.Tensor[] {
-  validate(times, horizon);
-  const at = times.map((t) => Math.round(t / horizon * ticks));
-  const rows = listed(keys).map((key) => pathOf(key, shape, at));
+  const { at, list, horizon } = checked(keys, shape, times, options);
+  const rows = list.map((key) => pathOf(key, shape, at));
   return at.slice(1).map((to, i) =>
     increment(keys, shape, rows.map((path) => [path.get(at[i]!)!, path.get(to)!]), horizon)
   );
 }
-
-const listed = (keys: Keys): readonly Key[] => "hi" in keys ? [keys] : keys;
 
 /** A path's values at the wanted ticks, by tick, in units of √T. */
 function pathOf(
@@ -93,7 +96,7 @@ function increment(
   rows.forEach(([from, to], row) => {
     for (let j = 0; j < size; j++) out[row * size + j] = round(to[j]!) - round(from[j]!);
   });
-  return tf.tensor(out, "hi" in keys ? [...shape] : [rows.length, ...shape], "float32");
+  return tf.tensor(out, Array.isArray(keys) ? [rows.length, ...shape] : [...shape], "float32");
 }
 
 /**
@@ -102,10 +105,12 @@ function increment(
  *
  * @param keys One key, or one for each sample: a path for each element of the sample.
  * @param shape Shape of a tensor under one key, or of one sample under many.
- * @param times At least one time in [0, horizon], none before the one that it follows.
+ * @param times At least one time in [0, horizon], none before the one that it follows; rounded to ticks.
  * @param options See {@link BrownianOptions}.
  * @returns `times.length − 1` tensors, those of {@link brownian} bit for bit. The caller disposes of each.
- * @throws {RangeError} If there are no times, they fall, one lies outside [0, horizon], or the horizon is not positive.
+ * @throws {TypeError} If a key is none, or an option is unknown.
+ * @throws {RangeError} If there are no times, they fall, one lies outside [0, horizon], the horizon is not positive, or the
+ * shape is none.
  *
  * @example The sum of a thousand steps is one long one
  * ```ts
@@ -124,18 +129,16 @@ export function brownianSteps(
   keys: Keys,
   shape: readonly number[],
   times: readonly number[],
-  { horizon = 1 }: BrownianOptions = {},
+  options: BrownianOptions = {},
 ): Iterable<tf.Tensor> {
-  validate(times, horizon);
-  if (times.some((t, i) => i > 0 && t < times[i - 1]!)) {
-    throw new RangeError(
-      `Cannot draw Brownian paths: times must not fall, got [${times.join(", ")}]`,
-    );
+  const { at, list, horizon } = checked(keys, shape, times, options);
+  if (at.some((tick, i) => i > 0 && tick < at[i - 1]!)) {
+    throw wrongTimes("not fall", times);
   }
-  const at = times.map((t) => Math.round(t / horizon * ticks)), rising = [...new Set(at)];
+  const rising = [...new Set(at)];
   return {
     *[Symbol.iterator](): Generator<tf.Tensor, void, undefined> {
-      const walks = listed(keys).map((key) => values(key, shape, rising));
+      const walks = list.map((key) => values(key, shape, rising));
       const next = (): Float64Array[] => walks.map((walk) => walk.next().value!);
       let from = next();
       for (let i = 1; i < at.length; i++) {
@@ -147,15 +150,29 @@ export function brownianSteps(
   };
 }
 
-function validate(times: readonly number[], horizon: number): void {
+/** What a path is drawn from, once it is known to be usable: times in ticks, since a time is what it is rounded to. */
+function checked(
+  keys: Keys,
+  shape: readonly number[],
+  times: readonly number[],
+  options: BrownianOptions,
+): { readonly at: number[]; readonly list: readonly Key[]; readonly horizon: number } {
+  checkOptions(action, options, brownianOptions);
+  checkShape(action, shape);
+  const { horizon = 1 } = options, list: readonly Key[] = Array.isArray(keys) ? keys : [keys];
+  for (const key of list) checkKey(action, key, list === keys ? "each of keys" : "key");
   if (!(horizon > 0 && horizon < Infinity)) {
-    throw new RangeError(`Cannot draw Brownian paths: horizon must be positive, got ${horizon}`);
+    throw refusal(action, "horizon must be positive", horizon);
   }
-  if (times.length > 0 && times.every((t) => t >= 0 && t <= horizon)) return;
-  throw new RangeError(
-    `Cannot draw Brownian paths: times must lie in [0, ${horizon}], got [${times.join(", ")}]`,
-  );
+  const at = times.map((t) => Math.round(t / horizon * ticks));
+  if (at.length > 0 && at.every((tick) => tick >= 0 && tick <= ticks)) {
+    return { at, list, horizon };
+  }
+  throw wrongTimes(`lie in [0, ${horizon}]`, times);
 }
+
+const wrongTimes = (wanted: string, times: readonly number[]): RangeError =>
+  new RangeError(`Cannot ${action}: times must ${wanted}, got [${times.join(", ")}]`);
 
 /** From units of √T to the nearest multiple of 2⁻²⁰ times the power of two at or above √T. */
 function rounding(horizon: number): (value: number) => number {

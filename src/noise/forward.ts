@@ -18,6 +18,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { refusal } from "../tensor/check.ts";
 import type { Level } from "./schedule.ts";
 
 /** q(x_t | x_s) = N(scale·x_s, std²·I). */
@@ -34,6 +35,13 @@ function checkShapes(what: string, x: tf.Tensor, eps: tf.Tensor): void {
   throw new RangeError(`Cannot ${what}: eps must be of shape [${x.shape}], got [${eps.shape}]`);
 }
 
+/** Throws unless the numbers of a marginal are finite; other mixtures of data and noise, such as v, have negative ones. */
+function checkLevel({ alpha, sigma }: Level): void {
+  for (const [name, value] of Object.entries({ alpha, sigma })) {
+    if (!Number.isFinite(value)) throw refusal("jump", `${name} must be a finite number`, value);
+  }
+}
+
 /**
  * A draw of q(x_t | x_0), given its noise: x_t = alpha·x_0 + sigma·eps (DDPM, eq. 4).
  *
@@ -41,7 +49,7 @@ function checkShapes(what: string, x: tf.Tensor, eps: tf.Tensor): void {
  * @param level Marginal at t.
  * @param eps Standard normal noise, shape of x0.
  * @returns x_t, shape of x0. The caller disposes of it.
- * @throws {RangeError} If `eps` is not of the shape of `x0`.
+ * @throws {RangeError} If `eps` is not of the shape of `x0`, or the level is not finite.
  *
  * @example
  * ```ts
@@ -57,6 +65,7 @@ function checkShapes(what: string, x: tf.Tensor, eps: tf.Tensor): void {
  */
 export function jump(x0: tf.Tensor, level: Level, eps: tf.Tensor): tf.Tensor {
   checkShapes("jump", x0, eps);
+  checkLevel(level);
   return tf.tidy(() => tf.add(tf.mul(x0, level.alpha), tf.mul(eps, level.sigma)));
 }
 
@@ -67,7 +76,7 @@ export function jump(x0: tf.Tensor, level: Level, eps: tf.Tensor): tf.Tensor {
  * @param levels N marginals.
  * @param eps Standard normal noise, shape of x0.
  * @returns Row i is alpha_i·x0_i + sigma_i·eps_i; shape of x0. The caller disposes of it.
- * @throws {RangeError} If there are not N levels or `eps` is not of the shape of `x0`.
+ * @throws {RangeError} If there are not N levels, one is not finite, or `eps` is not of the shape of `x0`.
  *
  * @example Two samples at two times
  * ```ts
@@ -89,6 +98,7 @@ export function jumpMany(x0: tf.Tensor, levels: readonly Level[], eps: tf.Tensor
       `Cannot jump: levels must be one for each of ${x0.shape[0]} samples, got ${levels.length}`,
     );
   }
+  levels.forEach(checkLevel);
   const shape = [levels.length, ...x0.shape.slice(1).fill(1)];
   const column = (part: keyof Level): tf.Tensor =>
     tf.tensor(levels.map((level) => level[part]), shape, "float32");
@@ -101,7 +111,7 @@ export function jumpMany(x0: tf.Tensor, levels: readonly Level[], eps: tf.Tensor
  * @param s The earlier marginal, nearer the data.
  * @param t The later marginal.
  * @returns Scale and standard deviation, in float64.
- * @throws {RangeError} If alpha_s is 0, or t has less noise than s leads to.
+ * @throws {RangeError} If alpha_s is 0, a number is not finite, or t has less noise than s leads to, by more than rounding.
  *
  * @example One step of DDPM
  * ```ts
@@ -119,7 +129,10 @@ export function between(s: Level, t: Level): Kernel {
   }
   const scale = t.alpha / s.alpha, carried = scale * s.sigma;
   const variance = (t.sigma - carried) * (t.sigma + carried);
-  // Rounding may leave a tiny negative number where s and t are the same.
+  if (!Number.isFinite(variance)) {
+    throw refusal("go from s to t", "the levels must be finite numbers", { s, t });
+  }
+  // Rounding may leave a tiny negative number where s and t are the same, or differ in their last digits.
   if (variance >= -1e-12 * carried * carried) {
     return { scale, std: Math.sqrt(Math.max(variance, 0)) };
   }

@@ -1,7 +1,8 @@
 /**
  * Grids: the times that a sampler visits, from noise to data.
  *
- * A grid of n steps is n + 1 strictly falling times. It has one of two forms: n + 1 nodes that end at the final
+ * A grid of n steps is n + 1 strictly falling times; one that starts where it ends is that time alone, of no steps. It has
+ * one of two forms: n + 1 nodes that end at the final
  * time, or n nodes that end at a `least` time above it, and then the final time, for spacings that cannot reach
  * sigma = 0. The spacings of discrete schedules are the sub-sequences of the literature, in which index i of
  * a Python library is our t = i + 1; numbers half way between two whole ones go to the even one, as in numpy, and
@@ -26,34 +27,42 @@
  * @module
  */
 
-import { logSnr, type Schedule } from "./schedule.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { logSnr, type Schedule, type Spacing } from "./schedule.ts";
 
-/** How the times of a grid are laid out. */
-export type Spacing =
-  | "uniform"
-  | "leading"
-  | "trailing"
-  | "linspace"
-  | "quadratic"
-  | "karras"
-  | "logLinear";
+export type { Spacing };
 
-/** Options of {@link times}. */
+/**
+ * Options of {@link times}. Where to begin and to end, and what bends a layout, is refused where it has no part; `rho`, `offset`,
+ * `dropped` and `round`, which tell how one layout is made, may stand beside another, so that one table of options serves them all.
+ */
 export interface GridOptions {
-  /** Number of steps n, at least 1. Default: the schedule's T if it is discrete, otherwise 50. */
+  /**
+   * Number of steps n, at least 1; 0 too where `from` is `final`, where there are none whatever it says. Default: the
+   * schedule's T if it is discrete, otherwise 50.
+   */
   readonly steps?: number;
-  /** The layout. Default: `"trailing"` for discrete schedules, `"uniform"` for continuous ones. */
+  /**
+   * The layout. Default: the schedule's own, or `"trailing"` for discrete schedules and `"uniform"` for continuous ones.
+   */
   readonly spacing?: Spacing;
-  /** The grid itself: at least two strictly falling times. All other options are then ignored. Default: none. */
+  /**
+   * The grid itself, in place of what would lay it out: strictly falling times, or one at which it ends. The number of steps is
+   * then that of the list. Default: none.
+   */
   readonly times?: readonly number[];
-  /** Greatest time, whole for a sub-sequence, which is then one of 1 … from. Default: the span's greatest. */
+  /**
+   * Greatest time, whole for a sub-sequence, which is then one of 1 … from. At `final` the grid is that time alone, so that a
+   * sweep of where to start may come down to the data. Default: the span's greatest.
+   */
   readonly from?: number;
   /** Last time. Default: where sigma is 0, if the schedule has such a time; otherwise the span's least. */
   readonly final?: number;
   /**
    * Last node before `final`, for all but the sub-sequences; equal to `final`, the nodes end there. Default: `final`
    * for uniform and quadratic. For karras and logLinear also, unless sigma is 0 at `final`: then 1 for discrete
-   * schedules, the span's least if that is above `final`, or else `final` plus a thousandth of the span.
+   * schedules, the span's least if that is above `final`, or else `final` plus a thousandth of the span; where `from` is not
+   * above that, `final` plus a thousandth of the way.
    */
   readonly least?: number;
   /** Exponent of karras, above 0. Default: 7. */
@@ -75,6 +84,22 @@ export interface GridOptions {
   /** Shift s of uniform: u becomes s·u/(1 + (s − 1)·u), u the share of the span. Above 0. Default: 1. */
   readonly shift?: number;
 }
+
+/** All of them, for who takes them beside others. */
+const gridOptions: Known<GridOptions> = {
+  steps: true,
+  spacing: true,
+  times: true,
+  from: true,
+  final: true,
+  least: true,
+  rho: true,
+  offset: true,
+  dropped: true,
+  round: true,
+  reach: true,
+  shift: true,
+};
 
 /** Options with every default filled in. */
 type Plan = Required<Omit<GridOptions, "times">> & { readonly schedule: Schedule };
@@ -173,6 +198,39 @@ const along: Layout = (plan) => {
   return round ? nodes.map((t) => halfEven(t - 1) + 1) : nodes;
 };
 
+// Which options have a part in which layout, besides steps, from and final.
+
+const partsOfSubsequences: { readonly [S in Spacing]?: readonly (keyof GridOptions)[] } = {
+  leading: ["offset", "dropped"],
+  trailing: ["round"],
+  linspace: ["dropped", "round"],
+  quadratic: ["dropped", "round", "reach"],
+};
+
+const partsOfAxes: { readonly [S in Spacing]?: readonly (keyof GridOptions)[] } = {
+  uniform: ["least", "round", "shift"],
+  quadratic: ["least", "round"],
+  karras: ["least", "round", "rho"],
+  logLinear: ["least", "round"],
+};
+
+/** How a layout is made, where it is that layout. */
+const manners: readonly (keyof GridOptions)[] = ["rho", "offset", "dropped", "round"];
+
+/** Throws at the first option that would do nothing. */
+function checkParts(
+  options: GridOptions,
+  parts: readonly (keyof GridOptions)[],
+  beside: string,
+): void {
+  const idle = (Object.keys(options) as (keyof GridOptions)[]).find((name) =>
+    options[name] !== undefined && !parts.includes(name) && !manners.includes(name)
+  );
+  if (idle !== undefined) {
+    throw refusal("make a grid", `${idle} must be absent ${beside}`, options[idle]);
+  }
+}
+
 // Plans and their checks.
 
 /** The time at which sigma is 0, or the span's least where there is none. */
@@ -184,35 +242,69 @@ function dataTime({ span, timeOf }: Schedule): number {
   }
 }
 
+/** A time that rounding has moved off an end of the span, or off a whole time of a discrete schedule, put back there. */
+function settled(schedule: Schedule, t: number): number {
+  const { span: [start, end], steps } = schedule, slack = 1e-9 * (end - start);
+  const place = [end, start, dataTime(schedule)].find((place) => Math.abs(t - place) <= slack);
+  if (place !== undefined || steps === undefined) return place ?? t;
+  return Math.abs(t - Math.round(t)) <= 1e-12 * steps ? Math.round(t) : t;
+}
+
+/** Whether two times are one but for rounding. */
+const same = (a: number, b: number): boolean =>
+  a === b || Math.abs(a - b) <= 1e-12 * Math.max(Math.abs(a), Math.abs(b));
+
+/** Default of `least`. */
 function leastOf(
   { steps, span: [start, end], at }: Schedule,
   spacing: Spacing,
-  final: number,
+  { from, final }: { readonly from: number; readonly final: number },
 ): number {
   if ((spacing !== "karras" && spacing !== "logLinear") || at(final).sigma > 0) return final;
-  if (steps !== undefined) return 1;
-  return start > final ? start : final + (end - start) / 1000;
+  const later = start > final ? start : final + (end - start) / 1000;
+  const usual = steps === undefined ? later : 1;
+  return usual < from ? usual : final + (from - final) / 1000;
 }
 
-/** The options with every default filled in. */
-function planned(schedule: Schedule, options: GridOptions): Plan {
-  const spacing = options.spacing ?? (schedule.steps === undefined ? "uniform" : "trailing");
-  const final = options.final ?? dataTime(schedule);
+/** The options that are there, the schedule's own layout among them where no other is asked for. */
+function asked({ grid }: Schedule, options: GridOptions): GridOptions {
+  const given = Object.fromEntries(
+    Object.entries(options).filter(([, value]) => value !== undefined),
+  );
+  return { ...(options.spacing === undefined && grid), ...given };
+}
+
+/** The options with every default filled in, and their layout. */
+function planned(schedule: Schedule, options: GridOptions): Plan & { readonly layout: Layout } {
+  const given = asked(schedule, options), isDiscrete = schedule.steps !== undefined;
+  const spacing = given.spacing ?? (isDiscrete ? "trailing" : "uniform");
+  const { layout, parts } = layoutOf(schedule, spacing);
+  checkParts(
+    given,
+    ["steps", "spacing", "from", "final", ...parts],
+    `with spacing "${spacing}" in ${isDiscrete ? "discrete" : "continuous"} time`,
+  );
+  const final = settled(schedule, given.final ?? dataTime(schedule));
   checkFinal(schedule, final);
+  const from = settled(schedule, given.from ?? schedule.span[1]);
+  const least = given.least === undefined
+    ? leastOf(schedule, spacing, { from, final })
+    : settled(schedule, given.least);
   return {
     steps: schedule.steps ?? 50,
-    from: schedule.span[1],
-    least: leastOf(schedule, spacing, final),
     rho: 7,
     offset: 0,
     dropped: 0,
-    round: schedule.steps !== undefined && Object.hasOwn(subsequences, spacing),
+    round: layout !== along,
     reach: 0.8,
     shift: 1,
-    ...options,
+    ...given,
+    from: same(from, final) ? final : from,
+    least,
     spacing,
     final,
     schedule,
+    layout,
   };
 }
 
@@ -224,17 +316,23 @@ function checkFinal(schedule: Schedule, final: number): void {
 const isWhole = (value: number, least: number): boolean =>
   Number.isSafeInteger(value) && value >= least;
 
-function checkPlan({ schedule, steps, from, final, least, rho, shift, reach, round }: Plan): void {
-  if (!isWhole(steps, 1)) throw unmade("steps", "a whole number of at least 1", steps);
-  const end = schedule.span[1];
-  if (!(from > final && from <= end)) throw unmade("from", `in (${final}, ${end}]`, from);
-  if (!(least >= final && least < from)) throw unmade("least", `in [${final}, ${from})`, least);
+function checkPlan(plan: Plan & { readonly layout: Layout }): void {
+  const { schedule, steps, from, final, least, rho, shift, reach, round, layout } = plan;
+  const end = schedule.span[1], isMoving = from !== final;
+  if (!isWhole(steps, isMoving ? 1 : 0)) {
+    throw unmade("steps", "a whole number of at least 1", steps);
+  }
+  if (!(from >= final && from <= end)) throw unmade("from", `in [${final}, ${end}]`, from);
+  if (isMoving && !(least >= final && least < from)) {
+    throw unmade("least", `in [${final}, ${from})`, least);
+  }
   if (!(rho > 0 && rho < Infinity)) throw unmade("rho", "finite and above 0", rho);
   if (!(shift > 0 && shift < Infinity)) throw unmade("shift", "finite and above 0", shift);
   if (!(reach > 0 && reach <= 1)) throw unmade("reach", "in (0, 1]", reach);
   if (round && schedule.steps === undefined) {
     throw unmade("round", "false for continuous time", round);
   }
+  if (isMoving && layout !== along) checkSubsequence(plan);
 }
 
 function checkSubsequence({ steps, from, offset, dropped, spacing }: Plan): void {
@@ -246,14 +344,16 @@ function checkSubsequence({ steps, from, offset, dropped, spacing }: Plan): void
   }
 }
 
-/** The function that lays out a plan's nodes. */
-function layoutOf(plan: Plan): Layout {
-  const { spacing, schedule } = plan, discrete = schedule.steps !== undefined;
+/** What lays out the nodes of a spacing, and the options that have a part in it. */
+function layoutOf(
+  { steps }: Schedule,
+  spacing: Spacing,
+): { readonly layout: Layout; readonly parts: readonly (keyof GridOptions)[] } {
+  const discrete = steps !== undefined;
   if (discrete && Object.hasOwn(subsequences, spacing)) {
-    checkSubsequence(plan);
-    return subsequences[spacing]!;
+    return { layout: subsequences[spacing]!, parts: partsOfSubsequences[spacing]! };
   }
-  if (Object.hasOwn(axes, spacing)) return along;
+  if (Object.hasOwn(axes, spacing)) return { layout: along, parts: partsOfAxes[spacing]! };
   const known = Object.keys({ ...axes, ...(discrete ? subsequences : {}) }).join(", ");
   throw unmade(
     "spacing",
@@ -263,15 +363,18 @@ function layoutOf(plan: Plan): Layout {
 }
 
 /** The list itself, if it can be a grid. */
-function checked(list: number[], schedule: Schedule): number[] {
+function checked(list: readonly number[], schedule: Schedule): number[] {
   const start = Math.min(dataTime(schedule), schedule.span[0]), end = schedule.span[1];
-  if (list.length < 2) throw unmade("times", "at least two", list.length);
+  // One time is where a grid ends, and no grid ends in noise.
+  if (list.length < (list[0]! < end ? 1 : 2)) throw unmade("times", "at least two", list.length);
   list.forEach((t, i) => {
     if (!(t >= start && t <= end)) throw unmade(`times[${i}]`, `in [${start}, ${end}]`, t);
     const before = list[i - 1] ?? Infinity;
-    if (!(t < before)) throw unmade(`times[${i}]`, `below the time before it, ${before}`, t);
+    if (!(t < before) || (i > 0 && same(t, before))) {
+      throw unmade(`times[${i}]`, `below the time before it, ${before}`, t);
+    }
   });
-  return list;
+  return [...list];
 }
 
 /**
@@ -284,14 +387,18 @@ function checked(list: number[], schedule: Schedule): number[] {
  * | DPM-Solver, UniPC, DEIS in diffusers | `{ steps, spacing: "linspace", dropped: 1 }`, and `final: 1` for its sigma_min |
  * | Euler, Heun, LMS in diffusers | `{ steps, spacing: "linspace", round: false }` |
  * | score SDE | `{ steps, final: 1e-3 }` on `vp()`, `{ steps, final: 1e-5 }` on `ve()` |
- * | EDM | `{ steps, spacing: "karras" }` on `edm()` |
+ * | EDM | `{ steps }` on `edm()`, which is `spacing: "karras"` there |
  * | NCSN's geometric levels | `{ steps }` on `ve()` |
+ *
+ * A time within 1e-9 of the span's length of one of its ends is that end; within 1e-12 of it of a whole time of a discrete
+ * schedule, that time.
  *
  * @param schedule The schedule that gives t its meaning.
  * @param options Number of steps, spacing and its parameters; or the times themselves.
- * @returns n + 1 times; the first is where the chain starts, the last is `final`.
- * @throws {RangeError} If an option is out of its range, a spacing does not fit the schedule, or two times would be
- * the same, as with more steps than a discrete schedule has.
+ * @returns n + 1 times; the first is where the chain starts, the last is `final`. Where that is where it starts, one time.
+ * @throws {RangeError} If an option is out of its range or has no part in the layout, a spacing does not fit the schedule, or
+ * two times would be the same, as with more steps than a discrete schedule has.
+ * @throws {TypeError} If an option is not known.
  *
  * @example Ten of a thousand, three ways
  * ```ts
@@ -310,15 +417,40 @@ function checked(list: number[], schedule: Schedule): number[] {
  * import { edm, times } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
- * const sigmas = times(edm(), { steps: 18, spacing: "karras" });
+ * const sigmas = times(edm(), { steps: 18 });
  * assert.deepEqual(sigmas.slice(0, 2).map((sigma) => sigma.toFixed(3)), ["80.000", "57.586"]);
  * assert.deepEqual(sigmas.slice(-2), [0.002, 0]);
  * ```
  */
 export function times(schedule: Schedule, options: GridOptions = {}): number[] {
-  if (options.times !== undefined) return checked([...options.times], schedule);
-  const plan = planned(schedule, options), layout = layoutOf(plan);
+  checkOptions("make a grid", options, gridOptions);
+  if (options.times !== undefined) {
+    checkParts(options, ["times", "steps"], "beside times");
+    return checked(options.times.map((t) => settled(schedule, t)), schedule);
+  }
+  const plan = planned(schedule, options);
   checkPlan(plan);
-  const nodes = layout(plan), closed = layout === along && plan.least === plan.final;
+  if (plan.from === plan.final) return [plan.final];
+  const nodes = plan.layout(plan), closed = plan.layout === along && plan.least === plan.final;
   return checked(closed ? nodes : [...nodes, plan.final], schedule);
+}
+
+/**
+ * {@link times} from the options of a sampler, which has some of its own beside those of the grid.
+ *
+ * @param action What the options are for, such as `"make a DDIM sampler"`.
+ * @param given The schedule, and all options.
+ * @param own Those that are not the grid's.
+ * @returns The grid.
+ * @throws {TypeError} If an option is neither the grid's nor one of the sampler's own.
+ * @throws What {@link times} throws.
+ */
+export function timesAmong<O extends GridOptions>(
+  action: string,
+  { schedule, options }: { readonly schedule: Schedule; readonly options: O },
+  own: Known<Omit<O, keyof GridOptions>>,
+): number[] {
+  checkOptions(action, options, { ...gridOptions, ...own });
+  const isGrid = ([name]: [string, unknown]): boolean => Object.hasOwn(gridOptions, name);
+  return times(schedule, Object.fromEntries(Object.entries(options).filter(isGrid)));
 }

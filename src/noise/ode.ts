@@ -12,9 +12,11 @@
  * that a tolerance below about 1e-6 of x is not kept. {@link stages} and {@link rungeKutta} are single steps, which answer
  * at once where f does; {@link solve} is a lazy stream of them, in steps of one length or of controlled length.
  *
- * Step control. A sample's error is the root mean square over its elements of error/(absolute + relative·max(|x_t|,
+ * Step control. A sample's error is the root mean square over its elements of error/(absolute + relative·min(|x_t|,
  * |x_(t+h)|)), and the batch's is the greatest of its samples', so that a hard sample cannot hide among easy ones; the root
- * mean square over the whole batch can be asked for instead. A step with an error above 1 is made again. The next step is
+ * mean square over the whole batch can be asked for instead. Of the two ends the smaller counts, where codes such as DOPRI5
+ * take the larger: noise of 80 that a step takes to data of 1 would be allowed an error for 80. A step with an error above 1
+ * is made again. The next step is
  * h times safety·error^(−(1/p − 3/4·beta))·previous^beta within [least, greatest], p the order: a controller with a
  * proportional and an integral part.
  *
@@ -27,6 +29,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { checkOptions, type Known } from "../tensor/check.ts";
 import { andThen, type Awaitable, disposing } from "../tensor/engine.ts";
 
 /**
@@ -177,6 +180,7 @@ export const tableaus: Tableaus = {
  * @param f The right-hand side.
  * @param move Where the step starts, and how long it is.
  * @returns k_1 … k_s, at once where f answers at once. The caller disposes of them. When f fails, those made are freed.
+ * @throws {RangeError} If f answers in another shape than that of x.
  *
  * @example Heun's two slopes of dx/dt = −x
  * ```ts
@@ -206,7 +210,20 @@ export function stages(tableau: Tableau, f: VectorField, move: Move): Awaitable<
 
 /** f(at, t), and `at` disposed of; a field that answers with its own argument is given a copy of it. */
 const slope = (f: VectorField, at: tf.Tensor, t: number): Awaitable<tf.Tensor> =>
-  disposing(at, () => andThen(f(at, t), (k) => k === at ? tf.clone(k) : k));
+  disposing(at, () => slopeAt(f, at, t));
+
+/** f(at, t) of the shape of `at`, in a handle of its own. */
+const slopeAt = (f: VectorField, at: tf.Tensor, t: number): Awaitable<tf.Tensor> =>
+  andThen(f(at, t), (k) => k === at ? tf.clone(k) : sameShape(k, at));
+
+/** The slope; one of shape [N] at x of [N, 1] would be broadcast to [N, N] in silence. */
+function sameShape(k: tf.Tensor, { shape }: tf.Tensor): tf.Tensor {
+  if (tf.util.arraysEqual(k.shape, shape)) return k;
+  k.dispose();
+  throw new RangeError(
+    `Cannot solve an ODE: f must answer in the shape of x, [${shape}], got [${k.shape}]`,
+  );
+}
 
 /** What a use gives; where it fails, at once or later, the tensors are disposed of. */
 function freedOnFailure<A>(tensors: tf.Tensor[], use: () => Awaitable<A>): Awaitable<A> {
@@ -348,6 +365,18 @@ export interface StepControl {
   readonly most?: number;
 }
 
+const stepControl: Known<StepControl> = {
+  absolute: true,
+  relative: true,
+  over: true,
+  safety: true,
+  least: true,
+  greatest: true,
+  beta: true,
+  firstStep: true,
+  most: true,
+};
+
 /** The errors that choose a step. */
 export interface StepErrors {
   /** Error of the step, 1 where it just does; NaN counts as too large. */
@@ -412,16 +441,27 @@ export interface SolveOptions {
   readonly tableau?: Tableau;
   /** Number of steps of one length, at least 1. Default: none, steps are controlled. */
   readonly steps?: number;
-  /** Step control; nothing is read of it where `steps` is given. */
+  /** Step control; refused beside `steps`. */
   readonly control?: StepControl;
   /**
    * Times to give the solution at, by dense output, in the order of travel and within the span: no step is shortened for
-   * them. Default: the start and the end of each step.
+   * them. One that rounding has put beyond an end, by a billionth of the larger of the two, is that end. Default: the start
+   * and the end of each step.
    */
   readonly times?: readonly number[];
   /** Aborts the solution. */
   readonly signal?: AbortSignal;
 }
+
+const solveOptions: Known<SolveOptions> = {
+  x: true,
+  span: true,
+  tableau: true,
+  steps: true,
+  control: true,
+  times: true,
+  signal: true,
+};
 
 /** Checked options. */
 interface Plan extends SolveOptions {
@@ -458,8 +498,10 @@ interface Advance {
  * @param f The right-hand side.
  * @param options Start, span and method; steps of one length, or the control of their length.
  * @returns The stream, which computes nothing until it is iterated; each iteration starts afresh.
- * @throws {TypeError} If the tableau lacks what is asked of it: `error` and `order` for control, `dense` for times.
- * @throws {RangeError} If an option is outside its domain; while iterated, if the steps become too many or too short.
+ * @throws {TypeError} If an option is unknown, `control` is given beside `steps`, or the tableau lacks what is asked of it:
+ * `error` and `order` for control, `dense` for times.
+ * @throws {RangeError} If an option is outside its domain, or x has no elements; while iterated, if the steps become too many or
+ * too short, or f answers in another shape than that of x.
  * @throws The signal's reason, when aborted.
  *
  * @example A pendulum of small swing comes back after 2π, and backward in time too
@@ -500,7 +542,7 @@ async function* solution(
     previous: 1e-4,
   };
   try {
-    if (shown(plan, start)) yield { ...stateOf(front), evaluations };
+    for (const _ of shown(plan, start)) yield { ...stateOf(front), evaluations };
     if (plan.steps === undefined && start !== end) front = await begun(field, front, plan);
     while (front.t !== end) {
       const { next, h, stages: made } = await advanced(field, front, plan);
@@ -520,7 +562,9 @@ async function* solution(
   }
 }
 
-const shown = ({ times }: Plan, t: number): boolean => !times || times.includes(t);
+/** As often as a time is asked for; once where none are. */
+const shown = ({ times }: Plan, t: number): readonly number[] =>
+  times ? times.filter((time) => time === t) : [t];
 
 const stateOf = ({ x, t, step, rejected }: Front): Omit<OdeState, "evaluations"> => (
   { x, t, step, rejected }
@@ -577,7 +621,7 @@ const isFirstSameAsLast = ({ a, b, c }: Tableau): boolean =>
 /** A step whose error does, with the length of the next. */
 async function controlled(f: VectorField, before: Front, plan: Plan): Promise<Advance> {
   const { control, tableau } = plan, { most = 10_000 } = control, end = plan.span[1];
-  const front = before.first ? before : { ...before, first: await f(before.x, before.t) };
+  const front = before.first ? before : { ...before, first: await slopeAt(f, before.x, before.t) };
   let { length, rejected } = front;
   for (;;) {
     plan.signal?.throwIfAborted();
@@ -610,13 +654,13 @@ function stuck({ t, step }: Front, h: number, most: number): RangeError {
 }
 
 /**
- * The norm of an error in units of what is allowed at x: that of the worst sample, or of the whole batch. One number is
- * read back.
+ * The norm of an error in units of what is allowed at x: that of the worst sample, or of the whole batch. One number for
+ * each sample is read back.
  *
  * @param error The error of a step, shape [N, ...sample]. Not disposed of.
- * @param ends x before and after the step; the larger of the two sets what is allowed.
+ * @param ends x before and after the step, in the unit of the error; the smaller of the two sets what is allowed.
  * @param control The tolerances.
- * @returns The norm: a step is good enough up to 1.
+ * @returns The norm: a step is good enough up to 1. NaN where any number is.
  */
 export async function errorNorm(
   error: tf.Tensor,
@@ -624,38 +668,78 @@ export async function errorNorm(
   { absolute = 1e-5, relative = 1e-5, over = "sample" }: StepControl,
 ): Promise<number> {
   const value = tf.tidy(() => {
-    const size = ends.map((x) => tf.abs(x)).reduce((a, b) => tf.maximum(a, b));
+    const size = ends.map((x) => tf.abs(x)).reduce((a, b) => tf.minimum(a, b));
     const squares = tf.square(tf.div(error, tf.add(tf.mul(size, relative), absolute)));
     if (over === "batch" || error.rank === 0) return tf.sqrt(tf.mean(squares));
-    return tf.sqrt(tf.max(tf.mean(tf.reshape(squares, [error.shape[0]!, -1]), 1)));
+    return tf.sqrt(tf.mean(tf.reshape(squares, [error.shape[0]!, -1]), 1));
   });
   try {
-    return (await value.data())[0]!;
+    // The greatest is found here, since not every backend's maximum keeps NaN.
+    return (await value.data() as Float32Array).reduce((a, b) => Math.max(a, b), 0);
   } finally {
     value.dispose();
   }
 }
 
-/** The front with its slope and the length of its first step (Hairer et al., section II.4). */
+/** Where a solution starts. */
+export interface Outset {
+  /** x(t), shape [N, ...sample] or any other. Not disposed of. */
+  readonly x: tf.Tensor;
+  /** Time there. */
+  readonly t: number;
+  /** f(x, t). Not disposed of. */
+  readonly first: tf.Tensor;
+  /** The way to go: positive where time rises. */
+  readonly way: number;
+}
+
+/**
+ * The length of a first step whose error is about what is allowed, at the cost of one more evaluation (Hairer et al., section
+ * II.4). `solve` and `adaptiveFlow` begin with it.
+ *
+ * @param f The right-hand side.
+ * @param outset Where the solution starts, and how far it goes.
+ * @param method The order of the method, and the tolerances.
+ * @returns The length, above 0 and at most that of the way.
+ *
+ * @example The faster f changes x, the shorter
+ * ```ts
+ * import { firstLength } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const x = tf.scalar(1), method = { order: 5, control: { relative: 1e-3 } };
+ * const [slow, fast] = await Promise.all([1, 100].map((rate) =>
+ *   firstLength((x) => tf.mul(x, -rate), { x, t: 0, first: tf.mul(x, -rate), way: 10 }, method)
+ * ));
+ * assert.ok(fast! < slow! / 5 && slow! < 0.2);
+ * ```
+ */
+export async function firstLength(
+  f: VectorField,
+  { x, t, first, way }: Outset,
+  { order, control = {} }: { readonly order: number; readonly control?: StepControl },
+): Promise<number> {
+  const reach = Math.abs(way), norm = (each: tf.Tensor) => errorNorm(each, [x], control);
+  const size = await norm(x), speed = await norm(first);
+  const trial = Math.min(size > 1e-5 && speed > 1e-5 ? 0.01 * size / speed : 1e-6, reach);
+  const h = trial * Math.sign(way), second = await slope(f, moved(x, [first], [h]), t + h);
+  const change = tf.tidy(() => tf.div(tf.sub(second, first), trial));
+  const bend = await disposing([second, change], () => norm(change));
+  const rate = Math.max(speed, bend);
+  const bound = rate > 1e-15 ? (0.01 / rate) ** (1 / order) : Math.max(1e-6, trial / 1000);
+  return Math.min(100 * trial, bound, reach);
+}
+
+/** The front with its slope and the length of its first step. */
 async function begun(f: VectorField, front: Front, plan: Plan): Promise<Front> {
-  const { x, t } = front, { control, tableau, span: [start, end] } = plan;
-  const first = await f(x, t), reach = Math.abs(end - start);
-  if (control.firstStep !== undefined) {
-    return { ...front, first, length: Math.min(control.firstStep, reach) };
-  }
-  const length = await freedOnFailure([first], async () => {
-    const size = await errorNorm(x, [x], control), speed = await errorNorm(first, [x], control);
-    const trial = Math.min(size > 1e-5 && speed > 1e-5 ? 0.01 * size / speed : 1e-6, reach);
-    const h = trial * Math.sign(end - start),
-      second = await slope(f, moved(x, [first], [h]), t + h);
-    const change = tf.tidy(() => tf.div(tf.sub(second, first), trial));
-    const bend = await disposing([second, change], () => errorNorm(change, [x], control));
-    const rate = Math.max(speed, bend);
-    const bound = rate > 1e-15
-      ? (0.01 / rate) ** (1 / tableau.order!)
-      : Math.max(1e-6, trial / 1000);
-    return Math.min(100 * trial, bound, reach);
-  });
+  const { x, t } = front, { control, tableau, span: [start, end] } = plan, way = end - start;
+  const first = await slopeAt(f, x, t), method = { order: tableau.order!, control };
+  const length = control.firstStep === undefined
+    ? await freedOnFailure([first], () => firstLength(f, { x, t, first, way }, method))
+    : Math.min(control.firstStep, Math.abs(way));
   return { ...front, first, length };
 }
 
@@ -663,14 +747,25 @@ const refused = (what: string, got: unknown): RangeError =>
   new RangeError(`Cannot solve an ODE: ${what}, got ${got}`);
 
 function planned(options: SolveOptions): Plan {
-  const { span, steps, tableau = tableaus.dormandPrince, control = {}, times } = options;
+  checkOptions("solve an ODE", options, solveOptions);
+  const { x, span, steps, tableau = tableaus.dormandPrince, control = {}, times } = options;
+  if (!(x.size > 0)) throw refused("x must have elements", `shape [${x.shape}]`);
   if (!span.every(Number.isFinite)) throw refused("span must be finite", `[${span.join(", ")}]`);
   if (steps !== undefined && !(Number.isSafeInteger(steps) && steps >= 1)) {
     throw refused("steps must be a whole number of at least 1", steps);
   }
   if (steps === undefined) checkControl(tableau, control);
-  if (times) checkTimes(tableau, span, times);
-  return { ...options, tableau, control };
+  else if (options.control) {
+    throw new TypeError(
+      `Cannot solve an ODE: control must be absent beside steps, got ${steps} steps`,
+    );
+  }
+  return {
+    ...options,
+    tableau,
+    control,
+    ...(times && { times: checkedTimes(tableau, span, times) }),
+  };
 }
 
 /**
@@ -679,7 +774,7 @@ function planned(options: SolveOptions): Plan {
  *
  * @param tableau The method.
  * @param control How its steps are to be chosen.
- * @throws {TypeError} If the method has no estimate of its error, or no order.
+ * @throws {TypeError} If the method has no estimate of its error, or no order, or an option is unknown.
  * @throws {RangeError} If an option is outside its domain.
  *
  * @example
@@ -692,6 +787,7 @@ function planned(options: SolveOptions): Plan {
  * ```
  */
 export function checkControl(tableau: Tableau, control: StepControl): void {
+  checkOptions("control the steps of an ODE", control, stepControl);
   if (!tableau.error || tableau.order === undefined) {
     throw new TypeError(
       "Cannot control the steps of an ODE: tableau must have an error and an order, got one without",
@@ -713,20 +809,26 @@ export function checkControl(tableau: Tableau, control: StepControl): void {
   for (const [holds, wanted, got] of rules) if (!holds) throw refused(wanted, got);
 }
 
-function checkTimes(
+/** Times in the order of travel within the span, once they are known to be that but for rounding. */
+function checkedTimes(
   tableau: Tableau,
   [start, end]: readonly [number, number],
   times: readonly number[],
-): void {
+): number[] {
   if (!tableau.dense) {
     throw new TypeError(
       "Cannot solve an ODE at given times: tableau must have a dense output, got one without",
     );
   }
+  // 0.1·3 is beyond 0.3.
+  const slack = 1e-9 * Math.max(Math.abs(start), Math.abs(end));
   const sign = end < start ? -1 : 1, path = [start, ...times, end];
-  if (path.every((t, i) => i === 0 || (t - path[i - 1]!) * sign >= 0)) return;
-  throw refused(
-    `times must run from ${start} to ${end} without turning back`,
-    `[${times.join(", ")}]`,
-  );
+  if (!path.every((t, i) => i === 0 || (t - path[i - 1]!) * sign >= -slack)) {
+    throw refused(
+      `times must run from ${start} to ${end} without turning back`,
+      `[${times.join(", ")}]`,
+    );
+  }
+  const [low, high] = start < end ? [start, end] : [end, start];
+  return times.map((t) => Math.min(Math.max(t, low), high)).sort((a, b) => (a - b) * sign);
 }

@@ -26,12 +26,34 @@
  * @module
  */
 
+import { checkOptions, type Known } from "../tensor/check.ts";
+
 /** The two numbers of a marginal: q(x_t | x_0) = N(alpha·x_0, sigma²·I). */
 export interface Level {
   /** Signal scale, in [0, 1] for variance-preserving schedules, 1 for variance-exploding ones. */
   readonly alpha: number;
   /** Noise standard deviation, at least 0. */
   readonly sigma: number;
+}
+
+/** How the times of a grid are laid out; see {@link times}. */
+export type Spacing =
+  | "uniform"
+  | "leading"
+  | "trailing"
+  | "linspace"
+  | "quadratic"
+  | "karras"
+  | "logLinear";
+
+/** The layout of a schedule's grids where none is asked for. */
+export interface GridDefaults {
+  /** The layout. */
+  readonly spacing: Spacing;
+  /** Exponent of karras, above 0. Default: 7. */
+  readonly rho?: number;
+  /** Shift of uniform, above 0. Default: 1. */
+  readonly shift?: number;
 }
 
 /** A noise schedule: pure functions of time, computed in float64 on the host. */
@@ -42,6 +64,11 @@ export interface Schedule {
   readonly span: readonly [number, number];
   /** Number of steps T of a discrete schedule, whose times are 0 (data) to T; absent for a continuous one. */
   readonly steps?: number;
+  /**
+   * The layout of grids where none is asked for, in a schedule whose levels need another than {@link times} would take.
+   * Default: none.
+   */
+  readonly grid?: GridDefaults;
   /** Marginal at time t. Discrete schedules also answer between whole times. */
   readonly at: (t: number) => Level;
   /** Inverse of t ↦ log-SNR = 2 ln(alpha/sigma). */
@@ -126,6 +153,29 @@ export interface FromLevelOptions {
   readonly name?: string;
   /** Least and greatest time. Default: [0, 1]. */
   readonly span?: readonly [number, number];
+  /** The layout of grids where none is asked for. Default: as {@link times} has it. */
+  readonly grid?: GridDefaults;
+}
+
+const betaOptions: Known<BetaOptions> = { steps: true, betaStart: true, betaEnd: true };
+const cosineOptions: Known<CosineOptions> = { steps: true, offset: true, maxBeta: true };
+const vpOptions: Known<VpOptions> = { betaMin: true, betaMax: true, end: true };
+const veOptions: Known<VeOptions> = { sigmaMin: true, sigmaMax: true, fromZero: true };
+const edmOptions: Known<EdmOptions> = { sigmaMin: true, sigmaMax: true };
+const cosineContinuousOptions: Known<CosineContinuousOptions> = { offset: true, end: true };
+const sigmoidContinuousOptions: Known<SigmoidContinuousOptions> = {
+  start: true,
+  stop: true,
+  temperature: true,
+  end: true,
+};
+const fromLevelOptions: Known<FromLevelOptions> = { name: true, span: true, grid: true };
+const gridDefaults: Known<GridDefaults> = { spacing: true, rho: true, shift: true };
+
+/** The options themselves, if the schedule knows them all. */
+function known<T extends object>(name: string, options: T, all: Known<T>): T {
+  checkOptions(`make the schedule "${name}"`, options, all);
+  return options;
 }
 
 const logistic = (x: number): number => 1 / (1 + Math.exp(-x));
@@ -173,9 +223,11 @@ function checkEnd(name: string, end: number): void {
 
 /** A schedule whose functions refuse times outside `domain` and log-SNRs that no such time has. */
 function guarded(schedule: Schedule, domain: readonly [number, number]): Schedule {
-  const { name, at, timeOf, drift, diffusion } = schedule;
+  const { name, at, timeOf, drift, diffusion, span } = schedule, [least, most] = domain;
+  // What rounding puts beyond an end is at that end.
+  const slack = 1e-9 * (span[1] - span[0]);
   const inside = <A>(f: (t: number) => A) => (t: number): A => {
-    if (t >= domain[0] && t <= domain[1]) return f(t);
+    if (t >= least - slack && t <= most + slack) return f(Math.min(Math.max(t, least), most));
     throw new RangeError(
       `Cannot read the schedule "${name}": t must be in [${domain.join(", ")}], got ${t}`,
     );
@@ -403,9 +455,8 @@ export function fromAlphaBars(alphaBars: readonly number[], name: string = "alph
  * assert.ok(Math.abs(linear().at(1000).alpha ** 2 - 4.0358298e-5) < 1e-11);
  * ```
  */
-export function linear(
-  { steps = 1000, betaStart = 1e-4, betaEnd = 0.02 }: BetaOptions = {},
-): Schedule {
+export function linear(options: BetaOptions = {}): Schedule {
+  const { steps = 1000, betaStart = 1e-4, betaEnd = 0.02 } = known("linear", options, betaOptions);
   checkSteps("linear", steps);
   return fromBetas(spread(betaStart, betaEnd, steps), "linear");
 }
@@ -429,10 +480,9 @@ export function linear(
  * assert.ok(Math.abs(middle! - 0.04) < 1e-12 && first! < middle! && middle! < last!);
  * ```
  */
-export function scaledLinear(
-  { steps = 1000, betaStart = 0.00085, betaEnd = 0.012 }: BetaOptions = {},
-): Schedule {
+export function scaledLinear(options: BetaOptions = {}): Schedule {
   const name = "scaledLinear";
+  const { steps = 1000, betaStart = 0.00085, betaEnd = 0.012 } = known(name, options, betaOptions);
   checkSteps(name, steps);
   checkOpen(name, "betaStart", betaStart);
   checkOpen(name, "betaEnd", betaEnd);
@@ -458,9 +508,8 @@ export function scaledLinear(
  * assert.ok(Math.abs(betas(cosine({ steps: 50 }))[49]! - 0.999) < 1e-12);
  * ```
  */
-export function cosine(
-  { steps = 1000, offset = 0.008, maxBeta = 0.999 }: CosineOptions = {},
-): Schedule {
+export function cosine(options: CosineOptions = {}): Schedule {
+  const { steps = 1000, offset = 0.008, maxBeta = 0.999 } = known("cosine", options, cosineOptions);
   checkSteps("cosine", steps);
   checkFrom("cosine", "offset", offset, 0);
   checkOpen("cosine", "maxBeta", maxBeta);
@@ -489,9 +538,8 @@ export function cosine(
  * assert.ok(Math.abs(all[50]! - (1e-4 + 0.02) / 2) < 1e-12);
  * ```
  */
-export function sigmoidBetas(
-  { steps = 1000, betaStart = 1e-4, betaEnd = 0.02 }: BetaOptions = {},
-): Schedule {
+export function sigmoidBetas(options: BetaOptions = {}): Schedule {
+  const { steps = 1000, betaStart = 1e-4, betaEnd = 0.02 } = known("sigmoid", options, betaOptions);
   checkSteps("sigmoid", steps);
   checkOpen("sigmoid", "betaStart", betaStart);
   checkOpen("sigmoid", "betaEnd", betaEnd);
@@ -607,10 +655,8 @@ const preserving = ({ name, span, domain, loss, rate, timeAt }: Attenuation): Sc
   }, domain);
 
 /** beta(t) linear in t: B = betaMin·t + (betaMax − betaMin)·t²/2. */
-function linearRate(
-  name: string,
-  { betaMin = 0.1, betaMax = 20, end = 1 }: VpOptions,
-): Attenuation {
+function linearRate(name: string, options: VpOptions): Attenuation {
+  const { betaMin = 0.1, betaMax = 20, end = 1 } = known(name, options, vpOptions);
   checkAbove(name, "betaMin", betaMin, 0);
   checkFrom(name, "betaMax", betaMax, betaMin);
   checkAbove(name, "end", end, 0);
@@ -699,9 +745,8 @@ export function subVp(options: VpOptions = {}): Schedule {
  * assert.ok(alpha === 1 && Math.abs(sigma - 1) < 1e-12);
  * ```
  */
-export function ve(
-  { sigmaMin = 0.01, sigmaMax = 50, fromZero = false }: VeOptions = {},
-): Schedule {
+export function ve(options: VeOptions = {}): Schedule {
+  const { sigmaMin = 0.01, sigmaMax = 50, fromZero = false } = known("ve", options, veOptions);
   checkAbove("ve", "sigmaMin", sigmaMin, 0);
   checkAbove("ve", "sigmaMax", sigmaMax, sigmaMin);
   const rate = Math.log(sigmaMax / sigmaMin), first = Math.log(sigmaMin);
@@ -723,8 +768,8 @@ export function ve(
 /**
  * EDM's schedule, whose time is sigma itself: alpha = 1, sigma = t, g² = 2t (EDM, section 3 and table 1).
  *
- * The span starts at `sigmaMin`, but t = 0, the data, is answered too, and grids end there. Space the grid by
- * `"karras"`.
+ * The span starts at `sigmaMin`, but t = 0, the data, is answered too, and grids end there. They are spaced by `"karras"`: of
+ * 50 equal steps in sigma only the last would reach below 1.6.
  *
  * @param options Least and greatest sigma of the span.
  * @returns The schedule, on [sigmaMin, sigmaMax]; its functions answer for every t ≥ 0.
@@ -738,12 +783,14 @@ export function ve(
  * assert.deepEqual(edm().at(3), { alpha: 1, sigma: 3 });
  * ```
  */
-export function edm({ sigmaMin = 0.002, sigmaMax = 80 }: EdmOptions = {}): Schedule {
+export function edm(options: EdmOptions = {}): Schedule {
+  const { sigmaMin = 0.002, sigmaMax = 80 } = known("edm", options, edmOptions);
   checkAbove("edm", "sigmaMin", sigmaMin, 0);
   checkAbove("edm", "sigmaMax", sigmaMax, sigmaMin);
   return guarded({
     name: "edm",
     span: [sigmaMin, sigmaMax],
+    grid: { spacing: "karras" },
     at: (t) => ({ alpha: 1, sigma: t }),
     timeOf: (wanted) => Math.exp(-wanted / 2),
     drift: () => 0,
@@ -800,10 +847,9 @@ export function rectified(): Schedule {
  * assert.ok(Math.abs(alpha - Math.sqrt(3) / 2) < 1e-15);
  * ```
  */
-export function cosineContinuous(
-  { offset = 0.008, end = 0.9946 }: CosineContinuousOptions = {},
-): Schedule {
+export function cosineContinuous(options: CosineContinuousOptions = {}): Schedule {
   const name = "cosineContinuous";
+  const { offset = 0.008, end = 0.9946 } = known(name, options, cosineContinuousOptions);
   checkFrom(name, "offset", offset, 0);
   checkEnd(name, end);
   const speed = Math.PI / 2 / (1 + offset);
@@ -844,10 +890,13 @@ export function cosineContinuous(
  * assert.ok(Math.abs(sigmoidContinuous().at(0.5).alpha ** 2 - 0.5) < 1e-15);
  * ```
  */
-export function sigmoidContinuous(
-  { start = -3, stop = 3, temperature = 1, end = 0.9946 }: SigmoidContinuousOptions = {},
-): Schedule {
+export function sigmoidContinuous(options: SigmoidContinuousOptions = {}): Schedule {
   const name = "sigmoidContinuous";
+  const { start = -3, stop = 3, temperature = 1, end = 0.9946 } = known(
+    name,
+    options,
+    sigmoidContinuousOptions,
+  );
   if (!Number.isFinite(start)) throw unmade(name, "start", "finite", start);
   checkAbove(name, "stop", stop, start);
   checkAbove(name, "temperature", temperature, 0);
@@ -878,7 +927,7 @@ export function sigmoidContinuous(
  * the schedules of this file; the inverse of log-SNR by bisection, as far as the level has digits.
  *
  * @param at Marginal at time t; log-SNR must fall strictly over the span.
- * @param options Name and span.
+ * @param options Name, span and layout of grids.
  * @returns A continuous schedule. Where alpha is 0, f and g are infinite.
  * @throws {RangeError} If the span is not finite and increasing, or log-SNR does not fall from one end to the other.
  *
@@ -891,11 +940,10 @@ export function sigmoidContinuous(
  * assert.ok(Math.abs(mine.drift(0.25) - rectified().drift(0.25)) < 1e-9);
  * ```
  */
-export function fromLevel(
-  at: (t: number) => Level,
-  { name = "custom", span = [0, 1] }: FromLevelOptions = {},
-): Schedule {
+export function fromLevel(at: (t: number) => Level, options: FromLevelOptions = {}): Schedule {
+  const { name = "custom", span = [0, 1], grid } = known("custom", options, fromLevelOptions);
   const [least, most] = span;
+  if (grid) known(name, grid, gridDefaults);
   if (!(Math.abs(least) < Infinity)) throw unmade(name, "span[0]", "finite", least);
   checkAbove(name, "span[1]", most, least);
   const first = logSnr(at(least)), last = logSnr(at(most));
@@ -909,6 +957,7 @@ export function fromLevel(
   return guarded({
     name,
     span,
+    ...(grid && { grid }),
     at,
     timeOf: (wanted) => bisected((t) => logSnr(at(t)), wanted, span),
     drift,
@@ -962,7 +1011,7 @@ function bisected(
  * @param schedule A continuous schedule.
  * @param steps T, a whole number of at least 1.
  * @returns A discrete schedule that also answers between whole times, by the continuous one. t = 0 is the least time
- * of the span: noise is left there where the schedule has a smallest sigma above 0.
+ * of the span: noise is left there where the schedule has a smallest sigma above 0. It keeps the schedule's layout of grids.
  * @throws {RangeError} If the schedule is discrete or `steps` is not a whole number of at least 1.
  *
  * @example NCSN's ten noise levels
@@ -986,6 +1035,7 @@ export function discretized(schedule: Schedule, steps: number): Schedule {
     name,
     span: [0, steps],
     steps,
+    ...(schedule.grid && { grid: schedule.grid }),
     at: (t) => schedule.at(time(t)),
     timeOf: (wanted) => (schedule.timeOf(wanted) - least) / step,
     drift: (t) => schedule.drift(time(t)) * step,

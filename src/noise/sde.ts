@@ -26,7 +26,9 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import { andThen, type Awaitable, disposing } from "../tensor/engine.ts";
+import { checkKey, type Key } from "../tensor/key.ts";
 import type { Keys } from "../tensor/random.ts";
 import { brownianSteps } from "./brownian.ts";
 import type { PathState } from "./ode.ts";
@@ -193,19 +195,32 @@ export const sdeSchemes: SdeSchemes = {
   },
 };
 
+/** Refuses parameters that are no finite numbers, or a deviation below 0. */
+function checkParameters(action: string, parameters: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(parameters)) {
+    if (!Number.isFinite(value)) throw refusal(action, `${name} must be a finite number`, value);
+  }
+  const { sigma } = parameters;
+  if (sigma! < 0) throw refusal(action, "sigma must be at least 0", sigma);
+}
+
 /** Options of {@link brownianMotion}. */
 export interface BrownianMotionOptions {
   /** Drift, in units of x per unit of time. Default: 0. */
   readonly drift?: number;
-  /** Standard deviation after a unit of time. Default: 1. */
+  /** Standard deviation after a unit of time, at least 0. Default: 1. */
   readonly sigma?: number;
 }
+
+const motionOptions: Known<BrownianMotionOptions> = { drift: true, sigma: true };
 
 /**
  * Brownian motion with drift, dx = mu dt + sigma dW: x(t) ~ N(x(0) + mu·t, sigma²·t).
  *
  * @param options Drift and sigma.
  * @returns The SDE. Every scheme is exact for it.
+ * @throws {TypeError} If an option is unknown.
+ * @throws {RangeError} If a number is not finite, or sigma is below 0.
  *
  * @example
  * ```ts
@@ -218,7 +233,11 @@ export interface BrownianMotionOptions {
  * assert.equal(brownianMotion({ sigma: 3 }).diffusion(tf.scalar(0), 0), 3);
  * ```
  */
-export function brownianMotion({ drift = 0, sigma = 1 }: BrownianMotionOptions = {}): Sde {
+export function brownianMotion(options: BrownianMotionOptions = {}): Sde {
+  const action = "make a Brownian motion";
+  checkOptions(action, options, motionOptions);
+  const { drift = 0, sigma = 1 } = options;
+  checkParameters(action, { drift, sigma });
   return { drift: () => drift, diffusion: () => sigma, diffusionSlope: () => 0 };
 }
 
@@ -226,9 +245,11 @@ export function brownianMotion({ drift = 0, sigma = 1 }: BrownianMotionOptions =
 export interface GeometricBrownianMotionOptions {
   /** Rate of growth of the mean, per unit of time. Default: 0. */
   readonly mu?: number;
-  /** Standard deviation of the relative change, per square root of time. Default: 1. */
+  /** Standard deviation of the relative change, per square root of time, at least 0. Default: 1. */
   readonly sigma?: number;
 }
+
+const geometricOptions: Known<GeometricBrownianMotionOptions> = { mu: true, sigma: true };
 
 /**
  * Geometric Brownian motion, dx = mu·x dt + sigma·x dW, whose solution is known for each path:
@@ -236,6 +257,8 @@ export interface GeometricBrownianMotionOptions {
  *
  * @param options Growth and sigma.
  * @returns The SDE.
+ * @throws {TypeError} If an option is unknown.
+ * @throws {RangeError} If a number is not finite, or sigma is below 0.
  *
  * @example
  * ```ts
@@ -249,9 +272,11 @@ export interface GeometricBrownianMotionOptions {
  * assert.equal(growth.dataSync()[0], 1.5);
  * ```
  */
-export function geometricBrownianMotion(
-  { mu = 0, sigma = 1 }: GeometricBrownianMotionOptions = {},
-): Sde {
+export function geometricBrownianMotion(options: GeometricBrownianMotionOptions = {}): Sde {
+  const action = "make a geometric Brownian motion";
+  checkOptions(action, options, geometricOptions);
+  const { mu = 0, sigma = 1 } = options;
+  checkParameters(action, { mu, sigma });
   return {
     drift: (x) => tf.mul(x, mu),
     diffusion: (x) => tf.mul(x, sigma),
@@ -263,11 +288,13 @@ export function geometricBrownianMotion(
 export interface OrnsteinUhlenbeckOptions {
   /** Rate of return, per unit of time. Default: 1. */
   readonly theta?: number;
-  /** Noise, in units of x per square root of time. Default: 1. */
+  /** Noise, in units of x per square root of time, at least 0. Default: 1. */
   readonly sigma?: number;
   /** What it returns to, in units of x. Default: 0. */
   readonly mean?: number;
 }
+
+const returnOptions: Known<OrnsteinUhlenbeckOptions> = { theta: true, sigma: true, mean: true };
 
 /**
  * Ornstein and Uhlenbeck's process, dx = theta·(mean − x) dt + sigma dW. Over a time u, x goes to
@@ -275,6 +302,8 @@ export interface OrnsteinUhlenbeckOptions {
  *
  * @param options Rate, noise and mean.
  * @returns The SDE.
+ * @throws {TypeError} If an option is unknown.
+ * @throws {RangeError} If a number is not finite, or sigma is below 0.
  *
  * @example
  * ```ts
@@ -288,9 +317,11 @@ export interface OrnsteinUhlenbeckOptions {
  * assert.equal(pull.dataSync()[0], -6);
  * ```
  */
-export function ornsteinUhlenbeck(
-  { theta = 1, sigma = 1, mean = 0 }: OrnsteinUhlenbeckOptions = {},
-): Sde {
+export function ornsteinUhlenbeck(options: OrnsteinUhlenbeckOptions = {}): Sde {
+  const action = "make an Ornstein-Uhlenbeck process";
+  checkOptions(action, options, returnOptions);
+  const { theta = 1, sigma = 1, mean = 0 } = options;
+  checkParameters(action, { theta, sigma, mean });
   return {
     drift: (x) => tf.tidy(() => tf.mul(tf.sub(mean, x), theta)),
     diffusion: () => sigma,
@@ -340,6 +371,15 @@ export interface SimulateOptions {
   readonly signal?: AbortSignal;
 }
 
+const simulateOptions: Known<SimulateOptions> = {
+  x: true,
+  span: true,
+  steps: true,
+  keys: true,
+  scheme: true,
+  signal: true,
+};
+
 /**
  * Paths of an SDE as a lazy stream: the start, then the state after each step.
  *
@@ -352,8 +392,9 @@ export interface SimulateOptions {
  * @param sde The SDE.
  * @param options Start, span, steps, keys and scheme.
  * @returns The stream, which computes nothing until it is iterated; each iteration is the same.
- * @throws {TypeError} If the scheme asks for a slope that the SDE lacks.
- * @throws {RangeError} If an option is outside its domain, or keys and samples do not match.
+ * @throws {TypeError} If an option is unknown, a key is none, or the scheme asks for a slope that the SDE lacks.
+ * @throws {RangeError} If an option is outside its domain, x has no elements, or keys and samples do not match; while iterated,
+ * if a step changes the shape of x, as a field of a shape that does not fit does.
  * @throws The signal's reason, when aborted.
  *
  * @example Noise takes data to the prior
@@ -372,8 +413,8 @@ export interface SimulateOptions {
  * ```
  */
 export function simulate(sde: Sde, options: SimulateOptions): AsyncIterable<PathState> {
-  const { scheme = sdeSchemes.eulerMaruyama } = options;
   check(options);
+  const { scheme = sdeSchemes.eulerMaruyama } = options;
   if (scheme.slope) slopeOf(sde);
   return { [Symbol.asyncIterator]: () => path(sde, scheme, options) };
 }
@@ -385,7 +426,7 @@ async function* path(
 ): AsyncGenerator<PathState, void, undefined> {
   const time = (i: number): number => i === steps ? end : start + (end - start) * i / steps;
   const clock = Array.from({ length: steps + 1 }, (_, i) => Math.abs(time(i) - start));
-  const sample = "hi" in keys ? x.shape : x.shape.slice(1);
+  const sample = Array.isArray(keys) ? x.shape.slice(1) : x.shape;
   signal?.throwIfAborted();
   let state: PathState = { x: tf.clone(x), t: start, step: 0 };
   try {
@@ -396,7 +437,7 @@ async function* path(
         signal?.throwIfAborted();
         return scheme.step(sde, { x, t, h: next - t, dw });
       });
-      state = { x: await made, t: next, step: step + 1 };
+      state = { x: sameShape(await made, x), t: next, step: step + 1 };
       x.dispose();
       yield state;
     }
@@ -405,16 +446,30 @@ async function* path(
   }
 }
 
-function check({ x, span, steps, keys }: SimulateOptions): void {
+/** The state that follows; a field that broadcasts x, such as one of shape [N] for x [N, 1], would go on in silence. */
+function sameShape(next: tf.Tensor, { shape }: tf.Tensor): tf.Tensor {
+  if (tf.util.arraysEqual(next.shape, shape)) return next;
+  next.dispose();
+  throw new RangeError(
+    `Cannot simulate an SDE: drift and diffusion must fit x of shape [${shape}], got [${next.shape}] after a step`,
+  );
+}
+
+function check(options: SimulateOptions): void {
+  checkOptions("simulate an SDE", options, simulateOptions);
+  const { x, span, steps, keys } = options;
+  const list: readonly Key[] = Array.isArray(keys) ? keys : [keys];
   const refused = (wanted: string, got: unknown): RangeError =>
     new RangeError(`Cannot simulate an SDE: ${wanted}, got ${got}`);
+  if (!(x.size > 0)) throw refused("x must have elements", `shape [${x.shape}]`);
   if (!(span.every(Number.isFinite) && span[0] !== span[1])) {
     throw refused("span must be two different finite times", `[${span.join(", ")}]`);
   }
   if (!(Number.isSafeInteger(steps) && steps >= 1)) {
     throw refused("steps must be a whole number of at least 1", steps);
   }
-  if (!("hi" in keys) && keys.length !== x.shape[0]) {
-    throw refused(`keys must be one, or one for each of ${x.shape[0]} samples`, keys.length);
+  if (list === keys && list.length !== x.shape[0]) {
+    throw refused(`keys must be one, or one for each of ${x.shape[0]} samples`, list.length);
   }
+  for (const key of list) checkKey("simulate an SDE", key, list === keys ? "each of keys" : "keys");
 }

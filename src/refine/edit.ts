@@ -17,11 +17,13 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { jump } from "../noise/forward.ts";
 import { type Env, noise, type State } from "../sample/chain.ts";
+import { checkedTime } from "../sample/run/fit.ts";
+import { checkOptions, type Known, shown } from "../tensor/check.ts";
 
 /** Options of {@link edited}. */
 export interface EditOptions {
-  /** t0, the time to start from. */
-  readonly t: number;
+  /** t0, the time to start from. Default: where the sampler starts. */
+  readonly t?: number;
   /** Number of transitions that count as made, for a sampler in the middle of its grid. Default: 0. */
   readonly step?: number;
 }
@@ -33,7 +35,8 @@ export interface EditOptions {
  * @param x0 The guide, shape [N, ...sample]. The caller's.
  * @param options The time.
  * @returns A start for `run`.
- * @throws {RangeError} While run: if t is not a time of the schedule.
+ * @throws {TypeError} If x0 is no tensor; while run, if neither t nor the sampler's first time is known.
+ * @throws {RangeError} While run: if t is not a time of the schedule, or not that at which the sampler starts.
  *
  * @example Half-way noise and back
  * ```ts
@@ -50,30 +53,50 @@ export interface EditOptions {
  * assert.equal(t, 0);
  * ```
  */
-export function edited(x0: tf.Tensor, options: EditOptions): (env: Env) => State {
-  const { t, step = 0 } = options;
-  return (env) => {
-    const level = env.model.schedule.at(t), z = noise(env, { x: x0, t, step }, "edit");
-    const x = jump(x0, level, z);
+export function edited(
+  x0: tf.Tensor,
+  options: EditOptions = {},
+): (env: Env, from?: number) => State {
+  checkOptions("edit", options, { t: true, step: true } satisfies Known<EditOptions>);
+  if (!(x0 instanceof tf.Tensor)) {
+    throw new TypeError(`Cannot edit: x0 must be a tensor, got ${shown(x0)}`);
+  }
+  const { step = 0 } = options;
+  return (env, from) => {
+    if (x0.isDisposed) {
+      throw new TypeError("Cannot edit: x0 must be alive, got one that is disposed of");
+    }
+    const { schedule } = env.model, t = checkedTime("edit", schedule, options.t ?? from ?? NaN);
+    const z = noise(env, { x: x0, t, step }, "edit"), x = jump(x0, schedule.at(t), z);
     z.dispose();
     return { x, t, step };
   };
 }
 
 /**
- * Spherical interpolation of latents, sample by sample, which keeps the norm where both ends have the same:
+ * Spherical interpolation of latents, sample by sample: directions on the great circle, lengths on the line between theirs.
  *
  * ```text
- *   (sin((1 − u)·omega)·a + sin(u·omega)·b) / sin omega      cos omega = ⟨a, b⟩/(‖a‖·‖b‖)
+ *   ((1 − u)·‖a‖ + u·‖b‖)·(cos phi·m + sin phi·d)      phi = (u − ½)·omega,   omega = 2·atan2(‖b̂ − â‖, ‖b̂ + â‖)
+ *   â = a/‖a‖,   b̂ = b/‖b‖      m, d of length 1 along b̂ + â, the middle, and b̂ − â, which is perpendicular to it
  * ```
  *
- * The mean of two independent draws of N(0, I) has half their variance, and no sampler's prior does; their slerp has all of
- * it. Where the two are parallel it is linear.
+ * It is Shoemake's (sin((1 − u)·omega)·â + sin(u·omega)·b̂)/sin omega, written so that nothing is divided by sin
+ * omega, of which rounding leaves little at either pole. The mean of two independent draws of N(0, I) has half their variance, and no sampler's prior does; their
+ * slerp has all of it.
+ *
+ * - Parallel ends: the line between them.
+ * - Opposite ends, to a millionth: no great circle is shorter than the others, and it is the one through the axis on which a
+ *   is least in size, the first such axis, its positive end. So there is an answer, the same on every backend, without reading
+ *   a number back. A sample of one number has no circle: it goes through 0. Near to that, at an angle of pi − e, the direction
+ *   is only as certain as the ends themselves: to 1e-7/e in float32.
+ * - An end of length 0 has no direction, and takes the other's.
+ * - A sample that is not finite at either end is NaN; the others are untouched.
  *
  * @param a At u = 0, shape [N, ...sample].
  * @param b At u = 1, shape of a.
  * @param u Share of the way, in [0, 1] or beyond; no unit.
- * @returns Shape of a. The caller disposes of it.
+ * @returns float32, shape of a. The caller disposes of it.
  * @throws {RangeError} If the shapes differ, or u is not finite.
  *
  * @example Half way between two axes
@@ -84,8 +107,8 @@ export function edited(x0: tf.Tensor, options: EditOptions): (env: Env) => State
  * import assert from "node:assert/strict";
  *
  * await useBackend("cpu");
- * const [x, y] = slerp(tf.tensor([[1, 0]]), tf.tensor([[0, 1]]), 0.5).dataSync();
- * assert.ok(Math.abs(x! - Math.SQRT1_2) < 1e-6 && Math.abs(y! - Math.SQRT1_2) < 1e-6);
+ * const [x, y] = slerp(tf.tensor([[1, 0]]), tf.tensor([[0, 3]]), 0.5).dataSync(); // of length 2
+ * assert.ok(Math.abs(x! - Math.SQRT2) < 1e-6 && Math.abs(y! - Math.SQRT2) < 1e-6);
  * ```
  */
 export function slerp(a: tf.Tensor, b: tf.Tensor, u: number): tf.Tensor {
@@ -95,14 +118,56 @@ export function slerp(a: tf.Tensor, b: tf.Tensor, u: number): tf.Tensor {
   if (!Number.isFinite(u)) {
     throw new RangeError(`Cannot interpolate: u must be a finite number, got ${u}`);
   }
+  if (a.size === 0) return tf.cast(a, "float32");
   return tf.tidy(() => {
-    const along = Array.from({ length: a.rank - 1 }, (_, i) => i + 1);
-    const dot = (x: tf.Tensor, y: tf.Tensor): tf.Tensor => tf.sum(tf.mul(x, y), along, true);
-    const lengths = tf.sqrt(tf.maximum(tf.mul(dot(a, a), dot(b, b)), 1e-30));
-    // Kept off the poles, where the weights are 0/0; there the result is linear to rounding.
-    const omega = tf.acos(tf.clipByValue(tf.div(dot(a, b), lengths), -0.999999, 0.999999));
-    const weight = (share: number): tf.Tensor =>
-      tf.div(tf.sin(tf.mul(omega, share)), tf.sin(omega));
-    return tf.add(tf.mul(a, weight(1 - u)), tf.mul(b, weight(u)));
+    const from = polar(a), to = polar(b);
+    const start = orElse(from.direction, to.direction), end = orElse(to.direction, from.direction);
+    const [across, middle] = atRightAngles(tf.sub(end, start), tf.add(end, start));
+    const chord = length(across), rise = length(middle);
+    const m = unit(tf.where(tf.greater(rise, 1e-6), middle, sideways(start)));
+    const phi = tf.mul(tf.atan2(chord, rise), 2 * u - 1);
+    const turned = unit(tf.add(tf.mul(m, tf.cos(phi)), tf.mul(unit(across), tf.sin(phi))));
+    const size = tf.add(tf.mul(from.length, 1 - u), tf.mul(to.length, u));
+    return tf.reshape(tf.mul(turned, size), a.shape);
   });
+}
+
+/** Samples in rows [N, D]: their lengths [N, 1] and directions; a row of zeros has the direction 0. */
+function polar(x: tf.Tensor): { readonly length: tf.Tensor; readonly direction: tf.Tensor } {
+  const rows = tf.reshape(tf.cast(x, "float32"), [x.shape[0] ?? 1, -1]);
+  // The greatest entry first, so that no square overflows or vanishes.
+  const most = tf.max(tf.abs(rows), 1, true), scaled = tf.div(rows, nonzero(most));
+  return { length: tf.mul(length(scaled), most), direction: unit(scaled) };
+}
+
+const length = (rows: tf.Tensor): tf.Tensor => tf.sqrt(tf.sum(tf.square(rows), 1, true));
+
+/** Divisors with 1 in the place of 0. */
+const nonzero = (x: tf.Tensor): tf.Tensor => tf.where(tf.equal(x, 0), tf.onesLike(x), x);
+
+const unit = (rows: tf.Tensor): tf.Tensor => tf.div(rows, nonzero(length(rows)));
+
+/** Rows of the first, and of the second where those are 0. */
+const orElse = (rows: tf.Tensor, others: tf.Tensor): tf.Tensor =>
+  tf.where(tf.equal(length(rows), 0), others, rows);
+
+/** Rows that are perpendicular but for rounding, made so: the longer is the surer of its direction, and the other gives way. */
+function atRightAngles(a: tf.Tensor, b: tf.Tensor): readonly [tf.Tensor, tf.Tensor] {
+  const isLonger = tf.greater(length(a), length(b));
+  return [
+    tf.where(isLonger, a, perpendicular(a, unit(b))),
+    tf.where(isLonger, perpendicular(b, unit(a)), b),
+  ];
+}
+
+/** What is left of rows without their parts along unit vectors. */
+const perpendicular = (rows: tf.Tensor, along: tf.Tensor): tf.Tensor =>
+  tf.sub(rows, tf.mul(along, tf.sum(tf.mul(rows, along), 1, true)));
+
+/** The axis on which each row of length 1 is least in size, made perpendicular to it; of several the first. */
+function sideways(rows: tf.Tensor): tf.Tensor {
+  const count = rows.shape[1]!, size = tf.abs(rows), place = tf.range(0, count);
+  const isLeast = tf.equal(size, tf.min(size, 1, true));
+  const first = tf.min(tf.where(isLeast, tf.mul(tf.onesLike(rows), place), count), 1, true);
+  return perpendicular(tf.cast(tf.equal(place, first), "float32"), rows);
 }

@@ -1,9 +1,10 @@
 /**
- * Guidance: refinements that change what the model says inside each step.
+ * Guidance: refinements that change what the model says.
  *
- * A `Guide` is a function from a model to a model. `guided` pre-composes it on the environment of every transition, so that it
- * works with any sampler, stochastic or not, of any order. Where two are piped, the first is the nearest to the sampler
- * and has the last word: `pipe(sampler, thresholded(), guided(g))` thresholds what g has guided.
+ * A `Guide` is a function from a model to a model. `guided` puts the run under it: every step asks the guided model, of any
+ * sampler, stochastic or not, of any order, and so does every corrector and density, wherever it stands. Where two are piped,
+ * the first is the nearest to the sampler and has the last word: `pipe(sampler, thresholded(), guided(g))` thresholds what g
+ * has guided.
  *
  * A guide by a gradient adds it to the score, by Bayes' rule for p_t(x | y), and in the same breath to every other reading
  * of the prediction:
@@ -25,18 +26,21 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { logSoftmax } from "../tensor/autodiff.ts";
+import { checkOptions, type Known as Names, refusal as refused, shown } from "../tensor/check.ts";
 import { andThen, type Awaitable, disposing, releaseTape } from "../tensor/engine.ts";
 import {
   coefficients,
   type Condition,
   convert,
+  decorated,
   type Kind,
   type Model,
   type Prediction,
 } from "../denoise/prediction.ts";
 import { type ReverseVariance, variances } from "../denoise/posterior.ts";
-import type { Level } from "../noise/schedule.ts";
+import { type Level, type Schedule, timeNear } from "../noise/schedule.ts";
 import {
+  onModel,
   refined,
   type Refinement,
   type Sampler,
@@ -49,33 +53,7 @@ import { movedAfter, rescued } from "./move.ts";
 export type Guide = (model: Model) => Model;
 
 /**
- * The refinement that puts another model in place of the environment's, in each step.
- *
- * @param change From the environment's model to the one that the step sees. Called once a step.
- * @returns The refinement.
- *
- * @example Count evaluations
- * ```ts
- * import { ddim, gaussian, key, linear, onModel, prior, run } from "@tweedie/tweedie";
- * import { useBackend } from "@tweedie/tweedie/backend";
- * import assert from "node:assert/strict";
- *
- * await useBackend("cpu");
- * const schedule = linear(), model = gaussian(schedule, { mean: 0, variance: 1 });
- * let evaluations = 0;
- * const counted = onModel((m) => ({ ...m, predict: (x, t) => (evaluations++, m.predict(x, t)) }));
- * let states = 0;
- * for await (const _ of run(prior([2, 1]), { model, key: key(0) })(counted(ddim(schedule, { steps: 7 })))) states++;
- * assert.deepEqual([states, evaluations], [8, 7]);
- * ```
- */
-export function onModel(change: Guide): Refinement {
-  return <S extends State>(sampler: Sampler<S>): Sampler<S> =>
-    refined<S>((transition) => (env) => transition({ ...env, model: change(env.model) }))(sampler);
-}
-
-/**
- * Guidance in each step of a sampler.
+ * A run under guidance: the name by which {@link onModel} is known where what changes the model is a {@link Guide}.
  *
  * @param guide Such as {@link classifierFree}.
  * @returns The refinement.
@@ -90,16 +68,17 @@ export function onModel(change: Guide): Refinement {
  * ```
  */
 export function guided(guide: Guide): Refinement {
+  if (typeof guide !== "function") throw refusal("guide must be a function of a model", guide);
   return onModel(guide);
 }
 
 /**
- * The model under a condition, without guidance, in each step of a sampler.
+ * A run of the model under a condition, without guidance.
  *
  * @param condition A class or null for each sample of the batch.
  * @returns The refinement.
- * @throws {TypeError} While run: if the model cannot be conditioned.
- * @throws {RangeError} While run: if the condition has not one entry for each sample.
+ * @throws {TypeError} While run: if the model cannot be conditioned, or has been already.
+ * @throws {RangeError} If an entry is no class; while run, if the condition has not one entry for each sample.
  *
  * @example
  * ```ts
@@ -110,13 +89,29 @@ export function guided(guide: Guide): Refinement {
  * ```
  */
 export function conditioned(condition: Condition): Refinement {
+  checkCondition(condition);
   return onModel((model) => under(model, condition));
 }
 
+function checkCondition(condition: Condition): void {
+  const isOne = (entry: unknown): boolean =>
+    entry === null || (Number.isSafeInteger(entry) && (entry as number) >= 0);
+  if (Array.isArray(condition) && condition.length > 0 && condition.every(isOne)) return;
+  throw refusal("condition must be a list of classes from 0 on, or null for none", condition);
+}
+
+/** A weight of guidance: one for all samples, or one for each. Finite, no unit. */
+export type Scale = number | readonly number[];
+
 /** Options of {@link classifierFree}. */
 export interface ClassifierFreeOptions {
-  /** Weight of the condition: 0 leaves it out, 1 takes it as it is, more sharpens it. Finite, no unit. */
-  readonly scale: number;
+  /** Weight of the condition: 0 leaves it out, 1 takes it as it is, more sharpens it. */
+  readonly scale: Scale;
+  /**
+   * What the condition is set off against: a class, or null for none, for each sample; what is in it is pushed away by scales
+   * above 1. Default: null for all.
+   */
+  readonly negative?: Condition;
   /**
    * Share phi of the guided prediction that is brought back to the standard deviation of the conditional one, sample by
    * sample (Lin et al. 2024, equations 15 and 16); in [0, 1]. It is done in the kind that the model speaks, as by its
@@ -149,7 +144,8 @@ export interface DuringOptions extends Interval {
  * ```
  *
  * The weights add up to 1, so the same line holds for x0, v, flow, score and energy, and is used in whichever the model
- * speaks. One evaluation of a batch of 2N, the conditions first and then the nulls; at scale 0 and 1 one of N.
+ * speaks. One evaluation of a batch of 2N, the conditions first and then the nulls, or two of N where a guide has bound the
+ * model to its batch; at scale 0 and 1 one of N.
  *
  * @param condition A class or null for each sample of the batch.
  * @param options The scale.
@@ -178,8 +174,11 @@ export interface DuringOptions extends Interval {
  * ```
  */
 export function classifierFree(condition: Condition, options: ClassifierFreeOptions): Guide {
+  checkOptions("guide", options, freeOptions);
   const { interval, ...rest } = options;
-  checkScale(options.scale);
+  checkCondition(condition);
+  checkScale(options.scale, condition.length);
+  checkNegative(condition, options);
   checkRescale(options.rescale ?? 0);
   if (interval === undefined) return mixing(condition, rest);
   return during(mixing(condition, rest), {
@@ -188,9 +187,34 @@ export function classifierFree(condition: Condition, options: ClassifierFreeOpti
   });
 }
 
-function checkScale(scale: number): void {
-  if (Number.isFinite(scale)) return;
-  throw refusal("scale must be a finite number", scale);
+const freeOptions: Names<ClassifierFreeOptions> = {
+  scale: true,
+  negative: true,
+  rescale: true,
+  interval: true,
+};
+
+function checkNegative(condition: Condition, { negative, scale }: ClassifierFreeOptions): void {
+  if (negative === undefined) return;
+  checkCondition(negative);
+  if (negative.length !== condition.length) {
+    throw refusal(`negative must have one entry for each of ${condition.length} samples`, negative);
+  }
+  if (isAll(scale, 1)) {
+    throw refusal("negative must be absent at scale 1, where it has no part", negative);
+  }
+}
+
+const isAll = (scale: Scale, value: number): boolean =>
+  typeof scale === "number" ? scale === value : scale.every((each) => each === value);
+
+/** One finite number, or one for each sample. */
+function checkScale(scale: Scale, count?: number): void {
+  if (typeof scale === "number" && Number.isFinite(scale)) return;
+  const isList = Array.isArray(scale) && scale.length > 0 && scale.every(Number.isFinite);
+  if (isList && (count === undefined || scale.length === count)) return;
+  const wanted = Array.isArray(scale) ? "one finite number for each sample" : "a finite number";
+  throw refusal(`scale must be ${wanted}`, scale);
 }
 
 function checkRescale(share: number): void {
@@ -198,46 +222,90 @@ function checkRescale(share: number): void {
   throw refusal("rescale must be in [0, 1]", share);
 }
 
-const refusal = (wanted: string, got: unknown): RangeError =>
-  new RangeError(`Cannot guide: ${wanted}, got ${got}`);
+const refusal = (wanted: string, got: unknown): RangeError => refused("guide", wanted, got);
 
 /** The same scale at every level. */
-function mixing(condition: Condition, { scale, rescale = 0 }: ClassifierFreeOptions): Guide {
-  const none = condition.map(() => null);
-  if (scale === 1) return (model) => under(model, condition);
-  if (scale === 0) return (model) => under(model, none);
+function mixing(condition: Condition, options: ClassifierFreeOptions): Guide {
+  const { scale, rescale = 0, negative: none = condition.map(() => null) } = options;
+  if (isAll(scale, 1)) return (model) => under(model, condition);
+  if (isAll(scale, 0)) return (model) => under(model, none);
   return (model) => {
-    const both = givenOf(model)([...condition, ...none]);
-    return ofBatch(condition, { schedule: model.schedule, predict: mixed(both, scale, rescale) });
+    const given = givenOf(model);
+    const both = model.bound
+      ? inTurn(given(condition), given(none))
+      : atOnceOf(given([...condition, ...none]));
+    const predict: Model["predict"] = (x, t, signal) =>
+      andThen(both(x, t, signal), (pair) => joined(pair, scale, rescale));
+    return under(model, condition, { predict });
   };
 }
 
-/** One evaluation of the doubled batch, its halves joined. */
-function mixed(both: Model, scale: number, rescale: number): Model["predict"] {
-  return (x, t, signal) => {
-    const twice = tf.concat([x, x]);
-    const prediction = disposing(twice, () => both.predict(twice, t, signal));
-    return andThen(prediction, (prediction) => joined(prediction, scale, rescale));
+/** A prediction under the condition, and one without. */
+type Pair = readonly [given: Prediction, none: Prediction];
+
+/** Both from one evaluation of the doubled batch. */
+const atOnceOf =
+  (both: Model) => (...[x, t, signal]: Parameters<Model["predict"]>): Awaitable<Pair> => {
+    const twice = tf.concat([x, x]),
+      prediction = disposing(twice, () => both.predict(twice, t, signal));
+    return andThen(
+      prediction,
+      (prediction) => disposing({ ...prediction }, () => halves(prediction)),
+    );
   };
+
+/** Both of a model that is bound to the batch, one after the other. */
+const inTurn =
+  (given: Model, none: Model) =>
+  (...[x, t, signal]: Parameters<Model["predict"]>): Awaitable<Pair> =>
+    andThen(given.predict(x, t, signal), (first) =>
+      andThen(
+        rescued(() => none.predict(x, t, signal), () => tf.dispose({ ...first })),
+        (second) => [first, second] as const,
+      ));
+
+function halves(prediction: Prediction): Pair {
+  const half = (index: 0 | 1) => (tensor: tf.Tensor): tf.Tensor =>
+    tf.tidy(() => tf.split(tensor, 2)[index]!);
+  return [mapped(prediction, half(0)), mapped(prediction, half(1))];
 }
 
-/** null + scale·(condition − null) for each tensor of a prediction of the doubled batch, which is disposed of. */
-function joined(prediction: Prediction, scale: number, rescale: number): Prediction {
-  const join = (tensor: tf.Tensor): tf.Tensor =>
+/** none + scale·(given − none) for each tensor of the two predictions, which are disposed of. */
+function joined([given, none]: Pair, scale: Scale, rescale: number): Prediction {
+  const join = (a: tf.Tensor, b: tf.Tensor): tf.Tensor =>
     tf.tidy(() => {
-      const [given, none] = tf.split(tensor, 2) as [tf.Tensor, tf.Tensor];
-      const mix = tf.add(none, tf.mul(tf.sub(given, none), scale));
-      return rescale === 0 ? mix : rescaled(mix, given, rescale);
+      const mix = tf.add(b, tf.mul(tf.sub(a, b), column(scale, a)));
+      return rescale === 0 ? mix : rescaled(mix, a, rescale);
     });
-  return disposing({ ...prediction }, () => {
-    if (prediction.kind !== "energy") return { ...prediction, value: join(prediction.value) };
+  return disposing([{ ...given }, { ...none }] as never, () => {
+    if (given.kind !== none.kind) {
+      throw new TypeError(
+        `Cannot guide: the model must answer in one kind, got "${given.kind}" and "${none.kind}"`,
+      );
+    }
+    if (given.kind !== "energy" || none.kind !== "energy") {
+      return { ...given, value: join(given.value, none.value) };
+    }
     if (rescale !== 0) {
       throw new TypeError(
         "Cannot rescale guidance: the model must predict one tensor, got an energy",
       );
     }
-    return { ...prediction, value: join(prediction.value), gradient: join(prediction.gradient) };
+    return {
+      kind: "energy",
+      value: join(given.value, none.value),
+      gradient: join(given.gradient, none.gradient),
+    };
   }) as Prediction;
+}
+
+/** A number for all samples, or one for each, to multiply tensors of the shape of x by. */
+function column(scale: Scale, { shape: [count, ...sample] }: tf.Tensor): number | tf.Tensor {
+  if (typeof scale === "number") return scale;
+  if (scale.length !== count) {
+    throw refusal(`scale must be one for each of ${count} samples`, scale);
+  }
+  return tf.tensor([...scale], [count, ...sample.map(() => 1)]);
 }
 
 /** x·(phi·std(given)/std(x) + 1 − phi), with a standard deviation for each sample. */
@@ -250,28 +318,38 @@ function rescaled(x: tf.Tensor, given: tf.Tensor, phi: number): tf.Tensor {
 
 const axes = ({ rank }: tf.Tensor): number[] => Array.from({ length: rank - 1 }, (_, i) => i + 1);
 
-/** The conditional model, which checks the size of the batch. */
-const under = (model: Model, condition: Condition): Model =>
-  ofBatch(condition, givenOf(model)(condition));
-
-function givenOf(model: Model): (condition: Condition) => Model {
-  if (model.given) return model.given;
-  throw new TypeError(
-    "Cannot condition: model must have `given`, got an unconditional model",
-  );
+/**
+ * The model under a condition for good, which checks the size of the batch: it takes no other, which would put the first out
+ * of force without a word.
+ */
+function under(
+  model: Model,
+  condition: Condition,
+  conditional: Pick<Model, "predict"> = givenOf(model)(condition),
+): Model {
+  return settled(decorated(model, () => ({
+    predict: (x, t, signal) => {
+      if (x.shape[0] === condition.length) return conditional.predict(x, t, signal);
+      throw new RangeError(
+        `Cannot condition: condition must have one entry for each of ${
+          x.shape[0]
+        } samples, got ${condition.length}`,
+      );
+    },
+  })));
 }
 
-const ofBatch = (condition: Condition, model: Model): Model => ({
-  ...model,
-  predict: (x, t, signal) => {
-    if (x.shape[0] === condition.length) return model.predict(x, t, signal);
-    throw new RangeError(
-      `Cannot condition: condition must have one entry for each of ${
-        x.shape[0]
-      } samples, got ${condition.length}`,
-    );
-  },
-});
+/** The model that takes no condition any more. */
+const settled = ({ given: _, ...model }: Model): Model => ({ ...model, conditioned: true });
+
+function givenOf(model: Model): (condition: Condition) => Model {
+  if (model.given) return (condition) => model.given!(condition);
+  throw new TypeError(
+    `Cannot condition: model must have \`given\`, got ${
+      model.conditioned ? "one that is under a condition already" : "an unconditional model"
+    }`,
+  );
+}
 
 /**
  * A guide in a part of the levels only.
@@ -291,20 +369,38 @@ const ofBatch = (condition: Condition, model: Model): Model => ({
  * ```
  */
 export function during(guide: Guide, options: DuringOptions): Guide {
+  checkOptions(
+    "guide",
+    options,
+    { t: true, sigma: true, otherwise: true } satisfies Names<DuringOptions>,
+  );
   const { t: times = everywhere, sigma = everywhere, otherwise = (model) => model } = options;
   checkBounds("t", times);
   checkBounds("sigma", sigma);
   const inside = (t: number, { alpha, sigma: noise }: Level): boolean =>
     t >= times[0] && t <= times[1] && noise > sigma[0] * alpha && noise <= sigma[1] * alpha;
   return (model) => {
-    const { schedule } = model, within = guide(model), without = otherwise(model);
-    return {
-      schedule,
-      predict: (x, t, signal) =>
-        (inside(t, schedule.at(t)) ? within : without).predict(x, t, signal),
-    };
+    const joint = decorated(model, (model) => {
+      const { schedule } = model, within = guide(model), without = otherwise(model);
+      return {
+        predict: (x, t, signal) =>
+          (inside(t, schedule.at(t)) ? within : without).predict(x, t, signal),
+        ...likeAny([within, without]),
+      };
+    });
+    return takes(joint, [guide(model), otherwise(model)]);
   };
 }
+
+/** The model, which takes a condition if all others do. */
+const takes = (model: Model, others: readonly Model[]): Model =>
+  others.every(({ given }) => given) ? model : settled(model);
+
+/** What holds of a model that answers by others, if it holds of one of them. */
+const likeAny = (models: readonly Model[]): Pick<Model, "clipped" | "bound"> => ({
+  ...(models.some(({ clipped }) => clipped) && { clipped: true }),
+  ...(models.some(({ bound }) => bound) && { bound: true }),
+});
 
 const everywhere = [-Infinity, Infinity] as const;
 
@@ -338,15 +434,18 @@ function checkBounds(name: string, [least, most]: readonly [number, number]): vo
  */
 export function summed(...guides: readonly Guide[]): Guide {
   if (guides.length === 0) return (model) => model;
-  return (model) => ({
-    schedule: model.schedule,
-    predict: (x, t, signal) =>
-      andThen(model.predict(x, t, signal), (base) => {
-        const shared = sharing(model, { x, t, prediction: base });
-        return disposing({ ...base }, () =>
-          collected(guides, shared, base, (guide) => guide.predict(x, t, signal)));
-      }),
-  });
+  return (model) => {
+    const sum = decorated(model, (model) => ({
+      predict: (x, t, signal) =>
+        andThen(model.predict(x, t, signal), (base) => {
+          const shared = sharing(model, { x, t, prediction: base });
+          return disposing({ ...base }, () =>
+            collected(guides, shared, base, (guide) => guide.predict(x, t, signal)));
+        }),
+      ...likeAny(guides.map((guide) => guide(model))),
+    }));
+    return takes(sum, guides.map((guide) => guide(model)));
+  };
 }
 
 /** A prediction and where it was made. */
@@ -372,6 +471,7 @@ export function sharing(model: Model, known: Known): Model {
     x === known.x && t === known.t && tf.engine().state.gradientDepth === 0;
   return {
     ...model,
+    schedule: model.schedule,
     predict: (x, t, signal) =>
       spared(x, t)
         ? mapped(known.prediction, (each) => tf.clone(each))
@@ -435,8 +535,8 @@ export type NoisyClassifier = (x: tf.Tensor, t: number) => tf.Tensor;
 
 /** Options of guidance by a gradient. */
 export interface GradientOptions {
-  /** Weight of the gradient: 0 leaves it out, 1 is Bayes' rule. Finite, no unit. Default: 1. */
-  readonly scale?: number;
+  /** Weight of the gradient: 0 leaves it out, 1 is Bayes' rule. Default: 1. */
+  readonly scale?: Scale;
 }
 
 /** Options of {@link meanShifted}. */
@@ -451,6 +551,8 @@ export interface MeanShiftOptions extends GradientOptions {
  * ```text
  *   eps ← eps − scale·sigma·∇ ln p_t(y | x_t)
  * ```
+ *
+ * At alpha = 0 it is done as {@link byEnergy} says.
  *
  * @param classifier Logits of noisy samples at times of the samples' schedule, in operations that have a gradient;
  *   `noisyClassifier` and `loadNoisyClassifier` make one of a network trained under that schedule, or another.
@@ -484,7 +586,10 @@ export function byClassifier(
   labels: Condition,
   options: GradientOptions = {},
 ): Guide {
+  checkOptions("guide", options, { scale: true } satisfies Names<GradientOptions>);
+  checkCondition(labels);
   const { scale = 1 } = options;
+  checkScale(scale, labels.length);
   return byEnergy(classifierEnergy(classifier, labels), { scale });
 }
 
@@ -549,6 +654,9 @@ export interface EnergyOptions extends GradientOptions {
  * By −ln p_t(y | x_t) it is classifier guidance. An energy of x0hat puts E at the mean of x_0 given x_t in place of
  * −ln E[exp(−E(x_0)) | x_t], which is exact only for linear energies or without noise.
  *
+ * At alpha = 0 the gradient is 0, and what it does to x0, scale·(sigma²/alpha)·∇E, the limit of a quotient: it is taken at
+ * the time at which sigma/alpha is 300, at the same x, for one evaluation more if the gradient goes through the model.
+ *
  * @param energy The energy.
  * @param options The scale; what the energy is of.
  * @returns A guide, for {@link guided}. At scale 0 it is none, bit for bit.
@@ -573,33 +681,64 @@ export interface EnergyOptions extends GradientOptions {
  * ```
  */
 export function byEnergy(energy: Energy, options: EnergyOptions = {}): Guide {
+  checkOptions("guide", options, { scale: true, of: true } satisfies Names<EnergyOptions>);
   const { scale = 1, of = "xt" } = options;
   checkScale(scale);
-  if (of !== "xt" && of !== "x0") throw refusal('of must be "xt" or "x0"', JSON.stringify(of));
-  if (scale === 0) return (model) => model;
-  const guide = (model: Model): Model => ({
-    schedule: model.schedule,
-    predict: (x, t, signal) =>
-      andThen(
-        of === "x0"
-          ? pulledThrough(model, { x, t, cost: energy })
-          : beside(model, energy)(x, t, signal),
-        (pull) => tilted(pull, scale, model.schedule.at(t)),
-      ),
-    ...(model.given && { given: (condition) => guide(model.given!(condition)) }),
-  });
-  return guide;
+  if (typeof energy !== "function") throw refusal("energy must be a function of x_t and t", energy);
+  if (of !== "xt" && of !== "x0") throw refusal('of must be "xt" or "x0"', of);
+  if (isAll(scale, 0)) return (model) => model;
+  const pull = of === "x0" ? through(energy) : beside(energy);
+  return (model) =>
+    decorated(model, (model) => ({
+      predict: (x, t, signal) =>
+        andThen(pull(model, { x, t, signal }), (pulled) => {
+          const { at } = model.schedule, near = at(readable(model.schedule, t));
+          return tilted(pulled, { scale, level: at(t), near });
+        }),
+      bound: true,
+    }));
+}
+
+/** The time itself, or at alpha = 0 one next to it at which a gradient with respect to x_t says something of x0. */
+const readable = (schedule: Schedule, t: number): number =>
+  schedule.at(t).alpha > 0 ? t : timeNear(schedule, { alpha: 1, sigma: 300 });
+
+/** A sample to ask about. */
+interface Asked {
+  readonly x: tf.Tensor;
+  readonly t: number;
+  readonly signal: AbortSignal | undefined;
 }
 
 /** The prediction, and the energy of x_t itself. */
-const beside =
-  (model: Model, energy: Energy) =>
-  (x: tf.Tensor, t: number, signal?: AbortSignal): Awaitable<Pull> =>
-    andThen(model.predict(x, t, signal), (prediction) =>
-      rescued(
-        () => ({ prediction, ...gradientOf((x) => energy(x, t), x) }),
-        () => tf.dispose({ ...prediction }),
-      ));
+const beside = (energy: Energy) => (model: Model, { x, t, signal }: Asked): Awaitable<Pull> =>
+  predicted(model, { x, t, signal }, () => {
+    const time = readable(model.schedule, t);
+    return gradientOf((x) => energy(x, time), x);
+  });
+
+/** The prediction, and the energy of its x0. */
+const through = (energy: Energy) => (model: Model, { x, t, signal }: Asked): Awaitable<Pull> => {
+  const time = readable(model.schedule, t),
+    pull = () => pulledThrough(model, { x, t: time, cost: energy });
+  if (time === t) return pull();
+  return predicted(model, { x, t, signal }, () => {
+    const { prediction, ...rest } = pull();
+    tf.dispose({ ...prediction });
+    return rest;
+  });
+};
+
+/** What the model says, and a cost and its gradient beside that. */
+const predicted = (
+  model: Model,
+  { x, t, signal }: Asked,
+  pull: () => Omit<Pull, "prediction">,
+): Awaitable<Pull> =>
+  andThen(
+    model.predict(x, t, signal),
+    (prediction) => rescued(() => ({ prediction, ...pull() }), () => tf.dispose({ ...prediction })),
+  );
 
 /** A prediction at a sample, and a cost there with its gradient; the holder disposes of all. */
 export interface Pull {
@@ -617,7 +756,7 @@ function gradientOf(cost: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor): Omit<Pull,
   try {
     const gradient = tf.tidy(() =>
       tf.grad((x) => {
-        costs = tf.keep(tf.clone(cost(x)));
+        costs = tf.keep(tf.clone(checkedCost(cost(x), x)));
         return tf.sum(costs);
       })(x)
     );
@@ -627,6 +766,14 @@ function gradientOf(cost: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor): Omit<Pull,
     releaseTape();
     throw error;
   }
+}
+
+function checkedCost(cost: tf.Tensor, { shape: [count] }: tf.Tensor): tf.Tensor {
+  if (cost instanceof tf.Tensor && cost.rank === 1 && cost.shape[0] === count) return cost;
+  const got = cost instanceof tf.Tensor ? `a tensor of shape [${cost.shape}]` : shown(cost);
+  throw new RangeError(
+    `Cannot guide: the energy must be one number for each sample, of shape [${count}], got ${got}`,
+  );
 }
 
 /** What {@link pulledThrough} is about. */
@@ -671,21 +818,36 @@ function atOnce(prediction: Prediction | Promise<Prediction>): Prediction {
   );
 }
 
+/** How strongly, at which level, and the level at which the gradient was taken. */
+interface Tilt {
+  readonly scale: Scale;
+  readonly level: Level;
+  readonly near: Level;
+}
+
 /** The prediction whose score is less by scale times the gradient; all of the pull is disposed of. */
-function tilted({ prediction, cost, gradient }: Pull, scale: number, level: Level): Prediction {
+function tilted({ prediction, cost, gradient }: Pull, { scale, level, near }: Tilt): Prediction {
   return disposing([{ ...prediction }, cost, gradient] as never, () => {
     const less = (from: tf.Tensor, pull: tf.Tensor, by: number): tf.Tensor =>
-      tf.tidy(() => tf.sub(from, tf.mul(pull, by)));
+      tf.tidy(() => tf.sub(from, tf.mul(tf.mul(pull, by), column(scale, from))));
     if (prediction.kind === "energy") {
       return {
         kind: prediction.kind,
-        value: less(prediction.value, cost, -scale),
-        gradient: less(prediction.gradient, gradient, -scale),
+        value: less(prediction.value, cost, -1),
+        gradient: less(prediction.gradient, gradient, -1),
       };
     }
-    const [, slope] = coefficients("score", prediction.kind, level);
-    return { kind: prediction.kind, value: less(prediction.value, gradient, scale * slope) };
+    return {
+      kind: prediction.kind,
+      value: less(prediction.value, gradient, slope(prediction.kind, level, near)),
+    };
   }) as Prediction;
+}
+
+/** What a unit of score is in a kind; at alpha = 0, by the x0 that it is at the level near by. */
+function slope(kind: Kind, level: Level, near: Level): number {
+  if (level === near || level.alpha > 0) return coefficients("score", kind, level)[1];
+  return coefficients("x0", kind, level)[1] * near.sigma ** 2 / near.alpha;
 }
 
 /**
@@ -714,18 +876,18 @@ function tilted({ prediction, cost, gradient }: Pull, scale: number, level: Leve
  * ```
  */
 export function meanShifted(energy: Energy, options: MeanShiftOptions = {}): Refinement {
+  checkOptions("guide", options, { scale: true, variance: true } satisfies Names<MeanShiftOptions>);
   const { scale = 1, variance = variances.small } = options;
   checkScale(scale);
   return <S extends State>(sampler: Sampler<S>): Sampler<S> =>
-    scale === 0
+    isAll(scale, 0)
       ? sampler
       : refined<S>((transition): Transition<S> => (env) => (state) =>
         andThen(transition(env)(state), (next) =>
-          movedAfter(state, next, () => {
-            const { at } = env.model.schedule, by = scale * variance(at(state.t), at(next.t));
-            return by === 0
-              ? next.x
-              : shifted(next.x, gradientOf((x) => energy(x, state.t), state.x), by);
+          movedAfter(env, { state, next }, () => {
+            const { at } = env.model.schedule, by = variance(at(state.t), at(next.t));
+            if (by === 0) return next.x;
+            return shifted(next.x, gradientOf((x) => energy(x, state.t), state.x), { by, scale });
           }))
       )(sampler);
 }
@@ -733,10 +895,10 @@ export function meanShifted(energy: Energy, options: MeanShiftOptions = {}): Ref
 function shifted(
   x: tf.Tensor,
   { cost, gradient }: Omit<Pull, "prediction">,
-  by: number,
+  { by, scale }: { readonly by: number; readonly scale: Scale },
 ): tf.Tensor {
   return disposing(
     [cost, gradient],
-    () => tf.tidy(() => tf.sub(x, tf.mul(gradient, by))),
+    () => tf.tidy(() => tf.sub(x, tf.mul(tf.mul(gradient, by), column(scale, x)))),
   ) as tf.Tensor;
 }

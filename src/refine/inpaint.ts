@@ -29,18 +29,21 @@ import "../tensor/autodiff.ts";
 import type { Level } from "../noise/schedule.ts";
 import { diffuse } from "../noise/forward.ts";
 import {
+  type Check,
   type Env,
   noise,
+  onModel,
+  rearranged,
   refined,
   type Refinement,
   type Sampler,
-  sampler,
   type State,
   type Transition,
 } from "../sample/chain.ts";
+import { checkOptions, type Known, refusal as refused, shown } from "../tensor/check.ts";
 import { andThen, disposing } from "../tensor/engine.ts";
-import { byEnergy, guided, pulledThrough, sharing } from "./guide.ts";
-import { movedAfter } from "./move.ts";
+import { byEnergy, type Guide, pulledThrough, sharing } from "./guide.ts";
+import { checkUnweighed, movedAfter } from "./move.ts";
 
 /** A linear map A of samples, as data. */
 export interface Operator {
@@ -50,6 +53,13 @@ export interface Operator {
   readonly adjoint: (y: tf.Tensor) => tf.Tensor;
   /** g where A·Aᵀ·y = g·y for all y = A·x; absent where there is no such number. */
   readonly gram?: number;
+  /**
+   * The part of y that A·x can have, where that is not all of it: what a mask hides has no part in a measurement. Default:
+   * A·Aᵀ·y/g where there is a g, otherwise all of it.
+   */
+  readonly within?: (y: tf.Tensor) => tf.Tensor;
+  /** What has to hold of the operator before the first step. Default: nothing. */
+  readonly check?: Check;
 }
 
 /**
@@ -57,7 +67,8 @@ export interface Operator {
  *
  * @param kept 1 where x is kept and 0 elsewhere, of a shape that broadcasts to that of x without growing it. It stays the
  * caller's, and is to outlive the operator.
- * @returns The operator, with gram 1.
+ * @returns The operator, with gram 1. A run with it throws a RangeError on a mask of other numbers, or of another shape.
+ * @throws {TypeError} If the mask is no tensor.
  *
  * @example
  * ```ts
@@ -72,8 +83,54 @@ export interface Operator {
  * ```
  */
 export function mask(kept: tf.Tensor): Operator {
+  checkTensor("mask", kept);
   const apply = (x: tf.Tensor): tf.Tensor => tf.mul(x, kept);
-  return { apply, adjoint: apply, gram: 1 };
+  return {
+    apply,
+    adjoint: apply,
+    gram: 1,
+    within: (y) => shownBy(kept, y, tf.zerosLike(y)),
+    check: (_, { x }) => checkMask(kept, x.shape),
+  };
+}
+
+/** y where a mask is 1, and something else where it is 0: also in place of NaN, which 0 times it would keep. */
+function shownBy(mask: tf.Tensor, y: tf.Tensor, otherwise: tf.Tensor): tf.Tensor {
+  const shape = tf.broadcast_util.assertAndGetBroadcastShape(
+    tf.broadcast_util.assertAndGetBroadcastShape(mask.shape, y.shape),
+    otherwise.shape,
+  );
+  const wide = (tensor: tf.Tensor): tf.Tensor => tf.broadcastTo(tensor, shape);
+  return tf.where(wide(tf.greater(mask, 0.5)), wide(y), wide(otherwise));
+}
+
+function checkTensor(name: string, value: unknown): void {
+  if (value instanceof tf.Tensor && !value.isDisposed) return;
+  const got = value instanceof tf.Tensor ? "one that is disposed of" : shown(value);
+  throw new TypeError(`Cannot use what is known: ${name} must be a tensor, got ${got}`);
+}
+
+/** Refuses what does not broadcast to a shape, or would grow it. */
+function checkFits(name: string, { shape }: tf.Tensor, wanted: readonly number[]): void {
+  const own = shape.toReversed(), all = wanted.toReversed();
+  if (own.length <= all.length && own.every((size, i) => size === 1 || size === all[i])) return;
+  throw refusal(`${name} must be of a shape that fits [${wanted}]`, `[${shape}]`);
+}
+
+/** Refuses a mask that is not of zeros and ones: cut at a half, other numbers would be taken for one of them. */
+async function checkMask(mask: tf.Tensor, shape: readonly number[]): Promise<void> {
+  checkTensor("mask", mask);
+  checkFits("mask", mask, shape);
+  const stranger = (await mask.data()).find((value) => value !== 0 && value !== 1);
+  if (stranger !== undefined) throw refusal("mask must be of zeros and ones", stranger);
+}
+
+/** Refuses values that are not finite. */
+async function checkNumbers(name: string, values: tf.Tensor): Promise<void> {
+  const stranger = (await values.data().finally(() => values.dispose())).find((value) =>
+    !Number.isFinite(value)
+  );
+  if (stranger !== undefined) throw refusal(`${name} must be finite`, stranger);
 }
 
 /**
@@ -256,6 +313,8 @@ export interface InpaintOptions {
  * @param known The data, in the same way; what is under a 0 has no part. The caller's.
  * @param options What the noise is drawn for.
  * @returns The refinement; it evaluates nothing.
+ * @throws {TypeError} If mask or known is no tensor.
+ * @throws {RangeError} While run: if the mask is not of zeros and ones, a known value is not finite, or a shape does not fit.
  *
  * @example Known pixels come out as they went in
  * ```ts
@@ -277,14 +336,22 @@ export function inpainted(
   known: tf.Tensor,
   options: InpaintOptions = {},
 ): Refinement {
+  checkOptions("use what is known", options, { purpose: true } satisfies Known<InpaintOptions>);
   const { purpose = "known" } = options;
+  checkTensor("mask", mask);
+  checkTensor("known", known);
+  const check: Check = async (_, { x }) => {
+    await checkMask(mask, x.shape);
+    checkTensor("known", known);
+    checkFits("known", known, x.shape);
+    await checkNumbers("known", tf.tidy(() => shownBy(mask, known, tf.scalar(0))));
+  };
   return replacing(purpose, ({ x, z, level }) => {
-    const there = tf.broadcastTo(tf.greater(mask, 0.5), x.shape);
     const noisy = level.sigma === 0
       ? tf.mul(known, level.alpha)
       : tf.add(tf.mul(known, level.alpha), tf.mul(z, level.sigma));
-    return tf.where(there, tf.broadcastTo(noisy, x.shape), x);
-  });
+    return shownBy(mask, noisy, x);
+  }, check);
 }
 
 /** A state's x, noise of its shape, and its level. */
@@ -295,15 +362,21 @@ interface Spot {
 }
 
 /** The refinement that puts another x into each state reached; `put` is called in a tidy. */
-function replacing(purpose: string, put: (spot: Spot) => tf.Tensor): Refinement {
+function replacing(
+  purpose: string,
+  put: (spot: Spot) => tf.Tensor,
+  check: Check,
+): Refinement {
   const moved = (env: Env) => (state: State): tf.Tensor =>
     tf.tidy(() =>
       put({ x: state.x, z: noise(env, state, purpose), level: env.model.schedule.at(state.t) })
     );
   return <S extends State>(sampler: Sampler<S>): Sampler<S> =>
     refined<S>((transition): Transition<S> => (env) => (state) =>
-      andThen(transition(env)(state), (next) => movedAfter(state, next, moved(env)))
-    )(sampler);
+      andThen(
+        transition(env)(state),
+        (next) => movedAfter(env, { state, next }, moved(env)),
+      ), check)(sampler);
 }
 
 /** How {@link observed} brings a measurement in. */
@@ -338,8 +411,9 @@ export interface ObservedOptions {
  * @param y The measurement, of the shape of A·x or one that broadcasts to it. The caller's.
  * @param options Method, weights, noise.
  * @returns The refinement.
- * @throws {RangeError} If an option is outside its domain.
- * @throws {TypeError} While run: if a gradient must go through a model that answers later.
+ * @throws {RangeError} If an option is outside its domain; while run, if y does not fit A·x, or is not finite.
+ * @throws {TypeError} If y is no tensor, or an option has no part in the method; while run, if a gradient must go through a
+ * model that answers later.
  *
  * @example PiGDM on Gaussian data is Bayes' rule: half way to what was seen
  * ```ts
@@ -363,16 +437,53 @@ export function observed(
   options: ObservedOptions = {},
 ): Refinement {
   const { method = "pigdm", scale = 1, std = 0, variance = 1, iterations = 20 } = options;
+  if (!Object.hasOwn(methods, method)) {
+    throw refusal('method must be "replacement", "dps" or "pigdm"', method);
+  }
+  checkOptions(`use what is known by method "${method}"`, options, methods[method]);
+  checkTensor("y", y);
   checkAtLeast("scale", scale);
   checkAtLeast("std", std);
-  if (!(variance > 0)) throw refusal("variance must be above 0", variance);
-  if (method === "replacement") {
-    return replacing(options.purpose ?? "known", replacement(operator, y, iterations));
+  if (!(variance > 0 && variance < Infinity)) {
+    throw refusal("variance must be a number above 0", variance);
   }
-  if (method === "dps") return pulledBack(operator, y, scale);
-  if (method === "pigdm") return pseudoinverse({ operator, y, std, variance, iterations, scale });
-  throw refusal('method must be "replacement", "dps" or "pigdm"', JSON.stringify(method));
+  checkCount("iterations", iterations);
+  const { gram, within } = operator, seen = { ...operator, y: () => within ? within(y) : y };
+  const check = measured(operator, y);
+  if (method === "replacement") {
+    return replacing(options.purpose ?? "known", replacement(seen, iterations), check);
+  }
+  if (method === "dps") {
+    const inRange = gram === undefined || within
+      ? seen
+      : { ...seen, y: () => tf.div(operator.apply(operator.adjoint(y)), gram) };
+    return pulledBack(inRange, scale, check);
+  }
+  return onModel(pseudoinverse({ measurement: seen, std, variance, iterations, scale }), check);
 }
+
+/** The options that have a part in each method. */
+const methods: { readonly [M in ObservedMethod]: Readonly<Record<string, true>> } = {
+  replacement: { method: true, iterations: true, purpose: true },
+  dps: { method: true, scale: true },
+  pigdm: { method: true, scale: true, std: true, variance: true, iterations: true },
+};
+
+/** An operator and what was measured by it, as far as that is of the operator's range. */
+interface Measurement extends Operator {
+  /** y; in a tidy. */
+  readonly y: () => tf.Tensor;
+}
+
+/** What has to hold of a measurement. */
+const measured = (operator: Operator, y: tf.Tensor): Check => async (env, start) => {
+  await operator.check?.(env, start);
+  checkTensor("y", y);
+  const image = tf.tidy(() => operator.apply(start.x));
+  image.dispose();
+  checkFits("y", y, image.shape);
+  await checkNumbers("y", tf.tidy(() => operator.within ? operator.within(y) : tf.clone(y)));
+};
 
 function checkAtLeast(name: string, value: number): void {
   if (value >= 0 && value < Infinity) return;
@@ -381,17 +492,17 @@ function checkAtLeast(name: string, value: number): void {
 
 /** x + A⁺(alpha·y + sigma·A·z − A·x). */
 const replacement =
-  (operator: Operator, y: tf.Tensor, iterations: number) =>
+  ({ y, ...operator }: Measurement, iterations: number) =>
   ({ x, z, level: { alpha, sigma } }: Spot): tf.Tensor => {
-    const gap = tf.sub(tf.mul(y, alpha), operator.apply(tf.sub(x, tf.mul(z, sigma))));
+    const gap = tf.sub(tf.mul(y(), alpha), operator.apply(tf.sub(x, tf.mul(z, sigma))));
     const system = { operator, r2: 1, noise2: 0, iterations };
     return tf.add(x, operator.adjoint(solved(system, gap)));
   };
 
 /** DPS: after the step, less the gradient of ‖y − A·x0hat‖ at the state before. */
-function pulledBack(operator: Operator, y: tf.Tensor, scale: number): Refinement {
+function pulledBack({ y, ...operator }: Measurement, scale: number, check: Check): Refinement {
   const cost = (x0: tf.Tensor): tf.Tensor => {
-    const gap = tf.sub(y, operator.apply(x0));
+    const gap = tf.sub(y(), operator.apply(x0));
     return tf.sqrt(tf.add(tf.sum(tf.square(gap), axes(gap)), 1e-12));
   };
   return <S extends State>(sampler: Sampler<S>): Sampler<S> =>
@@ -405,33 +516,33 @@ function pulledBack(operator: Operator, y: tf.Tensor, scale: number): Refinement
           andThen(
             transition({ ...env, model })(state),
             (next) =>
-              movedAfter(state, next, () =>
-                tf.tidy(() =>
-                  tf.sub(next.x, tf.mul(pull.gradient, scale))
-                )),
+              movedAfter(
+                env,
+                { state, next },
+                () => tf.tidy(() => tf.sub(next.x, tf.mul(pull.gradient, scale))),
+              ),
           ),
       );
-    })(sampler);
+    }, check)(sampler);
 }
 
 /** What PiGDM needs. */
 interface Pseudoinverse extends Required<Pick<ObservedOptions, "std" | "variance" | "scale">> {
-  readonly operator: Operator;
-  readonly y: tf.Tensor;
+  readonly measurement: Measurement;
   readonly iterations: number;
 }
 
-function pseudoinverse(options: Pseudoinverse): Refinement {
-  const { operator, y, std, variance: v, iterations, scale } = options;
-  return guided((model) => {
+function pseudoinverse(options: Pseudoinverse): Guide {
+  const { measurement: { y, ...operator }, std, variance: v, iterations, scale } = options;
+  return (model) => {
     const energy = (x0: tf.Tensor, t: number): tf.Tensor => {
       const { alpha, sigma } = model.schedule.at(t);
       const r2 = v * sigma ** 2 / (alpha ** 2 * v + sigma ** 2);
       const system = { operator, r2, noise2: std ** 2, iterations };
-      return residualEnergy(system, x0, y);
+      return residualEnergy(system, x0, y());
     };
     return byEnergy(energy, { scale, of: "x0" })(model);
-  });
+  };
 }
 
 /**
@@ -462,6 +573,8 @@ export interface RepaintOptions {
   /** What its noise is drawn for. Default: `"repaint"`. */
   readonly purpose?: string;
 }
+
+const repaintOptions: Known<RepaintOptions> = { jumps: true, length: true, purpose: true };
 
 /** A state on its way down a stretch: where the stretch began. */
 interface Returning extends State {
@@ -498,12 +611,13 @@ interface Returning extends State {
  * ```
  */
 export function repainted(options: RepaintOptions = {}): Refinement {
+  checkOptions("repaint", options, repaintOptions);
   const { jumps = 10, length = 10, purpose = "repaint" } = options;
   checkCount("jumps", jumps);
   checkCount("length", length);
   return <S extends State>(source: Sampler<S>): Sampler<S> =>
-    sampler(async function* () {
-      for await (const stretch of stretches(source, length)) {
+    rearranged<S>(async function* (transitions) {
+      for await (const stretch of stretches(transitions, length)) {
         const marked = stretch.map(marking);
         for (let pass = 1; pass < jumps; pass++) {
           yield* marked;
@@ -511,7 +625,7 @@ export function repainted(options: RepaintOptions = {}): Refinement {
         }
         yield* stretch;
       }
-    });
+    })(source);
 }
 
 function checkCount(name: string, value: number): void {
@@ -521,7 +635,7 @@ function checkCount(name: string, value: number): void {
 
 /** Consecutive transitions, `length` at a time. */
 async function* stretches<S extends State>(
-  source: Sampler<S>,
+  source: AsyncIterable<Transition<S>>,
   length: number,
 ): AsyncGenerator<Transition<S>[], void, undefined> {
   let stretch: Transition<S>[] = [];
@@ -543,6 +657,7 @@ const marking = <S extends State>(transition: Transition<S>): Transition<S> => (
 
 /** The transition up to where the stretch began. */
 const back = <S extends State>(purpose: string): Transition<S> => (env) => (state) => {
+  checkUnweighed(env, state);
   const { returnTo: t, ...rest } = state as S & Returning, { at } = env.model.schedule;
   if (t === undefined) {
     throw new TypeError("Cannot go back up: state.returnTo must be a time, got undefined");
@@ -555,4 +670,4 @@ const back = <S extends State>(purpose: string): Transition<S> => (env) => (stat
 };
 
 const refusal = (wanted: string, got: unknown): RangeError =>
-  new RangeError(`Cannot use what is known: ${wanted}, got ${got}`);
+  refused("use what is known", wanted, got);

@@ -14,7 +14,15 @@
  * the sampler's order if that is less. On the grid `"logLinear"`, in steps of equal lambda, tau is flat at both ends and the
  * rule far better than its order: there a method of order 4 pays. To or from sigma = 0, where lambda is infinite, tau is
  * taken to fall as sigma², as it does for data with a smooth density: the integral is tau/2. For data on a manifold there is
- * no density at sigma = 0, and ln p grows without bound as the final time nears it.
+ * no density at sigma = 0, and ln p grows without bound as the final time nears it. To or from alpha = 0 the same equation reads
+ * d ln p = −D·d ln sigma − (D − tau) d lambda, where D − tau falls as alpha²: a step down from it adds
+ *
+ * ```text
+ *   −D·ln(sigma_s/sigma_t) − (D − tau_s)/2
+ * ```
+ *
+ * What has no density is refused: steps that draw noise, moves of x besides the flow (correctors, known pixels, jumps back), and
+ * predictions that are clipped.
  *
  * Sources: R. Chen et al., "Neural ordinary differential equations" (NeurIPS 2018), theorem 1; W. Grathwohl et al.,
  * "FFJORD" (ICLR 2019), section 3.1; Y. Song et al., "Score-based generative modeling through SDEs" (ICLR 2021), appendix D.2.
@@ -26,6 +34,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import "../tensor/autodiff.ts";
 import type { Level } from "../noise/schedule.ts";
 import { convert } from "../denoise/prediction.ts";
+import { checkOptions, type Known, refusal as refused } from "../tensor/check.ts";
 import {
   type Env,
   refined,
@@ -34,8 +43,8 @@ import {
   sampleKeys,
   type Sampler,
   type State,
-  type Transition,
 } from "../sample/chain.ts";
+import { runOptions } from "../sample/run/fit.ts";
 import { andThen, type Awaitable, releaseTape } from "../tensor/engine.ts";
 import { normal, rademacher } from "../tensor/random.ts";
 import { rescued } from "./move.ts";
@@ -70,6 +79,8 @@ export interface HutchinsonOptions {
   /** Whether each step draws its own, or all share those of the first. Default: true. */
   readonly fresh?: boolean;
 }
+
+const hutchinsonOptions: Known<HutchinsonOptions> = { probes: true, law: true, fresh: true };
 
 /** Options of {@link likelihood}. */
 export interface LikelihoodOptions {
@@ -145,12 +156,13 @@ const axes = ({ rank }: tf.Tensor): number[] => Array.from({ length: rank - 1 },
  * ```
  */
 export function hutchinson(options: HutchinsonOptions = {}): Trace {
+  checkOptions("carry a density", options, hutchinsonOptions);
   const { probes = 1, law = "rademacher", fresh = true } = options;
   if (!Number.isSafeInteger(probes) || probes < 1) {
     throw refusal("probes must be a whole number of at least 1", probes);
   }
   if (law !== "rademacher" && law !== "normal") {
-    throw refusal('law must be "rademacher" or "normal"', JSON.stringify(law));
+    throw refusal('law must be "rademacher" or "normal"', law);
   }
   const draw = law === "rademacher" ? rademacher : normal;
   return ({ env, state, of }) => {
@@ -168,13 +180,16 @@ export function hutchinson(options: HutchinsonOptions = {}): Trace {
  * A state that comes with a `logDensity` is believed; the run's first has none. There it is that of the prior,
  * ln N(x; 0, sigma²·I), if the step goes down to less noise, so that it is ln p_t(x_t) of each state; and 0 if it goes up,
  * so that it is the change since the data, ln p_t(x_t) − ln p_0(x_0): {@link logLikelihood} does the rest. The gradient goes
- * through the model, which must answer at once. Pipe it after all that moves the state, and say `run<Weighed>`, for the type.
- * It is what the flow does: where a corrector or known pixels move the state as well, that is not in it.
+ * through the model, with its guidance and conditions, which must answer at once. Say `run<Weighed>`, for the type.
+ *
+ * The density is that of the flow: a sampler that draws noise has none, nor has one whose x is moved by something else, whether
+ * that stands before likelihood or after it, nor one of clipped predictions.
  *
  * @param options Trace and rule.
  * @returns The refinement. A trapezoid costs one trace a step, and one at the start.
  * @throws {RangeError} If an option is outside its domain.
- * @throws {TypeError} While run: if the model answers later; under the rule "jacobian", if the sampler keeps a history.
+ * @throws {TypeError} While run: if the model answers later, a step draws, x is moved, or predictions are clipped; under the rule
+ * "jacobian", if the sampler keeps a history.
  *
  * @example Samples with their densities
  * ```ts
@@ -194,24 +209,45 @@ export function hutchinson(options: HutchinsonOptions = {}): Trace {
 export function likelihood(
   options: LikelihoodOptions = {},
 ): (sampler: Sampler) => Sampler<Weighed> {
-  const { trace = exactTrace, rule = "trapezoid" } = options;
+  checkOptions("carry a density", options, likelihoodOptions);
+  const { trace, rule = "trapezoid" } = options;
   if (rule !== "trapezoid" && rule !== "jacobian") {
-    throw refusal('rule must be "trapezoid" or "jacobian"', JSON.stringify(rule));
+    throw refusal('rule must be "trapezoid" or "jacobian"', rule);
   }
-  const weigh = rule === "jacobian" ? byJacobian : byTrapezoid(trace);
-  return refined<State, Weighed>((transition) => (env) => (state) =>
-    andThen(
-      transition(env)(state),
-      (next) =>
+  if (rule === "jacobian" && trace) {
+    throw refusal('trace must be absent with rule "jacobian"', trace);
+  }
+  const density = rule === "jacobian" ? "map" : "flow";
+  const weigh = rule === "jacobian" ? byJacobian : byTrapezoid(trace ?? exactTrace);
+  return refined<State, Weighed>((transition) => (env) => {
+    checkSmooth(env);
+    const step = transition({ ...env, density });
+    // The step is not told of the weights, so that what moves a state with weights can tell that they would be stale.
+    return ({ logDensity, tau, ...state }: Weighed) =>
+      andThen(step(state), (next) =>
         andThen(
-          rescued(() => weigh({ env, state, next, transition }), () => dropped(next, state)),
-          (carried) => {
-            // A transition hands on what it does not know of: the last state's weights.
-            const { logDensity: _, tau: __, ...rest }: Weighed = next;
-            return { ...rest, ...carried };
-          },
-        ),
-    )
+          rescued(
+            () => weigh({ env, state: { ...state, ...defined({ logDensity, tau }) }, next, step }),
+            () => dropped(next, state),
+          ),
+          (weights) => ({ ...next, ...weights }),
+        ));
+  });
+}
+
+const likelihoodOptions: Known<LikelihoodOptions> = { trace: true, rule: true };
+
+const defined = (
+  { logDensity, tau }: { [K in keyof Weights]?: Weights[K] | undefined },
+): Weights => ({
+  ...(logDensity && { logDensity }),
+  ...(tau && { tau }),
+});
+
+function checkSmooth({ model }: Env): void {
+  if (!model.clipped) return;
+  throw new TypeError(
+    "Cannot carry a density: predictions must not be clipped, got a model under a threshold, whose flow has none",
   );
 }
 
@@ -220,7 +256,8 @@ interface Made {
   readonly env: Env;
   readonly state: Weighed;
   readonly next: State;
-  readonly transition: Transition;
+  /** The step itself, of other states too. */
+  readonly step: (state: State) => Awaitable<State>;
 }
 
 /** What is carried on. */
@@ -237,16 +274,24 @@ function dropped(next: State, before: State): void {
 const byTrapezoid = (trace: Trace) => ({ env, state, next }: Made): Weights =>
   tf.tidy(() => {
     const { at } = env.model.schedule, from = at(state.t), to = at(next.t);
+    checkEnds(from, to);
     const before = state.tau ?? tauOf(trace, env, state, from);
     const tau = tauOf(trace, env, next, to), size = next.x.size / next.x.shape[0]!;
-    const change = tf.sub(integral(before, tau, from, to), size * Math.log(to.alpha / from.alpha));
+    const change = changeOf({ level: from, tau: before }, { level: to, tau }, size);
     const logDensity = tf.add(state.logDensity ?? firstDensity(state, next, from), change);
     return { logDensity, ...(tau && { tau }) };
   }) as Weights;
 
-/** tau at a state; undefined at sigma = 0. */
+/** Pure noise to data in one step is a map to a point, whatever the flow is. */
+function checkEnds(from: Level, to: Level): void {
+  const isNoise = from.alpha === 0 || to.alpha === 0, isData = from.sigma === 0 || to.sigma === 0;
+  if (!isNoise || !isData) return;
+  throw refusal("steps must be at least 2 from alpha = 0 to sigma = 0", 1);
+}
+
+/** tau at a state; undefined at sigma = 0, and at alpha = 0, where it is the number of dimensions. */
 function tauOf(trace: Trace, env: Env, state: State, level: Level): tf.Tensor | undefined {
-  if (level.sigma === 0) return undefined;
+  if (level.sigma === 0 || level.alpha === 0) return undefined;
   const of = (x: tf.Tensor): tf.Tensor => epsAt(env, x, state.t, level);
   return tf.mul(trace({ env, state, of }), level.sigma);
 }
@@ -258,13 +303,26 @@ function epsAt(env: Env, x: tf.Tensor, t: number, level: Level): tf.Tensor {
   throw new TypeError("Cannot carry a density: the model must answer at once, got a promise");
 }
 
+/** One end of a step. */
+interface End {
+  readonly level: Level;
+  readonly tau: tf.Tensor | undefined;
+}
+
+/** What a step adds to ln p: ∫ −D d ln alpha + tau d lambda. */
+function changeOf(from: End, to: End, size: number): tf.Tensor {
+  const a = from.level, b = to.level;
+  if (a.alpha === 0) return outOfNoise(b.sigma / a.sigma, to.tau, size);
+  if (b.alpha === 0) return tf.neg(outOfNoise(a.sigma / b.sigma, from.tau, size));
+  return tf.sub(integral(from, to), size * Math.log(b.alpha / a.alpha));
+}
+
+/** −D·ln(sigma_s/sigma_t) − (D − tau_s)/2, where D − tau falls as alpha² to 0 at t. */
+const outOfNoise = (ratio: number, tau: tf.Tensor | undefined, size: number): tf.Tensor =>
+  tf.sub(tf.div(tf.sub(tau ?? size, size), 2), size * Math.log(ratio));
+
 /** ∫ tau dlambda over a step, with tau/2 for the end where sigma is 0. */
-function integral(
-  a: tf.Tensor | undefined,
-  b: tf.Tensor | undefined,
-  from: Level,
-  to: Level,
-): tf.Tensor {
+function integral({ level: from, tau: a }: End, { level: to, tau: b }: End): tf.Tensor {
   if (a === undefined && b === undefined) return tf.scalar(0);
   if (a === undefined) return tf.mul(b!, -0.5);
   if (b === undefined) return tf.mul(a, 0.5);
@@ -301,11 +359,12 @@ export function logPrior(x: tf.Tensor, { sigma }: Level): tf.Tensor {
 }
 
 /** −ln|det ∂x_s/∂x_t| of the step itself, by one backward pass for each dimension, and elimination in float64. */
-async function byJacobian({ env, state, next, transition }: Made): Promise<Weights> {
+async function byJacobian({ env, state, next, step }: Made): Promise<Weights> {
+  const { logDensity: _, tau: __, ...plain } = state;
   if (next.history !== undefined) {
     throw new TypeError('Cannot carry a density by rule "jacobian": state.history must be absent');
   }
-  const rows = jacobian((x) => atOnce(transition(env)({ ...state, x })).x, state.x);
+  const rows = jacobian((x) => atOnce(step({ ...plain, x })).x, state.x);
   const entries = await rows.data().finally(() => rows.dispose());
   const count = state.x.shape[0]!, size = state.x.size / count;
   const changes = Array.from(
@@ -366,7 +425,7 @@ function logDeterminant(a: number[][]): number {
 export interface LogLikelihoodOptions extends LikelihoodOptions, RunOptions {
   /** A deterministic sampler from data to noise: {@link flow} with `upward`, or `ddimInverse`. Its grid says where the data are. */
   readonly sampler: Sampler;
-  /** Time of the data: the least of the sampler's grid. Default: the schedule's least. */
+  /** Time of the data. Default: where the sampler starts; the schedule's least, if that is not known. */
   readonly t?: number;
   /** ln p_T of each sample, shape [N]; the library disposes of it. Default: {@link logPrior}. */
   readonly prior?: (x: tf.Tensor, level: Level) => tf.Tensor;
@@ -399,22 +458,31 @@ export async function logLikelihood(
   x0: tf.Tensor,
   options: LogLikelihoodOptions,
 ): Promise<Float64Array> {
-  const { sampler, prior = logPrior, model } = options, t = options.t ?? model.schedule.span[0];
-  let found = new Float64Array(x0.shape[0]!);
-  const states = run<Weighed>({ x: x0, t, step: 0 }, options)(likelihood(options)(sampler));
+  checkOptions("weigh data", options, logLikelihoodOptions);
+  const { sampler, t: time, prior = logPrior, trace, rule, ...env } = options;
+  const t = time ?? sampler.from ?? env.model.schedule.span[0];
+  const weighed = likelihood({ ...(trace && { trace }), ...(rule && { rule }) })(sampler);
   let final: { ends: Float32Array; change: Float32Array } | undefined;
-  for await (const { x, t, logDensity } of states) {
-    if (logDensity === undefined) continue;
-    const ends = prior(x, model.schedule.at(t));
+  for await (const state of run<Weighed>({ x: x0, t, step: 0 }, env)(weighed)) {
+    if (state.logDensity === undefined) continue;
+    const ends = prior(state.x, env.model.schedule.at(state.t));
     final = {
       ends: await ends.data<"float32">(),
-      change: await logDensity.data<"float32">(),
+      change: await state.logDensity.data<"float32">(),
     };
     ends.dispose();
   }
-  if (final) found = Float64Array.from(final.ends, (value, i) => value - final.change[i]!);
-  return found;
+  if (final === undefined) throw refusal("sampler must have at least one step", "none");
+  return Float64Array.from(final.ends, (value, i) => value - final.change[i]!);
 }
 
+const logLikelihoodOptions: Known<LogLikelihoodOptions> = {
+  ...likelihoodOptions,
+  ...runOptions,
+  sampler: true,
+  t: true,
+  prior: true,
+};
+
 const refusal = (wanted: string, got: unknown): RangeError =>
-  new RangeError(`Cannot carry a density: ${wanted}, got ${got}`);
+  refused("carry a density", wanted, got);

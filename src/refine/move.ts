@@ -8,20 +8,29 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { State } from "../sample/chain.ts";
+import type { Env, State } from "../sample/chain.ts";
 import { andThen, type Awaitable } from "../tensor/engine.ts";
+
+/** A step that has been made. */
+export interface Made<S extends State> {
+  /** The state that the transition was given. */
+  readonly state: State;
+  /** The state that it gave. */
+  readonly next: S;
+}
 
 /**
  * The state that a transition gave, with another x.
  *
- * @param before The state that the transition was given.
- * @param next The state that it gave. Its x is disposed of, unless it is there elsewhere.
+ * @param env The environment.
+ * @param made The step. The x of its next state is disposed of, unless it is there elsewhere.
  * @param move The new x, handed over; or that of `next`, to leave it.
  * @returns The state.
+ * @throws {TypeError} If a density is carried along, or was: nothing but the flow may move x then.
  */
 export function movedAfter<S extends State>(
-  before: State,
-  next: S,
+  env: Env,
+  { state: before, next }: Made<S>,
   move: (next: S) => Awaitable<tf.Tensor>,
 ): Awaitable<S> {
   const settled = (x: tf.Tensor): S => {
@@ -30,22 +39,30 @@ export function movedAfter<S extends State>(
     if (!holds(before, next.x) && !holds(moved, next.x)) next.x.dispose();
     return moved;
   };
-  return andThen(rescued(() => move(next), () => dropUnheld(next, before)), settled);
+  const moving = (): Awaitable<tf.Tensor> => {
+    checkUnweighed(env, next);
+    return move(next);
+  };
+  return andThen(rescued(moving, () => dropUnheld(next, before)), settled);
 }
 
 /**
  * What a transition gives from a state with another x.
  *
+ * @param env The environment.
  * @param state The state, whose x stays.
  * @param move The new x, handed over and disposed of unless the next state holds it; or that of the state.
  * @param transition The rest of the transition.
  * @returns The next state.
+ * @throws {TypeError} If a density is carried along, or was.
  */
 export function movedBefore<S extends State>(
+  env: Env,
   state: S,
   move: (state: S) => Awaitable<tf.Tensor>,
   transition: (state: S) => Awaitable<S>,
 ): Awaitable<S> {
+  checkUnweighed(env, state);
   return andThen(move(state), (x) => {
     if (x === state.x) return transition(state);
     const moved = rescued(() => transition({ ...state, x }), () => x.dispose());
@@ -54,6 +71,22 @@ export function movedBefore<S extends State>(
       return next;
     });
   });
+}
+
+/**
+ * Refuses to move x where its density would be lost: the flow's integral knows nothing of the move, whether the density is
+ * carried along outside the move, or came out of the step that is moved.
+ *
+ * @param env The environment.
+ * @param state The state that is about to be moved.
+ * @throws {TypeError} If there is a density.
+ */
+export function checkUnweighed(env: Env, state: State): void {
+  if (env.density !== "flow" && !("logDensity" in state)) return;
+  throw new TypeError(
+    "Cannot move x: state must carry no density, got a run with likelihood(), whose density is the flow's alone; " +
+      "leave out likelihood(), or what moves x besides the flow",
+  );
 }
 
 /**

@@ -12,10 +12,10 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { checkOptions, type Known, refusal as refused } from "../tensor/check.ts";
 import { andThen } from "../tensor/engine.ts";
-import { convert, type Model } from "../denoise/prediction.ts";
-import type { Refinement } from "../sample/chain.ts";
-import { onModel } from "./guide.ts";
+import { convert, decorated, type Model } from "../denoise/prediction.ts";
+import { onModel, type Refinement } from "../sample/chain.ts";
 
 /** Clipping to a fixed range. */
 export interface ClipOptions {
@@ -47,7 +47,8 @@ export type ThresholdOptions = ClipOptions | DynamicOptions;
  *             x0 ← min(max(x0, −s), s) / s
  * ```
  *
- * Pipe it before `guided`, so that it acts on what guidance gave.
+ * Pipe it before `guided`, so that it acts on what guidance gave. NaN and infinity stay what they are: a threshold would make
+ * numbers of them. The flow of clipped predictions has no density.
  *
  * @param options Which form, and its numbers. Default: clipping to [−1, 1].
  * @returns The refinement.
@@ -76,28 +77,33 @@ export function thresholded(options: ThresholdOptions = { kind: "clip" }): Refin
 type Clip = (x0: tf.Tensor) => tf.Tensor;
 
 /** The model that predicts the clipped x0, also under a condition. */
-function clipped(model: Model, clip: Clip): Model {
-  const { schedule, given } = model;
-  return {
-    schedule,
+const clipped = (model: Model, clip: Clip): Model =>
+  decorated(model, (model) => ({
     predict: (x, t, signal) =>
       andThen(model.predict(x, t, signal), (prediction) => {
         try {
-          const value = tf.tidy(() => clip(convert(prediction, "x0", x, schedule.at(t))));
+          const value = tf.tidy(() => {
+            const x0 = convert(prediction, "x0", x, model.schedule.at(t));
+            // Some backends clip NaN to a number; 0·x0 is NaN where x0 is not finite.
+            return tf.add(clip(x0), tf.mul(x0, 0));
+          });
           return { kind: "x0", value };
         } finally {
           tf.dispose({ ...prediction });
         }
       }),
-    ...(given && { given: (condition) => clipped(given(condition), clip) }),
-  };
-}
+    clipped: true,
+  }));
+
+const clipOptions: Known<ClipOptions> = { kind: true, range: true };
+const dynamicOptions: Known<DynamicOptions> = { kind: true, ratio: true, max: true };
 
 function clipper(options: ThresholdOptions): Clip {
+  checkOptions("threshold", options, options?.kind === "dynamic" ? dynamicOptions : clipOptions);
   if (options.kind === "clip") return fixed(options.range ?? 1);
   if (options.kind === "dynamic") return dynamic(options.ratio ?? 0.995, options.max ?? 1);
   const { kind } = options as { readonly kind: unknown };
-  throw refusal('kind must be "clip" or "dynamic"', JSON.stringify(kind));
+  throw refusal('kind must be "clip" or "dynamic"', kind);
 }
 
 function fixed(range: number): Clip {
@@ -128,5 +134,4 @@ function quantile(x: tf.Tensor, ratio: number): tf.Tensor {
   return tf.reshape(value, [count, ...x.shape.slice(1).map(() => 1)]);
 }
 
-const refusal = (wanted: string, got: unknown): RangeError =>
-  new RangeError(`Cannot threshold: ${wanted}, got ${got}`);
+const refusal = (wanted: string, got: unknown): RangeError => refused("threshold", wanted, got);

@@ -26,19 +26,19 @@ import * as tf from "@tensorflow/tfjs-core";
 import { andThen } from "../tensor/engine.ts";
 import { convert } from "../denoise/prediction.ts";
 import { posterior, posteriorMean, variances } from "../denoise/posterior.ts";
-import { type GridOptions, times } from "../noise/grid.ts";
+import { type GridOptions, times, timesAmong } from "../noise/grid.ts";
 import type { Schedule } from "../noise/schedule.ts";
+import { type Known, refusal } from "../tensor/check.ts";
 import {
-  along,
   denoising,
   type Env,
   type Leg,
-  legs,
   noise,
   type Sampler,
   type State,
   type Transition,
 } from "./chain.ts";
+import { over } from "./multistep.ts";
 
 /** What the noise of these samplers is drawn for; one name, so that DDIM with eta 1 is DDPM draw by draw. */
 const purpose = "ancestral";
@@ -75,6 +75,16 @@ export interface DdimOptions extends GridOptions, LastNoise {
   readonly noise?: "eta" | "hat";
 }
 
+const ddpmOptions: Known<Omit<DdpmOptions, keyof GridOptions>> = {
+  variance: true,
+  lastNoise: true,
+};
+const ddimOptions: Known<Omit<DdimOptions, keyof GridOptions>> = {
+  eta: true,
+  noise: true,
+  lastNoise: true,
+};
+
 /** One step: the variance that the mean makes room for, and that of the noise. */
 interface Widths {
   readonly mean: number;
@@ -110,12 +120,13 @@ interface Widths {
  * ```
  */
 export function ddpm(schedule: Schedule, options: DdpmOptions = {}): Sampler {
+  const grid = timesAmong("make a DDPM sampler", { schedule, options }, ddpmOptions);
   const rule = variances[checkedVariance(options.variance ?? "small")];
   const widths = ({ from, to }: Leg): Widths => ({
     mean: variances.small(from, to),
     noise: rule(from, to),
   });
-  return ancestral(schedule, options, widths);
+  return ancestral(schedule, { grid, options, widths });
 }
 
 /**
@@ -153,23 +164,31 @@ export function ddpm(schedule: Schedule, options: DdpmOptions = {}): Sampler {
  * ```
  */
 export function ddim(schedule: Schedule, options: DdimOptions = {}): Sampler {
-  const hat = checkedNoise(options.noise ?? "eta") === "hat";
-  const eta = checkedEta(options.eta ?? (hat ? 1 : 0), hat);
+  const grid = timesAmong("make a DDIM sampler", { schedule, options }, ddimOptions);
+  const hat = checkedNoise(options.noise ?? "eta") === "hat", eta = checkedEta(options.eta, hat);
   const widths = (leg: Leg): Widths => {
     const mean = eta === 0 ? 0 : roomFor(eta, leg);
     return { mean, noise: hat ? variances.large(leg.from, leg.to) : mean };
   };
-  return ancestral(schedule, options, widths);
+  return ancestral(schedule, { grid, options, widths });
+}
+
+/** Throws unless the option is true, false or absent. */
+export function checkLastNoise(name: string, lastNoise: unknown): void {
+  if (lastNoise === undefined || typeof lastNoise === "boolean") return;
+  throw refusal(`make ${name}`, "lastNoise must be true or false", lastNoise);
 }
 
 /** The sampler with one affine step for each leg of the grid. */
-function ancestral(
-  schedule: Schedule,
-  options: GridOptions & LastNoise,
-  widths: (leg: Leg) => Widths,
-): Sampler {
-  const silent = (leg: Leg) => leg.index === leg.count - 1 && options.lastNoise !== true;
-  return along(legs(schedule, times(schedule, options)), (leg) => {
+function ancestral(schedule: Schedule, { grid, options, widths }: {
+  readonly grid: readonly number[];
+  readonly options: LastNoise;
+  readonly widths: (leg: Leg) => Widths;
+}): Sampler {
+  const { lastNoise } = options;
+  checkLastNoise("a DDPM or DDIM sampler", lastNoise);
+  const silent = (leg: Leg) => leg.index === leg.count - 1 && lastNoise !== true;
+  return over(schedule, grid, (leg) => {
     const { mean, noise } = widths(leg);
     return affine(leg, mean, silent(leg) ? 0 : Math.sqrt(noise));
   });
@@ -201,7 +220,8 @@ function roomFor(eta: number, { t, s, from, to }: Leg): number {
   );
 }
 
-function checkedEta(eta: number, hat: boolean): number {
+function checkedEta(asked: number | undefined, hat: boolean): number {
+  const eta = asked ?? (hat ? 1 : 0);
   if (hat && eta !== 1) {
     throw new RangeError(
       `Cannot make a DDIM sampler: eta must be 1 or absent with noise "hat", got ${eta}`,
@@ -264,7 +284,7 @@ function checkedVariance(variance: "small" | "large"): "small" | "large" {
  * ```
  */
 export function ddimInverse(schedule: Schedule, options: GridOptions = {}): Sampler {
-  return along(legs(schedule, times(schedule, options).toReversed()), encoding);
+  return over(schedule, times(schedule, options).toReversed(), encoding);
 }
 
 const encoding = (leg: Leg): Transition => (env) => (state) =>

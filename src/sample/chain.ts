@@ -6,6 +6,11 @@
  * only loop over time in the library. What must reach the next step (correctors, guidance, inpainting) transforms
  * samplers, before `run`; what only looks (pictures, progress, metrics) transforms the states, after it.
  *
+ * In one run there is one model. A refinement either changes the model (guidance, conditions, thresholds) or moves the
+ * state (correctors, known pixels, densities). A sampler carries its changes of the model beside its transitions, and each
+ * transition of an iteration stands under all of them: so a corrector stirs with the score of the guided model, whether it
+ * was written before the guide or after it. Changes of the model keep their own order among themselves.
+ *
  * Ownership: a yielded state lives until the next pull. `run` disposes of every tensor of the last state that the
  * next one does not share, also when it is broken off, aborted or thrown in. The start belongs to the caller.
  *
@@ -15,10 +20,12 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Level, Schedule } from "../noise/schedule.ts";
 import { convert, type Model } from "../denoise/prediction.ts";
-import { andThen, type Awaitable, type Engine } from "../tensor/engine.ts";
+import { andThen, type Awaitable, type Engine, pacer } from "../tensor/engine.ts";
+import { checkBackend } from "../tensor/check.ts";
 import { fold, type Key } from "../tensor/key.ts";
 import { normal } from "../tensor/random.ts";
-import { replaced, stepOn } from "./step.ts";
+import { checkedShape, checkedTime, checkRun, checkStart, fitted, isLevel } from "./run/fit.ts";
+import { replaced, stepOn } from "./run/step.ts";
 
 /** A past evaluation, for multistep solvers. */
 export interface Evaluation {
@@ -59,13 +66,45 @@ export interface Env {
    * it. For common random numbers, a recorded path or another program's generator. Default: drawn under `key`.
    */
   readonly noise?: (state: State, purpose: string) => tf.Tensor;
+  /**
+   * Set where a log-density is carried along: a step may not draw, as then the law of the next state is not that of a map,
+   * and under `"flow"`, where the density is the probability-flow ODE's, nothing but the flow may move x. What draws or moves
+   * refuses. Default: none is carried.
+   */
+  readonly density?: "flow" | "map";
 }
 
 /** A Markov transition kernel. Returns new tensors, leaves those of the state alone. */
 export type Transition<S extends State = State> = (env: Env) => (state: S) => Awaitable<S>;
 
-/** A lazy stream of transitions, one a step; each iteration starts afresh. */
-export type Sampler<S extends State = State> = AsyncIterable<Transition<S>>;
+/** Something that has to hold before the first step of a run; throws if it does not. */
+export type Check = (env: Env, start: State) => Awaitable<void>;
+
+/** What a sampler says of itself, beside its transitions. A refinement keeps what it does not change. */
+export interface Carried {
+  /**
+   * The change of the model under which all transitions stand, those of later refinements too: guidance, conditions,
+   * thresholds. Default: none.
+   */
+  readonly under?: (model: Model) => Model;
+  /** Time of the state that the first transition takes, at which {@link prior} starts. Default: not known. */
+  readonly from?: number;
+  /** The schedule of the transitions' coefficients, which has to be the model's. Default: not known. */
+  readonly schedule?: Schedule;
+  /** The times at which the two schedules are compared. Default: none. */
+  readonly times?: readonly number[];
+  /** What has to hold before the first step. Default: nothing. */
+  readonly checks?: readonly Check[];
+}
+
+/**
+ * A lazy stream of transitions, one a step; each iteration starts afresh. Any async iterable of transitions is one;
+ * {@link sampler} makes one that also carries what there is to know of it.
+ */
+export type Sampler<S extends State = State> = AsyncIterable<Transition<S>> & Carried & {
+  /** The transitions without the change of the model: those of an iteration stand under it. Default: as iterated. */
+  readonly bare?: AsyncIterable<Transition<S>>;
+};
 
 /** A sampler to a sampler, whatever the state. */
 export type Refinement = <S extends State>(sampler: Sampler<S>) => Sampler<S>;
@@ -86,13 +125,17 @@ export interface RunOptions extends Env {
   readonly until?: (state: State) => boolean;
 }
 
-/** A state, or a function that makes one from the environment and hands it over, such as {@link prior}. */
-export type Start<S extends State = State> = S | ((env: Env) => Awaitable<S>);
+/**
+ * A state, or a function that makes one from the environment and the time at which the sampler starts, if that has one, and
+ * hands it over, such as {@link prior}.
+ */
+export type Start<S extends State = State> = S | ((env: Env, from?: number) => Awaitable<S>);
 
 /**
  * A sampler from a generator function: each iteration calls it afresh, so one sampler drives any number of runs.
  *
  * @param make Makes the transitions, in order.
+ * @param carried What there is to know of it. Default: nothing.
  * @returns The sampler.
  *
  * @example Write your own: shrink x to its half, three times
@@ -113,18 +156,81 @@ export type Start<S extends State = State> = S | ((env: Env) => Awaitable<S>);
  */
 export function sampler<S extends State = State>(
   make: () => Iterable<Transition<S>> | AsyncIterable<Transition<S>>,
+  carried: Carried = {},
 ): Sampler<S> {
-  return {
+  const bare: AsyncIterable<Transition<S>> = {
     async *[Symbol.asyncIterator](): AsyncGenerator<Transition<S>, void, undefined> {
       yield* make();
     },
   };
+  const { under } = carried;
+  if (under === undefined) return { ...carried, ...bare };
+  return {
+    ...carried,
+    bare,
+    async *[Symbol.asyncIterator](): AsyncGenerator<Transition<S>, void, undefined> {
+      for await (const transition of bare) {
+        yield (env) => transition({ ...env, model: under(env.model) });
+      }
+    },
+  };
+}
+
+/** The transitions of a sampler without its change of the model. */
+const bareOf = <S extends State>({ bare, ...source }: Sampler<S>): AsyncIterable<Transition<S>> =>
+  bare ?? source;
+
+/** What a sampler carries, with something changed. */
+const carriedBy = <S extends State>(
+  { under, from, schedule, times, checks }: Sampler<S>,
+  change: Carried = {},
+): Carried => ({
+  ...(under && { under }),
+  ...(from !== undefined && { from }),
+  ...(schedule && { schedule }),
+  ...(times && { times }),
+  ...(checks && { checks }),
+  ...change,
+});
+
+/**
+ * A function of the transitions of a sampler lifted to the sampler: how a refinement is made that moves the state. What the
+ * sampler carries is kept, and the new transitions stand under its change of the model. Closing the result closes its source.
+ *
+ * @param refine From the stream of transitions to the one that takes its place.
+ * @param check Something more that has to hold before the first step. Default: nothing.
+ * @returns A function of samplers.
+ *
+ * @example Every step twice
+ * ```ts
+ * import { rearranged, sampler } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * const three = sampler(() => [1, 2, 3].map((t) => () => (state) => ({ ...state, t })));
+ * const twice = rearranged(async function* (transitions) {
+ *   for await (const transition of transitions) yield* [transition, transition];
+ * });
+ * let steps = 0;
+ * for await (const _ of twice(three)) steps++;
+ * assert.equal(steps, 6);
+ * ```
+ */
+export function rearranged<S extends State, R extends S = S>(
+  refine: (transitions: AsyncIterable<Transition<S>>) => AsyncIterable<Transition<R>>,
+  check?: Check,
+): (source: Sampler<S>) => Sampler<R> {
+  return (source) =>
+    sampler(
+      () => refine(bareOf(source)),
+      carriedBy(source, check && { checks: [...source.checks ?? [], check] }),
+    );
 }
 
 /**
- * A function of one transition lifted to a sampler: how a refinement is made. Closing the result closes its source.
+ * A function of one transition lifted to a sampler, as by {@link rearranged}.
  *
  * @param refine From a transition to the one that takes its place.
+ * @param check Something more that has to hold before the first step. Default: nothing.
  * @returns A function of samplers; a {@link Refinement} if `refine` takes a transition of any state.
  *
  * @example Count the steps of any sampler
@@ -143,11 +249,49 @@ export function sampler<S extends State = State>(
  */
 export function refined<S extends State, R extends S = S>(
   refine: (transition: Transition<S>) => Transition<R>,
+  check?: Check,
 ): (source: Sampler<S>) => Sampler<R> {
-  return (source) =>
-    sampler(async function* () {
-      for await (const transition of source) yield refine(transition);
-    });
+  return rearranged<S, R>(async function* (transitions) {
+    for await (const transition of transitions) yield refine(transition);
+  }, check);
+}
+
+/**
+ * The refinement that puts another model in place of the environment's, for the whole run: every step, corrector and density
+ * asks it, wherever it stands. Of two, the one that is written last acts first on the model of the run.
+ *
+ * @param change From the environment's model to the one that the steps see; pure, as it is called once a step.
+ * @param check Something more that has to hold before the first step. Default: nothing.
+ * @returns The refinement.
+ *
+ * @example Count evaluations
+ * ```ts
+ * import { ddim, decorated, gaussian, key, linear, onModel, prior, run } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const schedule = linear(), model = gaussian(schedule, { mean: 0, variance: 1 });
+ * let evaluations = 0;
+ * const counted = onModel((m) =>
+ *   decorated(m, (m) => ({ predict: (x, t) => (evaluations++, m.predict(x, t)) }))
+ * );
+ * let states = 0;
+ * for await (const _ of run(prior([2, 1]), { model, key: key(0) })(counted(ddim(schedule, { steps: 7 })))) states++;
+ * assert.deepEqual([states, evaluations], [8, 7]);
+ * ```
+ */
+export function onModel(change: (model: Model) => Model, check?: Check): Refinement {
+  return <S extends State>(source: Sampler<S>): Sampler<S> => {
+    const { under } = source;
+    return sampler(
+      () => bareOf(source),
+      carriedBy(source, {
+        under: under ? (model) => under(change(model)) : change,
+        ...(check && { checks: [...source.checks ?? [], check] }),
+      }),
+    );
+  };
 }
 
 /**
@@ -175,11 +319,11 @@ export function after(count: number): Refinement {
       `Cannot skip transitions: count must be a whole number of at least 0, got ${count}`,
     );
   }
-  return (source) =>
-    sampler(async function* () {
+  return <S extends State>({ from, ...source }: Sampler<S>): Sampler<S> =>
+    rearranged<S>(async function* (transitions) {
       let index = 0;
-      for await (const transition of source) if (index++ >= count) yield transition;
-    });
+      for await (const transition of transitions) if (index++ >= count) yield transition;
+    })({ ...source, ...(count === 0 && from !== undefined && { from }) });
 }
 
 /** One step of a sampler on a time grid, from t to s. */
@@ -196,6 +340,8 @@ export interface Leg {
   readonly index: number;
   /** Number of legs of the whole grid. */
   readonly count: number;
+  /** The schedule that gives the levels. Default: not known, and a run cannot compare it with the model's. */
+  readonly schedule?: Schedule;
 }
 
 /**
@@ -216,13 +362,13 @@ export interface Leg {
 export function legs(schedule: Schedule, grid: readonly number[]): Leg[] {
   const levels = grid.map((t) => schedule.at(t)), count = grid.length - 1;
   return grid.slice(1).map((s, i) => (
-    { t: grid[i]!, s, from: levels[i]!, to: levels[i + 1]!, index: i, count }
+    { t: grid[i]!, s, from: levels[i]!, to: levels[i + 1]!, index: i, count, schedule }
   ));
 }
 
 /**
- * A sampler with one transition for each leg. A transition refuses a state that is not at its leg's start; only the
- * first takes one that is further back, as {@link prior}'s is where a grid leaves out the schedule's last time.
+ * A sampler with one transition for each leg. A transition refuses a state that is not at its leg's start, but for rounding
+ * or a time of the same level.
  *
  * @param path The legs, in order.
  * @param make The transition of a leg; called for each leg at once, so that its errors come before the run.
@@ -232,16 +378,25 @@ export function along<S extends State = State>(
   path: readonly Leg[],
   make: (leg: Leg) => Transition<S>,
 ): Sampler<S> {
-  const transitions = path.map((leg) => checked(leg, make(leg)));
-  return sampler(() => transitions);
+  const transitions = path.map((leg) => checked(leg, make(leg))), first = path[0];
+  if (first === undefined) return sampler(() => transitions);
+  const { t: from, schedule } = first, times = [from, ...path.map(({ s }) => s)];
+  return sampler(() => transitions, { from, ...(schedule && { schedule, times }) });
 }
 
 const checked =
-  <S extends State>(leg: Leg, transition: Transition<S>): Transition<S> => (env) => (state) => {
-    const { t, s, index } = leg;
-    const reached = state.t === t || (index === 0 && (state.t - t) * (t - s) > 0);
-    if (!reached) {
+  <S extends State>({ t, s }: Leg, transition: Transition<S>): Transition<S> =>
+  (env) =>
+  (
+    state,
+  ) => {
+    if (!isLevel(env.model.schedule, state.t, t)) {
       throw new RangeError(`Cannot step to t = ${s}: state.t must be ${t}, got ${state.t}`);
+    }
+    if ("logDensity" in state) {
+      throw new TypeError(
+        `Cannot step to t = ${s}: state.logDensity must be absent without likelihood(), as nothing would carry it on`,
+      );
     }
     return transition(env)(state);
   };
@@ -289,11 +444,12 @@ export function denoising(
 }
 
 /**
- * The start of a generation: x_T ~ N(0, sigma_T²·I) under the environment's key, one key a sample.
+ * The start of a generation: x_t ~ N(0, sigma_t²·I) under the environment's key, one key a sample.
  *
  * @param shape [N, ...sample].
- * @param t Time to start at. Default: the schedule's greatest.
+ * @param t Time to start at. Default: where the sampler starts; the schedule's greatest, if that is not known.
  * @returns A start for {@link run}.
+ * @throws {RangeError} If a size is not a whole number of at least 1; while run, if t is not a time of the schedule.
  *
  * @example
  * ```ts
@@ -306,11 +462,17 @@ export function denoising(
  * assert.deepEqual([x.shape, t], [[16, 28, 28, 1], 1000]);
  * ```
  */
-export function prior(shape: readonly number[], t?: number): (env: Env) => State {
-  return (env) => {
-    const { schedule } = env.model, at = t ?? schedule.span[1];
-    const z = normal(sampleKeys(env, shape[0]!, "prior", 0), shape.slice(1));
-    const x = tf.tidy(() => tf.mul(z, schedule.at(at).sigma));
+export function prior(
+  shape: readonly number[],
+  t?: number,
+): (env: Env, from?: number) => State {
+  const [count, ...sample] = checkedShape("start from the prior", shape);
+  return (env, from) => {
+    checkBackend("start from the prior");
+    const { schedule } = env.model;
+    const at = checkedTime("start from the prior", schedule, t ?? from ?? schedule.span[1]);
+    const { sigma } = schedule.at(at), z = normal(sampleKeys(env, count!, "prior", 0), sample);
+    const x = tf.tidy(() => tf.mul(z, sigma));
     z.dispose();
     return { x, t: at, step: 0 };
   };
@@ -325,17 +487,25 @@ export function prior(shape: readonly number[], t?: number): (env: Env) => State
  * @param purpose What the draw is for; different purposes are independent.
  * @param step The state's step.
  * @returns One key for each sample.
+ * @throws {TypeError} If a density is carried along, of which nothing that is drawn has a part.
  */
 export function sampleKeys(
-  env: Pick<Env, "key" | "first">,
+  env: Pick<Env, "key" | "first" | "density">,
   count: number,
   purpose: string,
   step: number,
 ): Key[] {
+  if (env.density !== undefined) throw drawn(purpose);
   // The sample comes last, so that a batch pays for purpose and step once.
   const use = fold(fold(env.key, purpose), step), first = env.first ?? 0;
   return Array.from({ length: count }, (_, i) => fold(use, first + i));
 }
+
+const drawn = (purpose: string): TypeError =>
+  new TypeError(
+    `Cannot carry a density: the sampler must be deterministic, got a step that draws noise ("${purpose}"); ` +
+      "a flow, or a sampler without noise and without correctors, has one",
+  );
 
 /**
  * Standard normal noise for one step of a transition, of the shape of the state's x.
@@ -348,6 +518,7 @@ export function sampleKeys(
  */
 export function noise(env: Env, state: State, purpose: string): tf.Tensor {
   const [count, ...sample] = state.x.shape;
+  if (env.density !== undefined) throw drawn(purpose);
   if (env.noise) return injected(env.noise(state, purpose), state.x.shape);
   return normal(sampleKeys(env, count!, purpose, state.step), sample);
 }
@@ -421,26 +592,69 @@ async function* trajectory<S extends State>(
   options: RunOptions,
   sampler: Sampler<S>,
 ): AsyncGenerator<S, void, undefined> {
-  options.signal?.throwIfAborted();
-  let state = typeof start === "function" ? await start(options) : retained(start);
+  checkRun(options);
+  const { engine, signal, until } = options, pace = pacer();
+  signal?.throwIfAborted();
+  const env: RunOptions = { ...options, model: fitted(options.model, sampler) };
+  if (typeof start !== "function") checkStart(start);
+  let state = typeof start === "function" ? await start(env, sampler.from) : retained(start);
+  const next = (transition: Transition<S>): Awaitable<S> =>
+    engine ? stepOn(engine, transition(env), state) : transition(env)(state);
+  let left: Promise<S> | undefined;
   try {
+    checkStart(state);
     await checkFinite(state, options);
+    for (const check of sampler.checks ?? []) await check(env, state);
     yield state;
     for await (const transition of sampler) {
-      options.signal?.throwIfAborted();
-      if (options.until?.(state)) return;
-      const next = options.engine
-        ? await stepOn(options.engine, transition(options), state)
-        : await transition(options)(state);
-      release(state, next);
-      state = next;
-      options.signal?.throwIfAborted();
-      await checkFinite(state, options);
+      signal?.throwIfAborted();
+      if (until?.(state)) return;
+      const coming = next(transition);
+      if (coming instanceof Promise) left = coming;
+      const reached = left ? await orAborted(left, signal) : coming as S;
+      left = undefined;
+      const before = state;
+      state = reached;
+      await checkFinite(state, options, before).finally(() => release(before, state));
+      await pace();
+      signal?.throwIfAborted();
       yield state;
     }
   } finally {
-    tensorsOf(state).forEach((tensor) => tensor.dispose());
+    if (left) await tidied(left);
+    abandon(state, left);
   }
+}
+
+/** Gives a step that was broken off a moment to end, so that nothing is left when the run is over. */
+async function tidied(left: Promise<unknown>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const moment = new Promise((resolve) => timer = setTimeout(resolve, 50));
+  await Promise.race([left.catch(() => undefined), moment]);
+  clearTimeout(timer);
+}
+
+/** What is to come, or the signal's reason as soon as that comes: a model that ignores its signal keeps nobody waiting. */
+async function orAborted<A>(coming: Promise<A>, signal: AbortSignal | undefined): Promise<A> {
+  if (signal === undefined) return await coming;
+  const { promise, reject } = Promise.withResolvers<never>();
+  const stop = (): void => reject(signal.reason);
+  signal.addEventListener("abort", stop);
+  try {
+    return await Promise.race([coming, promise]);
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}
+
+/** Frees a state; if a step from it is still under way, when that has ended, and what it made as well. */
+function abandon<S extends State>(state: S, left: Promise<S> | undefined): void {
+  const free = (): void => tensorsOf(state).forEach((tensor) => tensor.dispose());
+  if (left === undefined) return free();
+  left.then((next) => {
+    release(next, state);
+    free();
+  }, free);
 }
 
 /**
@@ -476,15 +690,46 @@ function release(state: State, next: State): void {
 const tensorsOf = (state: State): tf.Tensor[] =>
   tf.tensor_util.getTensorsInContainer({ ...state } as unknown as tf.TensorContainer);
 
-async function checkFinite(state: State, options: RunOptions): Promise<void> {
+/**
+ * Asks all that a step has made: what replaces a part of x_t would hide a NaN in the prediction, and a density shows nothing of
+ * its own in x_t.
+ */
+async function checkFinite(state: State, options: RunOptions, before?: State): Promise<void> {
   if (options.finite === false) return;
-  // NaN and infinity both survive a sum; a sum costs one number's read-back.
-  const sum = tf.tidy(() => tf.sum(tf.mul(state.x, 0)));
-  const [value] = await sum.data();
-  sum.dispose();
-  if (value !== 0) {
-    throw new RangeError(
-      `Cannot go on with the run: x_t must be finite, got NaN or infinity at step ${state.step}, t = ${state.t}`,
+  const old = new Set(before && tensorsOf(before)), { x, x0, ...rest } = state;
+  const made = tensorsOf({ x, ...(x0 && { x0 }), ...rest }).filter((each) =>
+    each.dtype === "float32" && !old.has(each)
+  );
+  if (await areFinite(made)) return;
+  const place = `got NaN or infinity at step ${state.step}, t = ${state.t}`;
+  if (state.step === 0) throw new RangeError(`Cannot run: the start's x must be finite, ${place}`);
+  const names = await Promise.all(
+    Object.entries(state).filter(([name, value]) => name !== "x" && value instanceof tf.Tensor)
+      .map(async ([name, tensor]) => await areFinite([tensor]) ? [] : [called[name] ?? name]),
+  );
+  const others = names.flat();
+  throw new RangeError(
+    `Cannot go on with the run: x_t must be finite, ${place}${
+      others.length > 0 ? `, also in ${others.join(" and ")}` : ""
+    }`,
+  );
+}
+
+/** What fields of a state are called in messages. */
+const called: Readonly<Record<string, string>> = { x0: "the model's prediction" };
+
+/** NaN and infinity both survive a sum; a sum costs one number's read-back. */
+async function areFinite(tensors: readonly tf.Tensor[]): Promise<boolean> {
+  if (tensors.length === 0) return true;
+  const total = tf.tidy(() => {
+    const alike = tensors.filter(({ shape }) => tf.util.arraysEqual(shape, tensors[0]!.shape));
+    const others = tensors.filter((each) => !alike.includes(each));
+    const nothing = (of: tf.Tensor): tf.Tensor => tf.sum(tf.mul(of, 0));
+    return others.map(nothing).reduce(
+      (sum, each) => tf.add(sum, each),
+      nothing(alike.reduce((sum, each) => tf.add(sum, each))),
     );
-  }
+  });
+  const [value] = await total.data().finally(() => total.dispose());
+  return value === 0;
 }

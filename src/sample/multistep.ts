@@ -22,6 +22,9 @@
  * | PNDM | eps | the number of the step | the same |
  * | UniPC | x0 | lambda | those of DPM-Solver++, but J_1 = alpha_s·B(h)/2 where it is the last |
  *
+ * At alpha = 0 both integrals are infinite, but eps is x_t/sigma_t whatever the data: a step from there is DDIM's, or with noise
+ * that of the reverse SDE, from x0 alone; polynomials begin after it, and what was asked there has no weight in them.
+ *
  * All coefficients are float64 numbers from levels; phi_k(z) = ∫₀¹ e^((1−u)z)·u^(k−1)/(k−1)! du.
  *
  * Sources: C. Lu et al., "DPM-Solver++" (2022), section 4; Q. Zhang, Y. Chen, "Fast sampling of diffusion models with
@@ -33,10 +36,12 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { andThen } from "../tensor/engine.ts";
-import { type GridOptions, times } from "../noise/grid.ts";
+import { type GridOptions, times, timesAmong } from "../noise/grid.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
+import { checkOptions, type Known, refusal as refused } from "../tensor/check.ts";
 import {
   along,
+  type Check,
   denoised,
   type Env,
   type Evaluation,
@@ -44,9 +49,11 @@ import {
   legs,
   noise,
   type Sampler,
+  sampler,
   type State,
   type Transition,
 } from "./chain.ts";
+import { isLevel } from "./run/fit.ts";
 
 // ---------------------------------------------------------------------------------------------- Weights
 
@@ -142,6 +149,8 @@ export interface ExponentialOptions {
   readonly bent?: (moments: readonly number[], z: number) => readonly number[];
 }
 
+const exponentialOptions: Known<ExponentialOptions> = { of: true, eta: true, bent: true };
+
 /**
  * The step of exponential solvers: the prediction is a polynomial in lambda, all else is exact. With noise of strength
  * eta it is that of the reverse SDE of the same marginals:
@@ -150,6 +159,8 @@ export interface ExponentialOptions {
  *   of x0:   x_s = (sigma_s/sigma_t)·e^(−eta²h)·x_t + alpha_s·∫₀^h k·e^(−k(h−u))·x0 du + sigma_s·√(1 − e^(−2·eta²·h))·z    k = 1 + eta²
  *   of eps:  x_s = (alpha_s/alpha_t)·x_t − k·sigma_s·∫₀^h e^(h−u)·eps du + eta·sigma_s·√(e^(2h) − 1)·z
  * ```
+ *
+ * From alpha = 0 the step is that of x0, which is all that is known there.
  *
  * @param options Which prediction, how much noise, other moments.
  * @returns The rule. Past nodes at which lambda is infinite are of no weight.
@@ -164,10 +175,11 @@ export interface ExponentialOptions {
  * assert.ok(Math.abs(xt - ddim.xt) < 1e-12 && Math.abs(predictions[0]! - ddim.x0) < 1e-12);
  * ```
  */
-export function exponential(
-  { of = "x0", eta = 0, bent = (moments) => moments }: ExponentialOptions = {},
-): MultistepRule {
+export function exponential(options: ExponentialOptions = {}): MultistepRule {
+  checkOptions("make a rule", options, exponentialOptions);
+  const { of: asked = "x0", eta = 0, bent = (moments) => moments } = options;
   return ({ from, to, past }) => {
+    const of = from.alpha === 0 ? "x0" : asked;
     const h = lambdaOf(to) - lambdaOf(from), k = 1 + eta ** 2;
     const z = of === "x0" ? -k * h : h;
     const nodes = past.map((node) => (lambdaOf(node) - lambdaOf(from)) / h);
@@ -176,7 +188,7 @@ export function exponential(
       j === 0 ? 1 : factorials[j]! * phi(j + 1, z) / phi(1, z)
     );
     const weights = interpolated([0, ...known], bent(exact, z)).map((w) => whole * w);
-    return { xt, of, noise, predictions: spread(weights, nodes) };
+    return { xt, of, noise, predictions: spread(weights, nodes.map(Number.isFinite)) };
   };
 }
 
@@ -203,10 +215,10 @@ function ends(
   };
 }
 
-/** Weights of the finite nodes put back in their places, after that of the start. */
-function spread([first, ...rest]: readonly number[], nodes: readonly number[]): number[] {
+/** Weights of the past nodes that have one put back in their places, after that of the start. */
+function spread([first, ...rest]: readonly number[], isKnown: readonly boolean[]): number[] {
   let next = 0;
-  return [first!, ...nodes.map((node) => Number.isFinite(node) ? rest[next++]! : 0)];
+  return [first!, ...isKnown.map((known) => known ? rest[next++]! : 0)];
 }
 
 /** A rule in eps over rho from the nodes r_j and the moments of r^k in units of the whole step. */
@@ -214,10 +226,15 @@ const overRho = (
   nodesOf: (nodes: MultistepNodes) => number[],
   moment: (k: number, nodes: MultistepNodes) => number = (k) => 1 / (k + 1),
 ): MultistepRule =>
-(nodes) => {
-  const { from, to } = nodes, { xt, whole } = ends(from, to, "eps", 0);
+(all) => {
+  const { from, to, past } = all;
+  if (from.alpha === 0) return exponential()(all);
+  const isKnown = past.map(({ alpha }) => alpha > 0);
+  const nodes = { from, to, past: past.filter((_, i) => isKnown[i]) };
+  const { xt, whole } = ends(from, to, "eps", 0);
   const r = [0, ...nodesOf(nodes)], moments = r.map((_, k) => moment(k, nodes));
-  return { xt, of: "eps", noise: 0, predictions: interpolated(r, moments).map((w) => whole * w) };
+  const weights = interpolated(r, moments).map((w) => whole * w);
+  return { xt, of: "eps", noise: 0, predictions: spread(weights, isKnown) };
 };
 
 /**
@@ -362,13 +379,14 @@ export function combined(
 
 /**
  * Weights of eps made those of v: the predictions are combined as v, and become eps at the start of the step,
- * eps = (alpha·v + sigma·x)/(alpha² + sigma²).
+ * eps = (alpha·v + sigma·x)/(alpha² + sigma²). Other weights stay as they are.
  *
  * @param weights Weights of eps.
  * @param from Level at the start of the step.
  * @returns Weights of v.
  */
 export function asVelocity(weights: MultistepWeights, { alpha, sigma }: Level): MultistepWeights {
+  if (weights.of !== "eps") return weights;
   const total = alpha ** 2 + sigma ** 2, sum = weights.predictions.reduce((a, b) => a + b, 0);
   return {
     ...weights,
@@ -404,10 +422,35 @@ export function asVelocity(weights: MultistepWeights, { alpha, sigma }: Level): 
  * ```
  */
 export function multistep(schedule: Schedule, grid: GridOptions, solver: Multistep): Sampler {
-  return along(
-    legs(schedule, times(schedule, grid)),
-    (leg) => multistepTransition(leg, solver, schedule),
-  );
+  checkOptions("make a multistep sampler", solver, multistepParts);
+  return stepped(schedule, times(schedule, grid), solver);
+}
+
+const multistepParts: Known<Multistep> = {
+  rule: true,
+  order: true,
+  lowerOrderFinal: true,
+  pastZero: true,
+  corrector: true,
+};
+
+/** The sampler of a solver on the times of a grid. */
+export const stepped = (schedule: Schedule, grid: readonly number[], solver: Multistep): Sampler =>
+  over(schedule, grid, (leg) => multistepTransition(leg, solver, schedule));
+
+/** The sampler with one transition for each leg of a grid; of one time it is of no steps, and takes only a state that is there. */
+export function over(
+  schedule: Schedule,
+  grid: readonly number[],
+  make: (leg: Leg) => Transition,
+): Sampler {
+  if (grid.length > 1) return along(legs(schedule, grid), make);
+  const [from] = grid as [number];
+  const check: Check = (env, { t }) => {
+    if (isLevel(env.model.schedule, t, from)) return;
+    throw refused("run", `the start's t must be ${from}, where the sampler starts and ends`, t);
+  };
+  return sampler(() => [], { from, schedule, times: grid, checks: [check] });
 }
 
 /**
@@ -489,6 +532,8 @@ function corrected(
 ): Point & { readonly x: tf.Tensor } {
   const now = { node: nodeAt(leg.t, leg.from), x0, x: state.x };
   if (!plan.corrector || !past[0]?.x) return now;
+  // From alpha = 0 there is no polynomial to correct.
+  if (plan.schedule.at(past[0].t).alpha === 0) return now;
   const low = lowered(plan.lowerOrderFinal ?? false, leg.count)
     ? leg.count - leg.index + 1
     : Infinity;
@@ -529,15 +574,15 @@ export function checkOrder(name: string, order: number, most: number): void {
   throw refusal(name, `order must be ${wanted}`, order);
 }
 
-/** Throws unless the option is one of {@link LowerOrderFinal}. */
+/** Throws unless the option is one of {@link LowerOrderFinal}, or absent. */
 export function checkLowered(name: string, value: unknown): void {
-  if ([true, false, "auto"].includes(value as boolean)) return;
+  if (value === undefined || [true, false, "auto"].includes(value as boolean)) return;
   throw refusal(name, 'lowerOrderFinal must be a boolean or "auto"', value);
 }
 
 /** The error for an option outside its domain. */
 export const refusal = (name: string, wanted: string, got: unknown): RangeError =>
-  new RangeError(`Cannot make ${name}: ${wanted}, got ${JSON.stringify(got) ?? got}`);
+  refused(`make ${name}`, wanted, got);
 
 /** Options of {@link deis}. */
 export interface DeisOptions extends GridOptions {
@@ -548,6 +593,12 @@ export interface DeisOptions extends GridOptions {
   /** Whether the last steps are of lower order; `"auto"` is true below 15 steps. Default: `"auto"`. */
   readonly lowerOrderFinal?: LowerOrderFinal;
 }
+
+const deisOptions: Known<Omit<DeisOptions, keyof GridOptions>> = {
+  order: true,
+  variable: true,
+  lowerOrderFinal: true,
+};
 
 const variables: {
   readonly [V in "logRho" | "rho" | "t"]: (schedule: Schedule) => MultistepRule;
@@ -582,13 +633,14 @@ const variables: {
  * ```
  */
 export function deis(schedule: Schedule, options: DeisOptions = {}): Sampler {
+  const grid = timesAmong("make a DEIS", { schedule, options }, deisOptions);
   const { order = 2, variable = "logRho", lowerOrderFinal = "auto" } = options;
   checkOrder("a DEIS", order, 3);
-  checkLowered("a DEIS", lowerOrderFinal);
+  checkLowered("a DEIS", options.lowerOrderFinal);
   if (!Object.hasOwn(variables, variable)) {
     throw refusal("a DEIS", 'variable must be "logRho", "rho" or "t"', variable);
   }
-  return multistep(schedule, options, {
+  return stepped(schedule, grid, {
     rule: variables[variable](schedule),
     order,
     lowerOrderFinal,
@@ -625,7 +677,8 @@ export interface LmsOptions extends GridOptions {
  * ```
  */
 export function lms(schedule: Schedule, options: LmsOptions = {}): Sampler {
+  const grid = timesAmong("make an LMS", { schedule, options }, { order: true });
   const { order = 4 } = options;
   checkOrder("an LMS", order, 4);
-  return multistep(schedule, options, { rule: adams, order, pastZero: true });
+  return stepped(schedule, grid, { rule: adams, order, pastZero: true });
 }

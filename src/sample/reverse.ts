@@ -32,10 +32,12 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { andThen, type Awaitable, disposing } from "../tensor/engine.ts";
 import { between } from "../noise/forward.ts";
-import { type GridOptions, times } from "../noise/grid.ts";
+import { type GridOptions, timesAmong } from "../noise/grid.ts";
 import {
   checkControl,
   errorNorm,
+  firstLength,
+  type Outset,
   rungeKutta,
   type RungeKuttaStep,
   type StepControl,
@@ -45,10 +47,10 @@ import {
   type VectorField,
 } from "../noise/ode.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
+import { checkOptions, type Known, shown } from "../tensor/check.ts";
 import { coefficients, convert } from "../denoise/prediction.ts";
-import type { LastNoise } from "./ancestral.ts";
+import { checkLastNoise, type LastNoise } from "./ancestral.ts";
 import {
-  along,
   denoising,
   type Env,
   type Leg,
@@ -59,7 +61,7 @@ import {
   type State,
   type Transition,
 } from "./chain.ts";
-import { combined, exponential, type MultistepWeights } from "./multistep.ts";
+import { combined, exponential, type MultistepWeights, over } from "./multistep.ts";
 
 // ---------------------------------------------------------------------------------------------- The SDE
 
@@ -70,9 +72,18 @@ export type Predictor = "euler-maruyama" | "reverse-diffusion" | "ancestral";
 export interface ReverseSdeOptions extends GridOptions, LastNoise {
   /** Strength of the noise, at least 0: 1 is Anderson's reverse SDE, 0 the probability-flow ODE. Default: 1. */
   readonly lambda?: number;
-  /** How a step is made; see {@link reverseCoefficients}. Default: `"euler-maruyama"`. */
+  /**
+   * How a step is made; see {@link reverseCoefficients}. Default: `"euler-maruyama"`, which needs many steps;
+   * `"ancestral"` is right for steps of any length and on every schedule.
+   */
   readonly predictor?: Predictor;
 }
+
+const reverseSdeOptions: Known<Omit<ReverseSdeOptions, keyof GridOptions>> = {
+  lambda: true,
+  predictor: true,
+  lastNoise: true,
+};
 
 /** A step of {@link reverseCoefficients}. */
 export interface ReverseStep extends Pick<Leg, "t" | "s" | "from" | "to"> {
@@ -117,7 +128,8 @@ const predictors: {
  *   ancestral           the solution for an x0 that does not change on the way: DDPM at lambda 1, DDIM at 0
  * ```
  *
- * All are of weak order 1.
+ * All are of weak order 1. The first two need finite f and g, and so alpha above 0, where they start, and steps over which
+ * f and g hardly change: few steps of Euler–Maruyama overshoot without bound.
  *
  * @param schedule The schedule.
  * @param predictor Which.
@@ -145,10 +157,11 @@ export function reverseCoefficients(
 /**
  * The reverse-time SDE by one of three predictors, and its family down to the probability-flow ODE.
  *
- * @param schedule The schedule of the model. Euler–Maruyama needs finite f and g where steps start.
+ * @param schedule The schedule of the model. All predictors but the ancestral one need finite f and g where steps start.
  * @param options Grid of times, strength of the noise, predictor, noise of the last step.
  * @returns A sampler with one evaluation of the model for each step.
- * @throws {RangeError} If an option is outside its domain, or a step starts where f or g is infinite.
+ * @throws {RangeError} If an option is outside its domain, or the grid starts where f or g is infinite and the predictor needs
+ * them.
  *
  * @example Half way between SDE and ODE
  * ```ts
@@ -166,7 +179,8 @@ export function reverseCoefficients(
  * ```
  */
 export function reverseSde(schedule: Schedule, options: ReverseSdeOptions = {}): Sampler {
-  const { lambda = 1, predictor = "euler-maruyama" } = options;
+  const grid = timesAmong("make a reverse SDE", { schedule, options }, reverseSdeOptions);
+  const { lambda = 1, predictor = "euler-maruyama", lastNoise } = options;
   if (!(lambda >= 0 && lambda < Infinity)) {
     throw refusal("a reverse SDE", "lambda must be a number of at least 0", lambda);
   }
@@ -174,10 +188,12 @@ export function reverseSde(schedule: Schedule, options: ReverseSdeOptions = {}):
     const known = Object.keys(predictors).join(", ");
     throw refusal("a reverse SDE", `predictor must be one of ${known}`, predictor);
   }
-  const silent = ({ index, count }: Leg) => index === count - 1 && options.lastNoise !== true;
-  return along(legs(schedule, times(schedule, options)), (leg) => {
+  checkLastNoise("a reverse SDE", lastNoise);
+  const path = legs(schedule, grid);
+  if (predictor !== "ancestral") path.forEach((leg) => checkStart(schedule, leg, predictor));
+  const silent = ({ index, count }: Leg) => index === count - 1 && lastNoise !== true;
+  return over(schedule, grid, (leg) => {
     const weights = reverseCoefficients(schedule, predictor, { ...leg, lambda });
-    checkFinite(leg, weights);
     return diffusing(leg, silent(leg) ? { ...weights, noise: 0 } : weights);
   });
 }
@@ -204,13 +220,18 @@ function noisy(mean: () => tf.Tensor, deviation: number, { env, state }: Hand): 
   return sum;
 }
 
-function checkFinite({ t, s }: Leg, { xt, predictions, noise }: MultistepWeights): void {
-  const wrong = [xt, ...predictions, noise].find((value) => !Number.isFinite(value));
-  if (wrong === undefined) return;
+/** Refuses a step from where f or g is infinite. */
+function checkStart(
+  { drift, diffusion }: Schedule,
+  { t, s, from }: Leg,
+  predictor: Predictor,
+): void {
+  if (from.alpha > 0 && Number.isFinite(drift(t)) && Number.isFinite(diffusion(t))) return;
   throw refusal(
     "a reverse SDE",
-    `the step from ${t} to ${s} must have finite coefficients`,
-    wrong,
+    `the step from ${t} to ${s} must have finite coefficients: from must be a time at which f and g are finite ` +
+      `for predictor "${predictor}" ("ancestral" starts anywhere)`,
+    t,
   );
 }
 
@@ -288,6 +309,15 @@ export interface FlowOptions extends GridOptions {
   readonly upward?: boolean;
 }
 
+const flowOptions: Known<Omit<FlowOptions, keyof GridOptions>> = {
+  tableau: true,
+  chart: true,
+  churn: true,
+  upward: true,
+};
+
+const churnOptions: Known<Churn> = { amount: true, from: true, to: true, noise: true };
+
 /**
  * The probability-flow ODE by a Runge–Kutta method on a grid. A step to sigma = 0 of a method that would ask the model there, and
  * a step at whose start the chart is infinite, are Euler's, which is DDIM's.
@@ -323,12 +353,12 @@ export interface FlowOptions extends GridOptions {
  * ```
  */
 export function flow(schedule: Schedule, options: FlowOptions = {}): Sampler {
+  const grid = timesAmong("make a flow", { schedule, options }, flowOptions);
   const { tableau = tableaus.heun, chart = "flow", churn, upward = false } = options;
-  const grid = times(schedule, options);
   checkChart(chart);
   if (churn) checkChurn(churn);
   if (upward) checkUpward(schedule, grid.at(-1)!, churn);
-  return along(legs(schedule, upward ? grid.toReversed() : grid), (leg) => {
+  return over(schedule, upward ? grid.toReversed() : grid, (leg) => {
     const raised = churn ? churned(leg, schedule, churn) : leg;
     const step = solving(raised, { schedule, ...usable(raised, tableau, chart) });
     return raised === leg ? moving(leg, step) : restless(leg, raised, { step, churn: churn! });
@@ -343,30 +373,36 @@ interface Method {
 
 /** Euler's method in a chart without poles, where the one asked for would look where it must not. */
 function usable({ from, to }: Leg, tableau: Tableau, chart: Chart): Method {
-  const { place, scale } = charts[chart];
-  const regular = scale(from) > 0 && scale(to) > 0 && Number.isFinite(place(from) - place(to));
   const early = to.sigma > 0 || !tableau.c.includes(1);
-  return regular && early ? { tableau, chart } : { tableau: tableaus.euler, chart: "flow" };
+  return early && isRegular(chart, from, to)
+    ? { tableau, chart }
+    : { tableau: tableaus.euler, chart: "flow" };
 }
 
-/** The end of a step and the x0 prediction at its start; error and evaluations for step control. */
+/** Whether a chart has no pole at the ends of a step. */
+function isRegular(chart: Chart, from: Level, to: Level): boolean {
+  const { place, scale } = charts[chart];
+  return scale(from) > 0 && scale(to) > 0 && Number.isFinite(place(from) - place(to));
+}
+
+/** The end of a step and the x0 prediction at its start; the error, in the unit of x, for step control. */
 interface Solved {
   readonly x: tf.Tensor;
   readonly x0: tf.Tensor;
   readonly error?: tf.Tensor;
 }
 
-/** From x at the leg's start to x at its end. */
-type Solve = (env: Env, x: tf.Tensor) => Awaitable<Solved>;
+/** From x at the leg's start to x at its end; the slope dy/dw at the start is evaluated where it is not known. */
+type Solve = (env: Env, x: tf.Tensor, first?: tf.Tensor) => Awaitable<Solved>;
 
 function solving(leg: Leg, { schedule, tableau, chart }: Method & { schedule: Schedule }): Solve {
   const { place, scale } = charts[chart], start = place(leg.from), h = place(leg.to) - start;
   const step = rungeKutta(tableau);
-  return (env, x) => {
-    const y = tf.div(x, scale(leg.from));
+  return (env, x, first) => {
+    const y = tf.div(x, scale(leg.from)), known = first && { first };
     const made = disposing(
       y,
-      () => step(field(env, { leg, schedule, chart }), { x: y, t: start, h }),
+      () => step(field(env, { leg, schedule, chart }), { x: y, t: start, h, ...known }),
     );
     return andThen(made, (done) => read(done, x, { leg, chart }));
   };
@@ -377,12 +413,7 @@ function field(
   env: Env,
   { leg, schedule, chart }: { leg: Leg; schedule: Schedule; chart: Chart },
 ): VectorField {
-  const { place, scale, ratio, factor } = charts[chart];
-  const first = place(leg.from), last = place(leg.to), slack = 1e-9 * Math.abs(last - first);
-  const timeAt = (w: number): number => {
-    if (Math.abs(w - first) <= slack) return leg.t;
-    return Math.abs(w - last) <= slack ? leg.s : schedule.timeOf(-2 * Math.log(ratio(w)));
-  };
+  const { scale, factor } = charts[chart], timeAt = timesIn(leg, schedule, chart);
   return (y, w) => {
     const t = timeAt(w), level = schedule.at(t), x = tf.mul(y, scale(level));
     return disposing(x, () =>
@@ -396,6 +427,16 @@ function field(
   };
 }
 
+/** The time of each w of a step. */
+function timesIn(leg: Leg, schedule: Schedule, chart: Chart): (w: number) => number {
+  const { place, ratio } = charts[chart];
+  const first = place(leg.from), last = place(leg.to), slack = 1e-9 * Math.abs(last - first);
+  return (w) => {
+    if (Math.abs(w - first) <= slack) return leg.t;
+    return Math.abs(w - last) <= slack ? leg.s : schedule.timeOf(-2 * Math.log(ratio(w)));
+  };
+}
+
 /** x and x0 from what Runge–Kutta made, whose tensors are disposed of. */
 function read(
   { x: y, stages, error }: RungeKuttaStep,
@@ -403,12 +444,13 @@ function read(
   { leg, chart }: { leg: Leg; chart: Chart },
 ): Solved {
   const { scale, factor } = charts[chart], [a, b] = coefficients(chart, "x0", leg.from);
-  const { end, x0 } = tf.tidy(() => ({
+  const { end, x0, off } = tf.tidy(() => ({
     end: tf.mul(y, scale(leg.to)),
     x0: tf.add(tf.mul(x, a), tf.mul(stages[0]!, b / factor(leg.from))),
+    off: error && tf.mul(error, scale(leg.to)),
   }));
-  tf.dispose([y, ...stages]);
-  return { x: end, x0, ...(error && { error }) };
+  tf.dispose([y, ...stages, error ?? []]);
+  return { x: end, x0, ...(off && { error: off }) };
 }
 
 /** The transition of a step without noise. */
@@ -435,9 +477,21 @@ const restless =
 function churned(leg: Leg, schedule: Schedule, { amount, from = 0, to = Infinity }: Churn): Leg {
   const rho = leg.from.sigma / leg.from.alpha;
   const growth = Math.min(amount / leg.count, Math.SQRT2 - 1);
-  if (growth === 0 || !(rho >= from && rho <= to)) return leg;
-  const t = schedule.timeOf(-2 * Math.log(rho * (1 + growth)));
+  // At alpha = 0 all is noise already.
+  if (growth === 0 || leg.from.alpha === 0 || !(rho >= from && rho <= to)) return leg;
+  const t = raisedTime(schedule, rho * (1 + growth), leg.t);
   return { ...leg, t, from: schedule.at(t) };
+}
+
+/** The time of a higher sigma/alpha. */
+function raisedTime(schedule: Schedule, rho: number, t: number): number {
+  try {
+    return schedule.timeOf(-2 * Math.log(rho));
+  } catch {
+    const wanted =
+      `churn.to must keep sigma/alpha on the schedule "${schedule.name}" (logSnr must be that of a time)`;
+    throw refusal("a flow", wanted, `${rho} from t = ${t}`);
+  }
 }
 
 function checkChart(chart: Chart): void {
@@ -447,12 +501,14 @@ function checkChart(chart: Chart): void {
 
 /** Refuses a way up from where there is no noise, or with noise on the way. */
 function checkUpward(schedule: Schedule, final: number, churn: Churn | undefined): void {
-  if (churn) throw refusal("a flow", "churn must be absent with upward", JSON.stringify(churn));
+  if (churn) throw refusal("a flow", "churn must be absent with upward", shown(churn));
   if (schedule.at(final).sigma > 0) return;
   throw refusal("a flow", "final must be a time with sigma above 0 with upward", final);
 }
 
-function checkChurn({ amount, from = 0, to = Infinity, noise = 1 }: Churn): void {
+function checkChurn(churn: Churn): void {
+  checkOptions("churn a flow", churn, churnOptions);
+  const { amount, from = 0, to = Infinity, noise = 1 } = churn;
   const rules = {
     "churn.amount": amount,
     "churn.from": from,
@@ -482,26 +538,37 @@ export interface AdaptiveFlowOptions {
   readonly tableau?: Tableau;
   /** The variables in which it works. Default: `"flow"`. */
   readonly chart?: Chart;
-  /** Tolerances and limits; `firstStep` is in the chart's w. Default: absolute and relative 1e-5, a first step of 1/20 of the way. */
+  /**
+   * Tolerances and limits, in the unit of x; `firstStep` is in the chart's w. Default: absolute and relative 1e-5, a first step
+   * found with one more evaluation, of 1/20 of the way at most.
+   */
   readonly control?: StepControl;
   /**
-   * Time to end at, with sigma > 0. Default: 1 for a discrete schedule; the span's least, or, where sigma is 0 there, a
-   * thousandth of the span above it. One above the run's start leads up, from data to noise; the run is then over
+   * Time to end at, with sigma > 0. Default: the span's least, or, where sigma is 0 there, 1 for a discrete schedule and a
+   * thousandth of the span above it for a continuous one. One above the run's start leads up, from data to noise; the run is then over
    * when `t >= final`.
    */
   readonly final?: number;
 }
 
+const adaptiveOptions: Known<AdaptiveFlowOptions> = {
+  tableau: true,
+  chart: true,
+  control: true,
+  final: true,
+};
+
 /**
  * The probability-flow ODE in steps of its own choice: the sampler goes on for ever, and the run stops when it has
  * {@link arrived}. The length of the next step rides in the state, so that a run can be forked, recorded and resumed.
- * At the final time a transition changes nothing.
+ * At the final time a transition changes nothing. A step from alpha = 0 in a chart that is infinite there is made in chart `"flow"`.
  *
  * @param schedule The schedule of the model.
  * @param options Method, chart, tolerances, final time.
  * @returns A sampler without end. Its transitions read numbers, and so answer later.
  * @throws {TypeError} If the method has no error or no order.
- * @throws {RangeError} If an option is outside its domain; while running, if steps become too many or too short.
+ * @throws {RangeError} If an option is outside its domain; while running, if steps become too many or too short, or start
+ * at sigma = 0.
  *
  * @example
  * ```ts
@@ -521,26 +588,33 @@ export function adaptiveFlow(
   schedule: Schedule,
   options: AdaptiveFlowOptions = {},
 ): Sampler<AdaptiveState> {
+  checkOptions("make an adaptive flow", options, adaptiveOptions);
   const { tableau = tableaus.dormandPrince, chart = "flow", control = {} } = options;
-  const final = options.final ?? leastNoisy(schedule);
+  const final = options.final ?? leastNoisy(schedule), slack = sliver(schedule);
   checkChart(chart);
   checkControl(tableau, control);
   if (!(schedule.at(final).sigma > 0)) {
     throw refusal("an adaptive flow", "final must be a time with sigma above 0", final);
   }
+  if (!Number.isFinite(charts[chart].place(schedule.at(final)))) {
+    const wanted = `final must be a time with alpha above 0 in chart "${chart}"`;
+    throw refusal("an adaptive flow", wanted, final);
+  }
   const plan = { schedule, tableau, chart, control, final, order: tableau.order! };
   const transition: Transition<AdaptiveState> = (env) => (state) =>
-    state.t === final ? state : controlled(env, state, plan);
+    Math.abs(state.t - final) <= slack ? { ...state, t: final } : controlled(env, state, plan);
   return sampler(function* () {
     for (;;) yield transition;
-  });
+  }, { schedule, times: [final, ...schedule.span] });
 }
 
 /**
- * Whether a run towards data has reached a time: what stops {@link adaptiveFlow}, as `until` of the run.
+ * Whether a run towards data has reached a time, to a billionth of it: what stops {@link adaptiveFlow}, as `until` of the run,
+ * also where `final` is 0.1·3 and this is 0.3.
  *
  * @param t The time.
  * @returns A test of states.
+ * @throws {RangeError} If t is not a finite number.
  *
  * @example
  * ```ts
@@ -551,13 +625,18 @@ export function adaptiveFlow(
  * ```
  */
 export function arrived(t: number): (state: { readonly t: number }) => boolean {
-  return (state) => state.t <= t;
+  if (!Number.isFinite(t)) throw refusal("a test of arrival", "t must be a finite number", t);
+  const least = t + 1e-9 * Math.abs(t);
+  return (state) => state.t <= least;
 }
+
+/** Times nearer to one another than this are one but for rounding. */
+const sliver = ({ span: [start, end] }: Schedule): number => 1e-12 * (end - start);
 
 /** Default of `final`. */
 function leastNoisy({ span: [start, end], steps, at }: Schedule): number {
-  if (steps !== undefined) return 1;
-  return at(start).sigma > 0 ? start : start + (end - start) / 1000;
+  if (at(start).sigma > 0) return start;
+  return steps === undefined ? start + (end - start) / 1000 : 1;
 }
 
 /** Everything that a controlled step needs to know. */
@@ -568,15 +647,52 @@ interface Plan extends Method {
   readonly order: number;
 }
 
-/** One accepted step. */
-async function controlled(env: Env, state: AdaptiveState, plan: Plan): Promise<AdaptiveState> {
+/** One accepted step. Its first slope serves all that are tried. */
+async function controlled(env: Env, state: AdaptiveState, asked: Plan): Promise<AdaptiveState> {
+  env.signal?.throwIfAborted();
+  const isAway = !isRegularAt(asked, state.t), plan: Plan = isAway ? away(asked) : asked;
+  const { schedule, chart, final } = plan, { place, scale } = charts[chart];
+  const from = schedule.at(state.t), to = schedule.at(final), w = place(from);
+  const leg = { t: state.t, s: final, from, to, index: 0, count: 1 };
+  const f = field(env, { leg, schedule, chart }), y = tf.div(state.x, scale(from));
+  return await disposing(y, async () => {
+    const first = await f(y, w), outset = { x: y, t: w, first, way: place(to) - w };
+    return await disposing(first, async () => {
+      const length = state.length ?? await begun(f, outset, { plan, scale: scale(from) });
+      const made = await tried(env, { ...state, length }, { first, plan });
+      // The length of a step in another chart tells nothing of the next.
+      const { length: _, ...rest } = made;
+      return isAway ? rest : made;
+    });
+  });
+}
+
+/** The length of the first step; what is allowed in x is allowed in y to its scale. */
+async function begun(
+  f: VectorField,
+  outset: Outset,
+  { plan: { order, control }, scale }: { readonly plan: Plan; readonly scale: number },
+): Promise<number> {
+  if (control.firstStep !== undefined) return control.firstStep;
+  const { absolute = 1e-5 } = control, toScale = { ...control, absolute: absolute / scale };
+  const length = await firstLength(f, outset, { order, control: toScale });
+  // What one point says of the field does not reach across the modes of the data.
+  return Math.min(length, Math.abs(outset.way) / 20);
+}
+
+/** Steps of ever smaller length, until one's error does. */
+async function tried(
+  env: Env,
+  state: AdaptiveState & { readonly length: number },
+  { first, plan }: { readonly first: tf.Tensor; readonly plan: Plan },
+): Promise<AdaptiveState> {
   const { control, order } = plan, { most = 10_000 } = control;
   let { rejected = 0, length } = state;
   for (;;) {
     env.signal?.throwIfAborted();
     const leg = reach(state.t, length, plan), { h, step } = leg;
     if (leg.s === state.t || state.step + rejected >= most) throw stuck(state, h, most);
-    const { error, ...solved } = await step(env, state.x);
+    const { error, ...solved } = await step(env, state.x, first);
     const size = await errorNorm(error!, [state.x, solved.x], control)
       .finally(() => error!.dispose());
     const factor = stepFactor(
@@ -592,15 +708,25 @@ async function controlled(env: Env, state: AdaptiveState, plan: Plan): Promise<A
   }
 }
 
+/** Whether the chart of a flow has no pole where a step starts; where sigma is 0 there is no noise to follow. */
+function isRegularAt({ schedule, chart }: Plan, t: number): boolean {
+  const level = schedule.at(t);
+  if (level.sigma > 0) return isRegular(chart, level, level);
+  throw new RangeError(
+    `Cannot go on with the flow: state.t must be a time with sigma above 0, got ${t}`,
+  );
+}
+
+/** The same flow in the chart without poles, with a first step of its own. */
+function away({ control: { firstStep: _, ...control }, ...plan }: Plan): Plan {
+  return { ...plan, chart: "flow", control };
+}
+
 /** The leg of a step of a length, or of what is left of the way, and what makes it. */
-function reach(
-  t: number,
-  length: number | undefined,
-  plan: Plan,
-): Leg & { h: number; step: Solve } {
-  const { schedule, chart, tableau, final, control } = plan, { place, ratio } = charts[chart];
+function reach(t: number, length: number, plan: Plan): Leg & { h: number; step: Solve } {
+  const { schedule, chart, tableau, final } = plan, { place, ratio } = charts[chart];
   const from = schedule.at(t), start = place(from), way = place(schedule.at(final)) - start;
-  const h = Math.min(length ?? control.firstStep ?? Math.abs(way) / 20, Math.abs(way));
+  const h = Math.min(length, Math.abs(way));
   const isLast = h >= Math.abs(way) * (1 - 1e-9);
   const s = isLast ? final : schedule.timeOf(-2 * Math.log(ratio(start + Math.sign(way) * h)));
   const leg = { t, s, from, to: schedule.at(s), index: 0, count: 1 };

@@ -19,19 +19,20 @@
  * @module
  */
 
-import type { GridOptions } from "../noise/grid.ts";
+import { type GridOptions, timesAmong } from "../noise/grid.ts";
 import type { Schedule } from "../noise/schedule.ts";
+import { checkOptions, type Known } from "../tensor/check.ts";
 import type { Sampler } from "./chain.ts";
 import {
   checkLowered,
   checkOrder,
   exponential,
   type LowerOrderFinal,
-  multistep,
   type MultistepNodes,
   type MultistepRule,
   type MultistepWeights,
   refusal,
+  stepped,
 } from "./multistep.ts";
 
 /** How the slope of x0 enters a second-order step. */
@@ -66,6 +67,19 @@ export interface DpmSolverOptions extends GridOptions, DpmSolverForm {
    */
   readonly lowerOrderFinal?: LowerOrderFinal;
 }
+
+const formOptions: Known<DpmSolverForm> = {
+  of: true,
+  corrector: true,
+  curvature: true,
+  eta: true,
+};
+
+const dpmSolverOptions: Known<Omit<DpmSolverOptions, keyof GridOptions>> = {
+  ...formOptions,
+  order: true,
+  lowerOrderFinal: true,
+};
 
 /** Moments of a step, changed to those of a form. */
 const bends =
@@ -103,6 +117,7 @@ export function multistepCoefficients(
   nodes: MultistepNodes,
   form: DpmSolverForm = {},
 ): MultistepWeights {
+  checkOptions("make a step of DPM-Solver++", form, formOptions);
   return ruleOf(form)(nodes);
 }
 
@@ -136,11 +151,12 @@ const ruleOf = (form: DpmSolverForm): MultistepRule =>
  * ```
  */
 export function dpmSolver(schedule: Schedule, options: DpmSolverOptions = {}): Sampler {
+  const grid = timesAmong("make a DPM-Solver++", { schedule, options }, dpmSolverOptions);
   const { order = 2, lowerOrderFinal = "auto" } = options;
   checkOrder(named, order, 3);
   checkLowered(named, lowerOrderFinal);
   checkForm(options);
-  return multistep(schedule, options, { rule: ruleOf(options), order, lowerOrderFinal });
+  return stepped(schedule, grid, { rule: ruleOf(options), order, lowerOrderFinal });
 }
 
 const named = "a DPM-Solver++";
@@ -171,6 +187,13 @@ export interface UniPcOptions extends GridOptions {
   readonly lowerOrderFinal?: LowerOrderFinal;
 }
 
+const uniPcOptions: Known<Omit<UniPcOptions, keyof GridOptions>> = {
+  order: true,
+  solver: true,
+  corrected: true,
+  lowerOrderFinal: true,
+};
+
 /**
  * The coefficients of one step of UniPC (Zhao et al. 2023, algorithms 1 and 2), in float64. Where all its conditions are
  * solved the step integrates the polynomial through the predictions exactly, and B(h) cancels; with one difference the
@@ -198,8 +221,10 @@ export interface UniPcOptions extends GridOptions {
  */
 export function uniPcCoefficients(
   nodes: MultistepNodes,
-  { solver = "bh2" }: Pick<UniPcOptions, "solver"> = {},
+  form: Pick<UniPcOptions, "solver"> = {},
 ): MultistepWeights {
+  checkOptions("make a step of UniPC", form, { solver: true });
+  const { solver = "bh2" } = form;
   // J_1 in units of J_0 = −(e^z − 1), z = −h: 1/2 for B = 1 − e^z, z/(e^z − 1)/2 for B = h.
   const bent = (moments: readonly number[], z: number): readonly number[] => {
     if (moments.length !== 2) return moments;
@@ -234,6 +259,7 @@ export function uniPcCoefficients(
  * ```
  */
 export function uniPc(schedule: Schedule, options: UniPcOptions = {}): Sampler {
+  const grid = timesAmong("make a UniPC", { schedule, options }, uniPcOptions);
   const { order = 2, solver = "bh2", corrected = true, lowerOrderFinal = true } = options;
   checkOrder("a UniPC", order, 3);
   checkLowered("a UniPC", lowerOrderFinal);
@@ -241,7 +267,7 @@ export function uniPc(schedule: Schedule, options: UniPcOptions = {}): Sampler {
     throw refusal("a UniPC", 'solver must be "bh1" or "bh2"', solver);
   }
   const rule: MultistepRule = (nodes) => uniPcCoefficients(nodes, { solver });
-  return multistep(schedule, options, {
+  return stepped(schedule, grid, {
     rule,
     order,
     lowerOrderFinal,

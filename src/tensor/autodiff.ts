@@ -8,6 +8,10 @@
  * differentiation: a gradient of a gradient of a convolution is a convolution. An operation that is not here (a dilated
  * convolution, einsum, fft, ...) stops a gradient with an error.
  *
+ * `tf.logSigmoid`, `tf.logSoftmax` and `tf.losses.softmaxCrossEntropy` bring gradients of their own, which forget how what they
+ * saved depends on their input: the first fails at third order, the others are wrong from the second on. They are
+ * differentiated by their parts instead, which stay within the floats wherever they do.
+ *
  * Importing this file registers the tables of `gradient/`, except for kernels whose gradient somebody else has
  * registered. `exp`, `sigmoid`, `tanh`, `silu`, `softmax` and `logSoftmax` are not tfjs's: they save their input, and
  * are right at every order whatever is registered. Use them in everything that differentiates a gradient.
@@ -34,6 +38,30 @@ function register(kernelName: string, { save, all, vjp }: Gradient): void {
     gradFunc: (dy, saved, attrs) => vjp(dy as tf.Tensor, saved, attrs),
   });
 }
+
+/** tfjs's functions that are differentiated by their parts. */
+const composed: ReadonlySet<string> = new Set(
+  ["logSigmoid", "logSoftmax", "softmaxCrossEntropy"].map((name) => `${name}__op`),
+);
+
+/** What a function with a gradient of its own is given to save, where that gradient is left out. */
+const forget: tf.GradSaveFunc = () => {};
+
+/** The engine, as far as it is changed here; the scope bears the name of the function of tfjs that is running. */
+interface Differentiating {
+  customGrad: typeof tf.customGrad;
+  readonly state: { readonly activeScope: { readonly name: string } | null };
+}
+
+function composeInPlace(engine: Differentiating): void {
+  const own = engine.customGrad.bind(engine);
+  engine.customGrad = (f) => {
+    if (!composed.has(engine.state.activeScope?.name ?? "")) return own(f);
+    return (...inputs) => f(...inputs, forget).value;
+  };
+}
+
+composeInPlace(tf.engine() as unknown as Differentiating);
 
 for (const table of [elementwise, reduction, shape, contraction, window]) {
   for (const [kernelName, gradient] of Object.entries(table)) register(kernelName, gradient);

@@ -8,6 +8,8 @@
  * @module
  */
 
+import * as tf from "@tensorflow/tfjs-core";
+
 /** The names of all options of an interface, so that the compiler sees when one is added or renamed. */
 export type Known<T> = { readonly [K in keyof T]-?: true };
 
@@ -69,4 +71,133 @@ export function checkOptions(
     const names = Object.keys(known).join(", ") || "none";
     throw new TypeError(`Cannot ${action}: options must be among ${names}, got "${name}"`);
   }
+}
+
+/**
+ * Refuses work on tensors where there is nothing that could run it.
+ *
+ * @param action What is to be done.
+ * @throws {TypeError} If no backend has been registered.
+ */
+export function checkBackend(action: string): void {
+  const { backendName, registryFactory } = tf.engine();
+  if (backendName || Object.keys(registryFactory).length > 0) return;
+  throw new TypeError(
+    `Cannot ${action}: a backend must be chosen first, by await useBackend() of @tweedie/tweedie/backend, got none`,
+  );
+}
+
+/**
+ * Refuses what is no shape of a tensor.
+ *
+ * @param action What it is for.
+ * @param shape What was given.
+ * @throws {RangeError} If it is not a list of whole numbers of at least 0.
+ */
+export function checkShape(action: string, shape: unknown): void {
+  const isSize = (size: unknown): boolean => Number.isSafeInteger(size) && (size as number) >= 0;
+  if (Array.isArray(shape) && shape.every(isSize)) return;
+  throw refusal(action, "shape must be a list of whole numbers of at least 0", shape);
+}
+
+/**
+ * Refuses what is no key: of a number, say, every draw would be the same, and without a word.
+ *
+ * @param action What the function does, such as `"draw times"`.
+ * @param key What it was given.
+ * @param name The parameter's name. Default: `"key"`.
+ * @throws {TypeError} If it is not two unsigned 32-bit words, `hi` and `lo`.
+ *
+ * @example
+ * ```ts
+ * import { checkKey, key } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * checkKey("draw", key(5));
+ * assert.throws(() => checkKey("draw", 5), /^TypeError: Cannot draw: key must be a key, as key\(0\) makes them, got 5$/);
+ * ```
+ */
+export function checkKey(action: string, key: unknown, name = "key"): void {
+  const { hi, lo } = (key ?? {}) as { readonly hi?: unknown; readonly lo?: unknown };
+  // Called for each key of each draw, so nothing is made here.
+  if ((hi as number) >>> 0 === hi && (lo as number) >>> 0 === lo) return;
+  throw new TypeError(
+    `Cannot ${action}: ${name} must be a key, as key(0) makes them, got ${shown(key)}`,
+  );
+}
+
+/** Backends whose numbers can be read at once. */
+const prompt: readonly string[] = ["cpu", "wasm", "tensorflow"];
+
+/**
+ * A tensor's numbers, where they are at hand.
+ *
+ * @param tensor The tensor.
+ * @returns Its numbers; undefined on a backend on which they would have to be waited for, as in the steps that engines trace.
+ */
+export const atHand = (tensor: tf.Tensor): ArrayLike<number> | undefined =>
+  prompt.includes(tf.getBackend()) ? tensor.dataSync() : undefined;
+
+/** The first number of a list that is not finite, or undefined. */
+export function notFinite(values: ArrayLike<number>): number | undefined {
+  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) return values[i];
+  return undefined;
+}
+
+/** As much of a tensor as is looked at here. */
+interface TensorLike {
+  readonly shape: readonly number[];
+  readonly isDisposed: boolean;
+}
+
+/** What {@link checkTensors} is told of tensors. */
+export interface TensorsWanted {
+  /** The parameter that they are, such as `"params"`. */
+  readonly name: string;
+  /** The shapes that they must have, by name; any when absent. */
+  readonly like?: Readonly<Record<string, { readonly shape: readonly number[] }>>;
+  /** What has these shapes, such as `"the network"`. */
+  readonly whose?: string;
+  /** Whether there may be others beside those wanted. Default: false. */
+  readonly more?: boolean;
+}
+
+/**
+ * Refuses named tensors that are disposed of, or not of the names and shapes wanted.
+ *
+ * @param action What the function does, such as `"apply the network"`.
+ * @param tensors What it was given, by name.
+ * @param wanted What it wanted.
+ * @throws {RangeError} If a tensor is disposed of, missing, of another shape or not wanted, with its name.
+ *
+ * @example
+ * ```ts
+ * import { checkTensors } from "./check.ts";
+ * import assert from "node:assert/strict";
+ *
+ * const w = { shape: [2], isDisposed: true };
+ * assert.throws(() => checkTensors("train", { w }, { name: "params" }), /params must be of tensors that are not disposed of, got w$/);
+ * ```
+ */
+export function checkTensors(
+  action: string,
+  tensors: Readonly<Record<string, TensorLike>>,
+  { name, like, whose = "", more = false }: TensorsWanted,
+): void {
+  const refused = (wanted: string, got: string): RangeError =>
+    new RangeError(`Cannot ${action}: ${name} must ${wanted}, got ${got}`);
+  if (like !== undefined) {
+    const unfit = (got: string): RangeError => refused(`have the weights of ${whose}`, got);
+    for (const [weight, { shape }] of Object.entries(like)) {
+      const found = Object.hasOwn(tensors, weight) ? tensors[weight] : undefined;
+      if (found === undefined) throw unfit(`none called ${weight}`);
+      if (shape.length !== found.shape.length || shape.some((n, i) => n !== found.shape[i])) {
+        throw unfit(`${weight} of shape [${found.shape}] for [${shape}]`);
+      }
+    }
+    const other = more ? undefined : Object.keys(tensors).find((key) => !Object.hasOwn(like, key));
+    if (other !== undefined) throw unfit(`also ${other}`);
+  }
+  const gone = Object.keys(tensors).find((key) => tensors[key]!.isDisposed);
+  if (gone !== undefined) throw refused("be of tensors that are not disposed of", gone);
 }

@@ -10,6 +10,8 @@
  * @module
  */
 
+import { checkKey, refusal } from "./check.ts";
+
 /** A Philox key: two unsigned 32-bit words. Plain data; make one with {@link key}. */
 export interface Key {
   /** High word, in [0, 2³²). */
@@ -17,6 +19,8 @@ export interface Key {
   /** Low word, in [0, 2³²). */
   readonly lo: number;
 }
+
+export { checkKey } from "./check.ts";
 
 /** Four unsigned 32-bit words: a Philox counter, or the block of random bits that it maps to. */
 export type Block = readonly [number, number, number, number];
@@ -57,6 +61,7 @@ function rounds(words: Uint32Array, at: number, under: Key): void {
  * @param counter Four unsigned 32-bit words.
  * @param under The key; `lo` is the first key word of the paper, `hi` the second.
  * @returns Four unsigned 32-bit words, uniform over all counters.
+ * @throws {TypeError} If `under` is not a key.
  *
  * @example The first known-answer vector
  * ```ts
@@ -67,6 +72,11 @@ function rounds(words: Uint32Array, at: number, under: Key): void {
  * ```
  */
 export function philox(counter: Block, under: Key): Block {
+  checkKey("permute a counter", under);
+  return block(counter, under);
+}
+
+function block(counter: Block, under: Key): Block {
   scratch.set(counter);
   rounds(scratch, 0, under);
   return [scratch[0]!, scratch[1]!, scratch[2]!, scratch[3]!];
@@ -92,9 +102,7 @@ const scratch = new Uint32Array(4);
  */
 export function key(seed: number): Key {
   if (!Number.isSafeInteger(seed) || seed < 0) {
-    throw new RangeError(
-      `Cannot make a key: seed must be a whole number in [0, 2^53), got ${seed}`,
-    );
+    throw refusal("make a key", "seed must be a whole number in [0, 2^53)", seed);
   }
   return { hi: Math.floor(seed / 2 ** 32), lo: seed >>> 0 };
 }
@@ -106,6 +114,7 @@ export function key(seed: number): Key {
  * @param parent The key to derive from; it may go on being used.
  * @param data A whole number in [0, 2⁵³), or a name such as `"ancestral"`.
  * @returns The derived key.
+ * @throws {TypeError} If `parent` is not a key.
  * @throws {RangeError} If a number is not whole or not in [0, 2⁵³).
  *
  * @example
@@ -118,11 +127,10 @@ export function key(seed: number): Key {
  * ```
  */
 export function fold(parent: Key, data: number | string): Key {
+  checkKey("fold a key", parent, "parent");
   if (typeof data === "string") return foldName(parent, new TextEncoder().encode(data));
   if (!Number.isSafeInteger(data) || data < 0) {
-    throw new RangeError(
-      `Cannot fold a key: data must be a whole number in [0, 2^53) or a name, got ${data}`,
-    );
+    throw refusal("fold a key", "data must be a whole number in [0, 2^53) or a name", data);
   }
   return derive(parent, data >>> 0, Math.floor(data / 2 ** 32), domain.child);
 }
@@ -133,7 +141,7 @@ function foldName(parent: Key, bytes: Uint8Array): Key {
 }
 
 function derive(parent: Key, low: number, high: number, kind: number): Key {
-  const [lo, hi] = philox([low, high, 0, kind], parent);
+  const [lo, hi] = block([low, high, 0, kind], parent);
   return { hi, lo };
 }
 
@@ -143,6 +151,7 @@ function derive(parent: Key, low: number, high: number, kind: number): Key {
  * @param parent The key to derive from.
  * @param count How many children. Default: 2.
  * @returns The children.
+ * @throws {TypeError} If `parent` is not a key.
  * @throws {RangeError} If `count` is not a whole number of at least 0.
  *
  * @example
@@ -155,12 +164,14 @@ function derive(parent: Key, low: number, high: number, kind: number): Key {
  * ```
  */
 export function split(parent: Key, count: number = 2): Key[] {
+  checkKey("split a key", parent, "parent");
   if (!Number.isSafeInteger(count) || count < 0) {
-    throw new RangeError(
-      `Cannot split a key: count must be a whole number of at least 0, got ${count}`,
-    );
+    throw refusal("split a key", "count must be a whole number of at least 0", count);
   }
-  return Array.from({ length: count }, (_, i) => fold(parent, i));
+  return Array.from(
+    { length: count },
+    (_, i) => derive(parent, i >>> 0, Math.floor(i / 2 ** 32), domain.child),
+  );
 }
 
 /**
@@ -169,6 +180,7 @@ export function split(parent: Key, count: number = 2): Key[] {
  * @param under The key.
  * @param words The array to fill, of any length.
  * @returns The same array.
+ * @throws {TypeError} If `under` is not a key.
  *
  * @example
  * ```ts
@@ -179,6 +191,7 @@ export function split(parent: Key, count: number = 2): Key[] {
  * ```
  */
 export function fillBits(under: Key, words: Uint32Array): Uint32Array {
+  checkKey("draw random bits", under);
   const whole = words.length & ~3;
   for (let at = 0; at < whole; at += 4) {
     words[at] = at / 4;
@@ -187,8 +200,8 @@ export function fillBits(under: Key, words: Uint32Array): Uint32Array {
     rounds(words, at, under);
   }
   if (whole < words.length) {
-    const block = philox([whole / 4, 0, 0, domain.draw], under);
-    for (let at = whole; at < words.length; at++) words[at] = block[at - whole]!;
+    const last = block([whole / 4, 0, 0, domain.draw], under);
+    for (let at = whole; at < words.length; at++) words[at] = last[at - whole]!;
   }
   return words;
 }

@@ -10,7 +10,8 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { fillBits, type Key } from "./key.ts";
+import { checkOptions, checkShape, type Known, refusal } from "./check.ts";
+import { checkKey, fillBits, type Key } from "./key.ts";
 
 /** One key for the whole tensor, or one for each sample along a new leading axis. */
 export type Keys = Key | readonly Key[];
@@ -30,13 +31,26 @@ interface Part {
 
 const isMany = (keys: Keys): keys is readonly Key[] => Array.isArray(keys);
 
+/** Keys as a list; refuses what is neither a key nor a list of them. */
+function listed(action: string, keys: Keys): readonly Key[] {
+  const list = isMany(keys) ? keys : [keys], name = isMany(keys) ? "each of keys" : "key";
+  for (const key of list) checkKey(action, key, name);
+  return list;
+}
+
+function checkCount(action: string, count: number): void {
+  if (Number.isSafeInteger(count) && count >= 0) return;
+  throw refusal(action, "count must be a whole number of at least 0", count);
+}
+
 const bits = (key: Key, count: number): Uint32Array => fillBits(key, new Uint32Array(count));
 
 /** Fills a tensor: each key fills its own row, or the only key the whole shape. */
-function drawn(draw: Draw, keys: Keys, shape: readonly number[]): tf.Tensor {
-  const size = tf.util.sizeFromShape([...shape]);
-  if (!isMany(keys)) return tf.tensor(drawnArray(draw, [keys], size), [...shape], "float32");
-  return tf.tensor(drawnArray(draw, keys, size), [keys.length, ...shape], "float32");
+function drawn(action: string, draw: Draw, keys: Keys, shape: readonly number[]): tf.Tensor {
+  checkShape(action, shape);
+  const list = listed(action, keys), size = tf.util.sizeFromShape([...shape]);
+  const whole = isMany(keys) ? [list.length, ...shape] : [...shape];
+  return tf.tensor(drawnArray(draw, list, size), whole, "float32");
 }
 
 function drawnArray(draw: Draw, keys: readonly Key[], size: number): Float32Array {
@@ -90,6 +104,8 @@ function doubles(key: Key, count: number): Float64Array {
  * @param shape Shape of the tensor under one key, or of one sample under many.
  * @returns float32, `shape` or `[keys.length, ...shape]`. The caller disposes of it. No draw exceeds 6.67 in size,
  * which is the normal's own bound but once in 4 × 10¹⁰ draws.
+ * @throws {TypeError} If a key is none.
+ * @throws {RangeError} If the shape is none.
  *
  * @example One key for each sample: a row does not depend on its batch
  * ```ts
@@ -104,7 +120,7 @@ function doubles(key: Key, count: number): Float64Array {
  * ```
  */
 export function normal(keys: Keys, shape: readonly number[]): tf.Tensor {
-  return drawn(normalDraw, keys, shape);
+  return drawn("draw normals", normalDraw, keys, shape);
 }
 
 /**
@@ -113,6 +129,8 @@ export function normal(keys: Keys, shape: readonly number[]): tf.Tensor {
  * @param key The key.
  * @param count How many.
  * @returns `count` floats.
+ * @throws {TypeError} If the key is none.
+ * @throws {RangeError} If `count` is not a whole number of at least 0.
  *
  * @example The numbers of the tensor, without a backend
  * ```ts
@@ -124,7 +142,8 @@ export function normal(keys: Keys, shape: readonly number[]): tf.Tensor {
  * ```
  */
 export function normals(key: Key, count: number): Float32Array {
-  return drawnArray(normalDraw, [key], count);
+  checkCount("draw normals", count);
+  return drawnArray(normalDraw, listed("draw normals", key), count);
 }
 
 /** Bounds of {@link uniform}. */
@@ -135,6 +154,8 @@ export interface UniformOptions {
   readonly high?: number;
 }
 
+const uniformOptions: Known<UniformOptions> = { low: true, high: true };
+
 /**
  * Uniform draws on [low, high): `low + (high − low)·u`, with u a multiple of 2⁻²⁴ in [0, 1).
  *
@@ -142,7 +163,8 @@ export interface UniformOptions {
  * @param shape Shape of the tensor under one key, or of one sample under many.
  * @param options See {@link UniformOptions}.
  * @returns float32, `shape` or `[keys.length, ...shape]`. The caller disposes of it.
- * @throws {RangeError} If a bound is not finite, or `low` is above `high`.
+ * @throws {TypeError} If a key is none, or an option is unknown.
+ * @throws {RangeError} If the shape is none, a bound is not finite, or `low` is above `high`.
  *
  * @example Times in [0.5, 1)
  * ```ts
@@ -158,14 +180,16 @@ export interface UniformOptions {
 export function uniform(
   keys: Keys,
   shape: readonly number[],
-  { low = 0, high = 1 }: UniformOptions = {},
+  options: UniformOptions = {},
 ): tf.Tensor {
+  checkOptions("draw uniforms", options, uniformOptions);
+  const { low = 0, high = 1 } = options;
   if (!(low <= high && Number.isFinite(high - low))) {
     throw new RangeError(
       `Cannot draw uniforms: [low, high) must be a finite interval, got [${low}, ${high})`,
     );
   }
-  return drawn(uniformDraw(low, high), keys, shape);
+  return drawn("draw uniforms", uniformDraw(low, high), keys, shape);
 }
 
 /**
@@ -174,6 +198,8 @@ export function uniform(
  * @param key The key.
  * @param count How many.
  * @returns `count` floats, each a multiple of 2⁻²⁴.
+ * @throws {TypeError} If the key is none.
+ * @throws {RangeError} If `count` is not a whole number of at least 0.
  *
  * @example Metropolis accepts where log u < −ΔE
  * ```ts
@@ -185,7 +211,8 @@ export function uniform(
  * ```
  */
 export function uniforms(key: Key, count: number): Float32Array {
-  return drawnArray(uniformDraw(0, 1), [key], count);
+  checkCount("draw uniforms", count);
+  return drawnArray(uniformDraw(0, 1), listed("draw uniforms", key), count);
 }
 
 /**
@@ -195,6 +222,8 @@ export function uniforms(key: Key, count: number): Float32Array {
  * @param keys One key, or one for each sample.
  * @param shape Shape of the tensor under one key, or of one sample under many.
  * @returns float32 of −1 and +1, `shape` or `[keys.length, ...shape]`. The caller disposes of it.
+ * @throws {TypeError} If a key is none.
+ * @throws {RangeError} If the shape is none.
  *
  * @example Every probe has the norm √d exactly
  * ```ts
@@ -208,7 +237,7 @@ export function uniforms(key: Key, count: number): Float32Array {
  * ```
  */
 export function rademacher(keys: Keys, shape: readonly number[]): tf.Tensor {
-  return drawn(rademacherDraw, keys, shape);
+  return drawn("draw signs", rademacherDraw, keys, shape);
 }
 
 /** Weights of the categories, all of at least 0: one vector for all samples, or a row for each of them. */
@@ -226,7 +255,8 @@ const isRows = (weights: Weights): weights is readonly (readonly number[])[] =>
  * @param shape Shape of the tensor under one key, or of one sample under many. Default: `[]`, one index.
  * @returns int32 in [0, K), `shape` or `[keys.length, ...shape]`. The caller disposes of it. An index of probability
  * 0 is never drawn.
- * @throws {RangeError} If a probability is negative or not finite, all are 0, or the rows do not match the keys.
+ * @throws {TypeError} If a key is none.
+ * @throws {RangeError} If the shape is none, a probability is negative or not finite, all are 0, or the rows do not match the keys.
  *
  * @example A class for each sample
  * ```ts
@@ -244,7 +274,8 @@ export function categorical(
   probabilities: Weights,
   shape: readonly number[] = [],
 ): tf.Tensor {
-  const list = isMany(keys) ? keys : [keys];
+  checkShape("draw categories", shape);
+  const list = listed("draw categories", keys);
   const rows = isRows(probabilities) ? probabilities : list.map(() => probabilities);
   if (rows.length !== list.length) {
     throw new RangeError(
@@ -280,6 +311,8 @@ export interface IntegerRange {
   readonly high: number;
 }
 
+const integerRange: Known<IntegerRange> = { low: true, high: true };
+
 /**
  * Whole numbers drawn uniformly from {low, …, high − 1}, on the host: `low + ⌊(high − low)·u⌋`, u of 53 bits.
  *
@@ -289,7 +322,8 @@ export interface IntegerRange {
  * @param count How many.
  * @param range See {@link IntegerRange}.
  * @returns `count` whole numbers.
- * @throws {RangeError} If the bounds are not whole numbers with `low` < `high`, or lie 2⁵³ or more apart.
+ * @throws {TypeError} If the key is none, or an option is unknown.
+ * @throws {RangeError} If `count` is not a whole number of at least 0, the bounds are not whole numbers with `low` < `high`, or lie 2⁵³ or more apart.
  *
  * @example The indices of a batch
  * ```ts
@@ -300,7 +334,10 @@ export interface IntegerRange {
  * assert.ok(indices.every((i) => Number.isInteger(i) && i >= 0 && i < 60_000));
  * ```
  */
-export function randint(key: Key, count: number, { low = 0, high }: IntegerRange): number[] {
+export function randint(key: Key, count: number, range: IntegerRange): number[] {
+  checkOptions("draw integers", range, integerRange);
+  checkCount("draw integers", count);
+  const { low = 0, high } = range;
   if (!(Number.isSafeInteger(low) && Number.isSafeInteger(high - low) && low < high)) {
     throw new RangeError(
       `Cannot draw integers: [low, high) must be a range of whole numbers, got [${low}, ${high})`,

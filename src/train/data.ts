@@ -1,43 +1,25 @@
 /**
- * Training data on the host: IDX files, and endless batches that are pure functions of a key.
+ * Training data on the host: endless batches that are pure functions of a key, and the sets that they are made of.
  *
  * The batches read one long stream of samples: epoch 0 in a random order, then epoch 1 in another, and so on. Sample p
  * of the stream belongs to epoch floor(p / N), and its place there, its flip and its dequantization noise depend on the
  * key and on p alone. Batch b holds samples b·size to (b+1)·size - 1, across the border of an epoch where need be:
  * nothing is dropped, and a run that resumes at batch b sees what it would have seen.
  *
- * Sources: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits" (the IDX format); H. Xiao, K.
- * Rasul, R. Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms" (2017),
- * table 1 (class names); L. Theis, A. van den Oord, M. Bethge, "A note on the evaluation of generative models" (ICLR
- * 2016), section 3.1 (uniform dequantization).
+ * Source: L. Theis, A. van den Oord, M. Bethge, "A note on the evaluation of generative models" (ICLR 2016), section 3.1
+ * (uniform dequantization).
  *
  * @module
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { gunzipSync } from "node:zlib";
+import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import { fillBits, fold, type Key } from "../tensor/key.ts";
 import { uniforms } from "../tensor/random.ts";
+import type { ImageSet } from "./data/images.ts";
 
-/** An array of bytes with a shape, as an IDX file holds it. */
-export interface IdxArray {
-  /** Size of each axis, at least one. */
-  readonly shape: readonly number[];
-  /** The bytes, the last axis fastest. */
-  readonly data: Uint8Array;
-}
-
-/** Images of one size, with or without classes. */
-export interface ImageSet {
-  /** Pixels, 0 to 255, NHWC. */
-  readonly images: Uint8Array;
-  /** [N, H, W, C]. */
-  readonly shape: readonly [number, number, number, number];
-  /** The class of each image, N whole numbers. */
-  readonly labels?: Uint8Array;
-  /** The name of each class. */
-  readonly classes?: readonly string[];
-}
+export * from "./data/idx.ts";
+export * from "./data/images.ts";
 
 /** A batch on the host. */
 export interface ImageBatch {
@@ -65,172 +47,13 @@ export interface BatchOptions {
   readonly start?: number;
 }
 
-/** Which half of Fashion-MNIST: 60,000 images to train on, or 10,000 to test with. */
-export type Split = "train" | "test";
-
-/** Element types of IDX by their code. */
-const idxTypes: Readonly<Record<number, string>> = {
-  0x08: "unsigned byte",
-  0x09: "signed byte",
-  0x0b: "short",
-  0x0c: "int",
-  0x0d: "float",
-  0x0e: "double",
+const batchOptions: Known<BatchOptions> = {
+  size: true,
+  key: true,
+  flip: true,
+  dequantize: true,
+  start: true,
 };
-
-const fashionClasses = [
-  "T-shirt/top",
-  "Trouser",
-  "Pullover",
-  "Dress",
-  "Coat",
-  "Sandal",
-  "Shirt",
-  "Sneaker",
-  "Bag",
-  "Ankle boot",
-] as const;
-
-function fault(what: string, wanted: string, got: unknown): SyntaxError {
-  return new SyntaxError(`Cannot decode IDX: ${what} must be ${wanted}, got ${got}`);
-}
-
-/**
- * Reads an IDX file of unsigned bytes, compressed by gzip or not.
- *
- * @param bytes The whole file.
- * @returns Shape and data. The data are a view into the bytes where these are not compressed.
- * @throws {SyntaxError} If the compressed data are damaged, the elements are not unsigned bytes, or there are more or
- * fewer of them than the header says.
- *
- * @example Two numbers
- * ```ts
- * import { decodeIdx } from "@tweedie/tweedie";
- * import assert from "node:assert/strict";
- *
- * const { shape, data } = decodeIdx(new Uint8Array([0, 0, 8, 1, 0, 0, 0, 2, 40, 41]));
- * assert.deepEqual([shape, [...data]], [[2], [40, 41]]);
- * ```
- */
-export function decodeIdx(bytes: Uint8Array): IdxArray {
-  const plain = isGzip(bytes) ? unzipped(bytes) : bytes, shape = idxShape(plain);
-  const data = plain.subarray(4 + 4 * shape.length), wanted = tf.util.sizeFromShape([...shape]);
-  if (data.length !== wanted) {
-    throw fault("data", `${wanted} bytes (shape ${shape.join("x")})`, data.length);
-  }
-  return { shape, data };
-}
-
-const isGzip = (bytes: Uint8Array): boolean => bytes[0] === 0x1f && bytes[1] === 0x8b;
-
-function unzipped(bytes: Uint8Array): Uint8Array {
-  try {
-    const { buffer, byteOffset, byteLength } = gunzipSync(bytes);
-    return new Uint8Array(buffer, byteOffset, byteLength);
-  } catch (cause) {
-    throw fault("gzip data", "whole", `an error: ${(cause as Error).message}`);
-  }
-}
-
-/** The shape that the header gives: 0, 0, type, rank, and a big-endian 32-bit size for each axis. */
-function idxShape(bytes: Uint8Array): number[] {
-  if (bytes.length < 4) throw fault("file", "at least 4 bytes", bytes.length);
-  const [zero, zero2, type, rank] = bytes as unknown as [number, number, number, number];
-  if (zero || zero2) throw fault("first two bytes", "0, 0", `${zero}, ${zero2}`);
-  if (type !== 8) {
-    throw fault("element type", "8 (unsigned byte)", `${type} (${idxTypes[type] ?? "unknown"})`);
-  }
-  if (rank === 0) throw fault("rank", "at least 1", rank);
-  if (bytes.length < 4 + 4 * rank) {
-    throw fault(`header of rank ${rank}`, `${4 + 4 * rank} bytes`, bytes.length);
-  }
-  const view = new DataView(bytes.buffer, bytes.byteOffset);
-  return Array.from({ length: rank }, (_, axis) => view.getUint32(4 + 4 * axis));
-}
-
-/**
- * Reads an IDX file of unsigned bytes, compressed by gzip or not.
- *
- * @param path Where it is.
- * @returns Shape and data.
- * @throws {SyntaxError} If the file is damaged, as {@link decodeIdx} does, with the path.
- * @throws {Deno.errors.NotFound} If there is no such file.
- */
-export async function readIdx(path: string): Promise<IdxArray> {
-  const bytes = await Deno.readFile(path);
-  try {
-    return decodeIdx(bytes);
-  } catch (cause) {
-    throw new SyntaxError(`${(cause as Error).message}, in ${path}`, { cause });
-  }
-}
-
-/**
- * Fashion-MNIST: 28x28 grey images of ten kinds of clothes.
- *
- * @param folder Where the four files are, gzipped (`.gz`) or not. Default: where Debian's package
- * `dataset-fashion-mnist` puts them.
- * @param split Which half. Default: `"train"`.
- * @returns Images [60000, 28, 28, 1] or [10000, 28, 28, 1], labels and class names.
- * @throws {Error} If the files are not there, with how to get them.
- * @throws {SyntaxError} If they are damaged, or do not fit each other.
- *
- * @example
- * ```ts ignore
- * import { fashionMnist } from "@tweedie/tweedie";
- *
- * const { classes, labels } = await fashionMnist();
- * console.log(classes![labels![0]!]); // Ankle boot
- * ```
- */
-export async function fashionMnist(
-  folder: string = "/usr/share/datasets/fashion-mnist",
-  split: Split = "train",
-): Promise<ImageSet> {
-  const stem = `${folder}/${split === "test" ? "t10k" : "train"}`;
-  const [images, labels] = await Promise.all([
-    readFashion(`${stem}-images-idx3-ubyte`),
-    readFashion(`${stem}-labels-idx1-ubyte`),
-  ]);
-  return labelled(images, labels, folder);
-}
-
-/** An IDX file by its name without `.gz`, compressed or not; where both are there, the compressed one. */
-async function readFashion(path: string): Promise<IdxArray> {
-  let missing: unknown;
-  for (const file of [`${path}.gz`, path]) {
-    try {
-      return await readIdx(file);
-    } catch (cause) {
-      if (!isAbsence(cause)) throw cause;
-      missing = cause;
-    }
-  }
-  const advice =
-    "`apt install dataset-fashion-mnist` or https://github.com/zalandoresearch/fashion-mnist has it";
-  throw new Error(
-    `Cannot read Fashion-MNIST: ${path} or ${path}.gz must be there, got no such file (${advice})`,
-    { cause: missing },
-  );
-}
-
-const isAbsence = (error: unknown): boolean =>
-  error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
-
-function labelled(images: IdxArray, labels: IdxArray, folder: string): ImageSet {
-  const [n, h, w] = images.shape as [number, number, number];
-  const refuse = (what: string, wanted: unknown, got: unknown): SyntaxError =>
-    new SyntaxError(
-      `Cannot read Fashion-MNIST: ${what} must be ${wanted}, got ${got}, in ${folder}`,
-    );
-  if (images.shape.length !== 3) throw refuse("rank of the images", 3, images.shape.length);
-  if (`${labels.shape}` !== `${n}`) {
-    throw refuse("shape of the labels", `[${n}]`, `[${labels.shape}]`);
-  }
-  const wrong = labels.data.find((label) => label >= fashionClasses.length);
-  if (wrong !== undefined) throw refuse("labels", "0 to 9", wrong);
-  return { images: images.data, shape: [n, h, w, 1], labels: labels.data, classes: fashionClasses };
-}
 
 /**
  * A random order of 0 to n - 1, by Fisher and Yates, from the key's bits. Its bias is below n·2⁻³².
@@ -238,7 +61,7 @@ function labelled(images: IdxArray, labels: IdxArray, folder: string): ImageSet 
  * @param key The key.
  * @param n How many; at least 0.
  * @returns Each of 0 to n - 1 once.
- * @throws {RangeError} If `n` is not a whole number in [0, 2³²).
+ * @throws {RangeError} If `n` is not a whole number in [0, 2³²), or there is no room in memory for so many; if the key is none.
  *
  * @example
  * ```ts
@@ -250,8 +73,9 @@ function labelled(images: IdxArray, labels: IdxArray, folder: string): ImageSet 
  */
 export function permutation(key: Key, n: number): Uint32Array {
   checkCount("permute", "n", n, 0);
-  const order = Uint32Array.from({ length: n }, (_, i) => i),
-    words = fillBits(key, new Uint32Array(n));
+  checkKey("permute", key);
+  const order = fitting("permute", "n", n, () => new Uint32Array(n)).map((_, i) => i);
+  const words = fillBits(key, fitting("permute", "n", n, () => new Uint32Array(n)));
   for (let i = n - 1; i > 0; i--) {
     const j = Math.floor(words[i]! * 2 ** -32 * (i + 1));
     [order[i], order[j]] = [order[j]!, order[i]!];
@@ -267,7 +91,9 @@ export function permutation(key: Key, n: number): Uint32Array {
  * @param options Size, key and augmentation.
  * @returns A lazy stream that can be iterated again and again, and never ends: break out of it, or `take`. A plain
  * `for await` reads it as well.
- * @throws {RangeError} If the set is empty, its arrays do not fit its shape, or `size` or `start` are out of range.
+ * @throws {RangeError} If the set is empty, its arrays do not fit its shape, a label is none of its classes, or an option
+ * is out of its range; when a batch is made, if there is no room in memory for it.
+ * @throws {TypeError} If an option is not known, or the images or the labels are not bytes.
  *
  * @example Resume at batch 7
  * ```ts
@@ -288,9 +114,9 @@ export function permutation(key: Key, n: number): Uint32Array {
  * ```
  */
 export function batches(set: ImageSet, options: BatchOptions): Iterable<ImageBatch> {
+  checkOptions(making, options, batchOptions);
   checkSet(set);
-  checkCount("make batches", "size", options.size, 1);
-  checkCount("make batches", "start", options.start ?? 0, 0);
+  checkValues(options);
   return {
     *[Symbol.iterator](): Generator<ImageBatch, void, undefined> {
       const batchAt = reader(set, options);
@@ -304,8 +130,8 @@ function reader(set: ImageSet, options: BatchOptions): (position: number) => Ima
   const { size } = options, [n, h, w, c] = set.shape, pixels = h * w * c;
   const indexOf = shuffled(n, fold(options.key, "order")), fill = filler(set, options);
   return (position) => {
+    const images = fitting(making, "size", size, () => new Float32Array(size * pixels));
     const indices = Uint32Array.from({ length: size }, (_, i) => indexOf(position * size + i));
-    const images = new Float32Array(size * pixels);
     indices.forEach((at, i) =>
       fill(at, position * size + i, images.subarray(i * pixels, (i + 1) * pixels))
     );
@@ -353,10 +179,14 @@ function mirrored([, h, w, c]: ImageSet["shape"]): Uint32Array {
   });
 }
 
-function checkSet({ images, shape, labels }: ImageSet): void {
+const making = "make batches";
+
+function checkSet({ images, shape, labels, classes, classCount }: ImageSet): void {
   const refuse = (what: string, wanted: string, got: unknown): RangeError =>
     new RangeError(`Cannot make batches: ${what} must be ${wanted}, got ${got}`);
-  const whole = shape.length === 4 && shape.every((size) => Number.isSafeInteger(size) && size > 0);
+  checkBytes("images", images);
+  const whole = Array.isArray(shape) && shape.length === 4 &&
+    shape.every((size) => Number.isSafeInteger(size) && size > 0);
   if (!whole) throw refuse("shape", "[N, H, W, C], each at least 1", `[${shape}]`);
   if (images.length !== tf.util.sizeFromShape([...shape])) {
     throw refuse(
@@ -365,8 +195,45 @@ function checkSet({ images, shape, labels }: ImageSet): void {
       images.length,
     );
   }
-  if (labels && labels.length !== shape[0]) {
-    throw refuse("labels", `${shape[0]} numbers`, labels.length);
+  if (labels === undefined) return;
+  checkBytes("labels", labels);
+  if (labels.length !== shape[0]) throw refuse("labels", `${shape[0]} numbers`, labels.length);
+  const count = classes?.length ?? classCount ?? Infinity;
+  const wrong = labels.find((label) => label >= count);
+  if (wrong !== undefined) throw refuse("labels", `in [0, ${count}), the classes`, wrong);
+}
+
+/** Floats would be taken for bytes of 0 and 1. */
+function checkBytes(what: string, data: unknown): void {
+  if (data instanceof Uint8Array || data instanceof Uint8ClampedArray) return;
+  const got = Object.prototype.toString.call(data).slice(8, -1);
+  throw new TypeError(`Cannot ${making}: ${what} must be a Uint8Array, got ${got}`);
+}
+
+function checkValues(
+  { size, start = 0, key, flip = false, dequantize = false }: BatchOptions,
+): void {
+  checkCount(making, "size", size, 1);
+  checkCount(making, "start", start, 0);
+  checkKey(making, key);
+  for (const [name, value] of Object.entries({ flip, dequantize })) {
+    if (typeof value !== "boolean") throw refusal(making, `${name} must be true or false`, value);
+  }
+}
+
+/** Refuses a seed in place of a key, of which every word would be NaN. */
+function checkKey(action: string, key: Key): void {
+  const isWord = (word: number): boolean => Number.isInteger(word) && word >= 0 && word < 2 ** 32;
+  if (isWord(key?.hi) && isWord(key?.lo)) return;
+  throw refusal(action, "key must be a key, such as key(0) gives", key);
+}
+
+/** Memory, or an error that names what asks for too much of it. */
+function fitting<A>(action: string, name: string, value: number, make: () => A): A {
+  try {
+    return make();
+  } catch {
+    throw refusal(action, `${name} must be of a size that fits into memory`, value);
   }
 }
 

@@ -22,7 +22,8 @@ import { jumpMany } from "../noise/forward.ts";
 import { type Schedule, unit } from "../noise/schedule.ts";
 import { crossEntropy, type TimedClassifier } from "../network/classifier.ts";
 import { type Network, oneHot, type Params } from "../network/layer.ts";
-import { networkTime } from "../network/model.ts";
+import { checkKind, networkTime } from "../network/model.ts";
+import { checkKey, checkOptions, type Known, notFinite, refusal } from "../tensor/check.ts";
 import type { Tensors } from "../tensor/engine.ts";
 import { fold, type Key, split } from "../tensor/key.ts";
 import { normal, uniforms } from "../tensor/random.ts";
@@ -34,21 +35,33 @@ import { sampleTimes, type TimeSampler, uniformTimes } from "./timestep.ts";
 export interface DiffusionLossOptions {
   /** The noise schedule. */
   readonly schedule: Schedule;
-  /** What the network predicts. */
+  /** What the network predicts: x0, v or flow where the schedule's alpha is 0 at its greatest time. */
   readonly kind: Kind;
-  /** Weight of each level of noise. Default: even in the space of the prediction. */
+  /**
+   * Weight of each level of noise, by the errors and the level in the schedule's own unit. Default: even in the space of the
+   * prediction.
+   */
   readonly weighting?: Weighting;
-  /** Share of the samples whose class is replaced by "no class", for guidance. Default: 0. */
+  /** Share of the samples whose class is replaced by "no class", for guidance, of a network with classes. Default: 0. */
   readonly nullShare?: number;
   /** The law of the times, on the same schedule. Default: uniform, as {@link uniformTimes} draws them. */
   readonly times?: TimeSampler;
   /**
    * Whether each sample's loss is weighed so that its expectation is that under uniform times of the same range, which a
    * law of times then makes steadier and nothing else. Without, the law is part of the objective, as in EDM and rectified
-   * flow. Nothing is weighed where `times` is absent. Default: true.
+   * flow. Only with `times`. Default: true.
    */
   readonly reweighted?: boolean;
 }
+
+const lossOptions: Known<DiffusionLossOptions> = {
+  schedule: true,
+  kind: true,
+  weighting: true,
+  nullShare: true,
+  times: true,
+  reweighted: true,
+};
 
 /**
  * The denoising loss of a network: {@link denoisingLoss} of its answers, as an objective in two parts. The first draws
@@ -61,7 +74,10 @@ export interface DiffusionLossOptions {
  * @param options Schedule, meaning of the output, weighting, share of samples without a class.
  * @returns The objective: its times, noise and dropped classes come from the key, one key a sample. A network without
  *   classes sees no labels.
- * @throws {RangeError} If `nullShare` is not in [0, 1].
+ * @throws {TypeError} If there is an option that is not known; when evaluated, if there is no key.
+ * @throws {RangeError} If `nullShare` is not in [0, 1], or above 0 for a network without classes; if there is `reweighted`
+ *   without `times`; as {@link checkKind}. When evaluated, if the batch is empty, not finite, or not of the sizes and classes
+ *   that it says or that the network has.
  *
  * @example A network that starts at zero loses the mean square of the noise, 1
  * ```ts
@@ -84,12 +100,17 @@ export function diffusionLoss(
   network: Network,
   options: DiffusionLossOptions,
 ): Objective<ImageBatch> {
-  const { schedule, nullShare = 0, times: law } = options;
-  const weighed = { ...reweighted(options), schedule: unit(schedule) };
-  if (!(nullShare >= 0 && nullShare <= 1)) {
-    throw new RangeError(`Cannot make a loss: nullShare must be in [0, 1], got ${nullShare}`);
-  }
+  checkOptions("make a loss", options, lossOptions);
+  checkKind("make a loss", options);
+  checkShares(network, options);
+  const { schedule, kind, nullShare = 0, times: law } = options;
+  const weighed = {
+    schedule: unit(schedule),
+    kind,
+    weighting: ownUnit(reweighted(options), schedule),
+  };
   const inputs = (batch: ImageBatch, key: Key): Record<string, tf.Tensor> => {
+    checkBatch(batch, key);
     const [n] = batch.shape, labels = network.classes > 0 ? batch.labels : undefined;
     const condition = dropped(labels, n, { key: fold(key, "null"), share: nullShare });
     return tf.tidy(() => {
@@ -107,13 +128,56 @@ export function diffusionLoss(
   return { inputs, loss };
 }
 
-/** The options with the weight of the times in that of the levels. */
-function reweighted(options: DiffusionLossOptions): DiffusionLossOptions {
+/** Refuses shares out of range, and options that would do nothing. */
+function checkShares(
+  { classes }: Network,
+  { nullShare = 0, times, reweighted }: DiffusionLossOptions,
+): void {
+  const refused = (wanted: string, got: unknown): RangeError => refusal("make a loss", wanted, got);
+  if (!(nullShare >= 0 && nullShare <= 1)) throw refused("nullShare must be in [0, 1]", nullShare);
+  if (nullShare > 0 && classes === 0) {
+    throw refused("nullShare must be 0 for a network without classes", nullShare);
+  }
+  if (reweighted !== undefined && times === undefined) {
+    throw refused("reweighted must be absent without times", reweighted);
+  }
+}
+
+/** Refuses a batch of images that is none, by the name of what is wrong with it, and what is no key. */
+function checkBatch({ images, shape, labels }: ImageBatch, key: Key): void {
+  const action = "compute the loss", [n] = shape, count = shape.reduce((a, b) => a * b, 1);
+  const refused = (wanted: string, got: unknown): RangeError => refusal(action, wanted, got);
+  checkKey(action, key);
+  if (!(n > 0)) throw refused("batch.shape must be of at least one image", shape);
+  if (images.length !== count) {
+    throw refused(
+      `batch.images must be ${count} numbers, as the shape [${shape}] has`,
+      images.length,
+    );
+  }
+  if (labels !== undefined && labels.length !== n) {
+    throw refused(`batch.labels must be one for each of ${n} images`, labels.length);
+  }
+  const wrong = notFinite(images);
+  if (wrong !== undefined) throw refused("batch.images must be finite", wrong);
+}
+
+/** The weighting with the weight of the times in that of the levels. */
+function reweighted(options: DiffusionLossOptions): Weighting {
   const { times, reweighted = true, weighting = weightings.own } = options;
-  if (!times || !reweighted) return options;
-  return {
-    ...options,
-    weighting: (errors, point) => weighting(errors, point) * times.weight(point.t),
+  if (!times || !reweighted) return weighting;
+  return (errors, point) => weighting(errors, point) * times.weight(point.t);
+}
+
+/**
+ * A weighting of a schedule as one of its {@link unit}, in which networks answer: x_t is divided by n = √(alpha² + sigma²)
+ * there, v too, and a score is multiplied by it.
+ */
+function ownUnit(weighting: Weighting, schedule: Schedule): Weighting {
+  if (unit(schedule) === schedule) return weighting;
+  return ({ score, v, ...errors }, { t }) => {
+    const level = schedule.at(t), square = level.alpha ** 2 + level.sigma ** 2;
+    return weighting({ ...errors, score: score / square, v: v * square }, { level, t });
   };
 }
 
@@ -148,6 +212,8 @@ export interface NoisyClassifierLossOptions {
   readonly schedule: Schedule;
 }
 
+const classifierOptions: Known<NoisyClassifierLossOptions> = { schedule: true };
+
 /**
  * The loss of a classifier of noisy images, as an objective in two parts: with t uniform, as {@link uniformTimes} draws
  * it,
@@ -162,8 +228,9 @@ export interface NoisyClassifierLossOptions {
  * @param network The network, which takes times in [0, 1000].
  * @param options The schedule.
  * @returns The objective: its times and noise come from the key, one key a sample, and are those of {@link diffusionLoss}.
- * @throws {TypeError} When evaluated, if the batch has no labels.
- * @throws {RangeError} When evaluated, if a label is not a class of the network.
+ * @throws {TypeError} If there is an option that is not known; when evaluated, if the batch has no labels, or there is no key.
+ * @throws {RangeError} When evaluated, if a label is not a class of the network, or the batch is empty, not finite, or not of
+ *   the sizes that it says or that the network has.
  *
  * @example A network that starts without an opinion loses about ln 2 over two classes
  * ```ts
@@ -186,12 +253,14 @@ export function noisyClassifierLoss(
   network: TimedClassifier,
   options: NoisyClassifierLossOptions,
 ): Objective<ImageBatch> {
+  checkOptions("make a loss", options, classifierOptions);
   const { schedule } = options, { at } = unit(schedule);
   const inputs = (batch: ImageBatch, key: Key): Record<string, tf.Tensor> => {
     const { labels } = batch;
     if (labels === undefined) {
       throw new TypeError("Cannot train a classifier: the batch must have labels, got none");
     }
+    checkBatch(batch, key);
     return tf.tidy(() => {
       const { x0, eps, t } = drawn(batch, key, { schedule });
       const { time } = network.inputs(t.map((time) => networkTime(schedule, time)));

@@ -9,6 +9,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
+import { checkOptions, checkTensors, type Known } from "../tensor/check.ts";
 import { mapTensors } from "../tensor/engine.ts";
 
 /**
@@ -16,8 +17,8 @@ import { mapTensors } from "../tensor/engine.ts";
  * start is soon forgotten, `decay` in the end.
  *
  * @param step Number of the step, from 1.
- * @param decay Final share, in [0, 1].
- * @returns A number in [0, 1].
+ * @param decay Final share, in [0, 1).
+ * @returns A number in [0, 1).
  */
 export function emaDecay(step: number, decay: number): number {
   return Math.min(decay, (1 + step) / (10 + step));
@@ -27,9 +28,11 @@ export function emaDecay(step: number, decay: number): number {
 export interface EmaOptions {
   /** Number of this step, from 1. */
   readonly step: number;
-  /** Share of the old average that is kept in the end, in [0, 1]. Default: 0.999. */
+  /** Share of the old average that is kept in the end, in [0, 1): 1 would keep the first weights. Default: 0.999. */
   readonly decay?: number;
 }
+
+const emaOptions: Known<EmaOptions> = { step: true, decay: true };
 
 /**
  * The average after one more step: d·average + (1 − d)·params, with d from {@link emaDecay}.
@@ -38,7 +41,9 @@ export interface EmaOptions {
  * @param params The new weights, by the same names. Not disposed of.
  * @param options See {@link EmaOptions}.
  * @returns New tensors. The caller disposes of them.
- * @throws {RangeError} If the decay is not in [0, 1], or the names differ.
+ * @throws {TypeError} If there is an option that is not known.
+ * @throws {RangeError} If the decay is not in [0, 1), the step not a whole number of at least 1, the names differ, or a tensor is
+ *   disposed of.
  *
  * @example Far along, with a decay of 3/4
  * ```ts
@@ -57,6 +62,7 @@ export function ema(
   params: Params,
   options: EmaOptions,
 ): Record<string, tf.Tensor> {
+  const constants = emaConstants(options);
   const names = Object.keys(average), missing = names.find((name) => params[name] === undefined);
   if (missing !== undefined || names.length !== Object.keys(params).length) {
     throw new RangeError(
@@ -65,7 +71,10 @@ export function ema(
       }`,
     );
   }
-  return emaUpdate({ average, params }, emaConstants(options));
+  for (const [name, tensors] of Object.entries({ average, params })) {
+    checkTensors("average weights", tensors, { name });
+  }
+  return emaUpdate({ average, params }, constants);
 }
 
 /** The shares of a step of {@link ema}; tensors where the step is compiled once. */
@@ -81,13 +90,21 @@ export interface EmaConstants {
  *
  * @param options Number of the step, and the final decay.
  * @returns d and 1 − d.
- * @throws {RangeError} If the decay is not in [0, 1].
+ * @throws {TypeError} If there is an option that is not known.
+ * @throws {RangeError} If the decay is not in [0, 1), or the step not a whole number of at least 1.
  */
 export function emaConstants(
-  { step, decay = 0.999 }: EmaOptions,
+  options: EmaOptions,
 ): { readonly kept: number; readonly taken: number } {
-  if (!(decay >= 0 && decay <= 1)) {
-    throw new RangeError(`Cannot average weights: decay must be in [0, 1], got ${decay}`);
+  checkOptions("average weights", options, emaOptions);
+  const { step, decay = 0.999 } = options;
+  if (!(decay >= 0 && decay < 1)) {
+    throw new RangeError(`Cannot average weights: decay must be in [0, 1), got ${decay}`);
+  }
+  if (!Number.isSafeInteger(step) || step < 1) {
+    throw new RangeError(
+      `Cannot average weights: step must be a whole number of at least 1, got ${step}`,
+    );
   }
   const kept = emaDecay(step, decay);
   return { kept, taken: 1 - kept };

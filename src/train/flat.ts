@@ -131,7 +131,8 @@ const lossInputs = (inputs: Tensors): Tensors =>
  *
  * @param loss The loss of named weights and its inputs: one number.
  * @param options Where the weights lie, and the optimizer's constants, of which those of a step are its inputs.
- * @returns A pure function of four vectors and {@link flatInputs}, whose one output is the `loss` before the step.
+ * @returns A pure function of four vectors and {@link flatInputs}. Its outputs are the `loss` before the step, and a `sum` over
+ *   the weights and moments after it, which is finite only if they are.
  * @throws {RangeError} If a constant is out of range; when called, as {@link differentiated} does.
  */
 export function flatStep(
@@ -164,9 +165,22 @@ export function flatStep(
         mean: next.moments.mean["all"]!,
         square: next.moments.square["all"]!,
       },
-      outputs: { loss: value },
+      outputs: { loss: value, sum: total(next) },
     };
   };
+}
+
+/**
+ * The sum of weights and mean squares, which is not finite if one of them is not, nor a gradient of theirs. It may also be so
+ * of finite ones, where they are too large for a sum. The caller disposes of it.
+ */
+export function total(
+  { params, moments: { square } }: { readonly params: Params; readonly moments: Moments },
+): tf.Scalar {
+  return tf.tidy(() => {
+    const all = [params, square].flatMap((tensors) => Object.values(tensors));
+    return tf.sum(tf.concat(all.map((tensor) => tf.reshape(tensor, [-1])))) as tf.Scalar;
+  });
 }
 
 /**

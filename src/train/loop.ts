@@ -9,17 +9,31 @@
  * On an engine the steps are compiled, and the state stays with the engine from one yielded state to the next: with
  * `every`, that is every so many steps.
  *
+ * Batch, loss, gradient and weights are asked whether they are finite at every step, before a state is yielded: one sum of
+ * weights and squared gradients is looked at, which NaN and infinity survive on every backend, and the numbers themselves only
+ * where they are few, or where it is not finite.
+ *
  * Ownership: a yielded state lives until the next pull; the start belongs to the caller. Breaking off, an error and an
- * abort free everything else, and close the batches.
+ * abort free everything else, and close the batches. The event loop turns between steps.
  *
  * @module
  */
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
-import { type Engine, mapTensors, type Tensors } from "../tensor/engine.ts";
+import {
+  atHand,
+  checkKey,
+  checkOptions,
+  checkTensors,
+  type Known,
+  notFinite,
+  refusal,
+  shown,
+} from "../tensor/check.ts";
+import { type Engine, mapTensors, pacer, type Tensors } from "../tensor/engine.ts";
 import { fold, type Key } from "../tensor/key.ts";
-import { ema } from "./ema.ts";
+import { ema, emaConstants } from "./ema.ts";
 import {
   differentiated,
   flatInputs,
@@ -27,10 +41,18 @@ import {
   flatStep,
   layoutOf,
   namedState,
+  total,
   unflattened,
   type Weights,
 } from "./flat.ts";
-import { adam, type AdamOptions, type Moments, noMoments } from "./optimizer.ts";
+import {
+  adam,
+  adamConstants,
+  type AdamOptions,
+  adamOptions,
+  type Moments,
+  noMoments,
+} from "./optimizer.ts";
 
 /** Where a training run stands. */
 export interface TrainState {
@@ -95,7 +117,7 @@ export interface TrainOptions<Batch> {
   readonly key: Key;
   /** The optimizer's constants. */
   readonly adam?: AdamOptions;
-  /** Decay of the moving average of the weights. Default: 0.999. */
+  /** Decay of the moving average of the weights, in [0, 1). Default: 0.999. */
   readonly decay?: number;
   /** What compiles and runs the steps; the loss must then be an {@link Objective}. Default: none, tfjs as it is. */
   readonly engine?: Engine;
@@ -103,17 +125,33 @@ export interface TrainOptions<Batch> {
   readonly every?: number;
   /** Aborts the run. */
   readonly signal?: AbortSignal;
-  /** Stop with an error when the loss is NaN or infinite. Default: true. */
+  /**
+   * Stop with an error when the start, a batch (the numbers, arrays of floats and tensors in its records and lists), a loss, a
+   * gradient or the weights are NaN or infinite. Default: true.
+   */
   readonly finite?: boolean;
 }
+
+const trainOptions: Known<TrainOptions<unknown>> = {
+  loss: true,
+  key: true,
+  adam: true,
+  decay: true,
+  engine: true,
+  every: true,
+  signal: true,
+  finite: true,
+};
 
 /**
  * The state before the first step.
  *
  * @param params First weights. They stay the caller's.
  * @returns A state with tensors of its own, which the caller disposes of.
+ * @throws {RangeError} If there are no weights, or one is disposed of.
  */
 export function newTraining(params: Params): TrainState {
+  checkWeights("begin training", "params", params);
   const copy = () => mapTensors(params, (weight) => tf.clone(weight)), moments = noMoments(params);
   return { step: 0, params: copy(), ema: copy(), moments, loss: NaN, losses: [] };
 }
@@ -124,10 +162,12 @@ export function newTraining(params: Params): TrainState {
  * @param start The state to go on from; it stays the caller's, and must outlive the iteration.
  * @param options Loss, key and constants; engine.
  * @returns A function of the batches that follow the start's, whose result computes nothing until it is iterated.
- * @throws {TypeError} If there is an engine and the loss is in one part.
+ * @throws {TypeError} If there is an option that is not known, no loss or no key; if there is an engine and the loss is in one
+ *   part.
  * @throws {RangeError} If `every` is not a whole number of at least 1.
- * @throws {RangeError} While iterated: when the loss is not finite, with the step; when it is not one number or does
- *   not depend on one of the weights, with its name; when a constant is out of range.
+ * @throws {RangeError} While iterated, before the first batch is taken: when the start is disposed of, not finite, or of parts
+ *   that do not fit, and when a constant is out of range. Then: when a batch, a loss, a gradient or the weights are not finite,
+ *   with the step; when the loss is not one number or does not depend on one of the weights, with its name.
  * @throws The signal's reason, when aborted.
  *
  * @example Fit one number to the mean of its data
@@ -149,7 +189,11 @@ export function train<Batch>(
   start: TrainState,
   options: TrainOptions<Batch>,
 ): (batches: Iterable<Batch> | AsyncIterable<Batch>) => AsyncIterable<TrainState> {
-  const { every = 1 } = options, begin = beginning(start, options);
+  const { every = 1, adam = {} } = options;
+  checkOptions("train", options, trainOptions);
+  checkOptions("train", adam, adamOptions);
+  checkKey("train", options.key);
+  const begin = beginning(start, options);
   if (!Number.isSafeInteger(every) || every < 1) {
     throw new RangeError(`Cannot train: every must be a whole number of at least 1, got ${every}`);
   }
@@ -158,11 +202,19 @@ export function train<Batch>(
   });
 }
 
+/** What is known of a step that was made. */
+interface Made {
+  /** The loss before it. */
+  readonly loss: number;
+  /** Finite only if weights and moments are, after it. */
+  readonly sum: number;
+}
+
 /** What makes steps, and keeps the state from one to the next. */
 interface Steps<Batch> {
-  /** Makes a step, of this number; its loss. Frees the state that was asked for before. */
-  readonly step: (batch: Batch, step: number) => Promise<number>;
-  /** The state. */
+  /** Makes a step, of this number. Frees the state that was asked for before. */
+  readonly step: (batch: Batch, step: number) => Promise<Made>;
+  /** The state. Frees that which was asked for before, on an engine. */
   readonly state: () => Promise<Weights>;
   /** Frees everything. */
   readonly close: () => Promise<void>;
@@ -176,7 +228,9 @@ async function* training<Batch>(
   },
   batches: Iterable<Batch> | AsyncIterable<Batch>,
 ): AsyncGenerator<TrainState, void, undefined> {
-  options.signal?.throwIfAborted();
+  const { signal, finite = true } = options, pace = pacer();
+  signal?.throwIfAborted();
+  await checkStart(start, options);
   const steps = await begin();
   let { step } = start, losses: number[] = [];
   const reached = async (): Promise<TrainState> => {
@@ -186,12 +240,15 @@ async function* training<Batch>(
   };
   try {
     for await (const batch of batches) {
-      options.signal?.throwIfAborted();
-      const loss = await steps.step(batch, ++step);
-      checkLoss(loss, step, options);
-      losses.push(loss);
+      signal?.throwIfAborted();
+      step++;
+      if (finite) await checkBatch(batch, step);
+      const made = await steps.step(batch, step);
+      if (finite) await checkMade(made, step, steps.state);
+      losses.push(made.loss);
       if (step % every === 0) yield await reached();
-      options.signal?.throwIfAborted();
+      await pace();
+      signal?.throwIfAborted();
     }
     if (losses.length > 0) yield await reached();
   } finally {
@@ -212,6 +269,12 @@ function beginning<Batch>(
   options: TrainOptions<Batch>,
 ): () => Promise<Steps<Batch>> {
   const { loss, engine } = options;
+  const parts = typeof loss === "object" && loss !== null ? [loss.inputs, loss.loss] : [loss];
+  if (!parts.every((part) => typeof part === "function")) {
+    throw new TypeError(
+      `Cannot train: loss must be a function or an objective, got ${shown(loss)}`,
+    );
+  }
   if (engine === undefined) {
     const whole = typeof loss === "function" ? loss : lossOf(loss);
     return () => Promise.resolve(plainSteps(start, whole, options));
@@ -225,7 +288,7 @@ function beginning<Batch>(
 function plainSteps<Batch>(
   start: Weights,
   loss: Loss<Batch>,
-  { key, adam: constants, decay = 0.999 }: TrainOptions<Batch>,
+  { key, adam: constants, decay = 0.999, finite = true }: TrainOptions<Batch>,
 ): Steps<Batch> {
   let held = start;
   const free = (): void => {
@@ -245,7 +308,8 @@ function plainSteps<Batch>(
         const next = tf.tidy(() => updated(gradients, step) as never) as Weights;
         free();
         held = next;
-        return (await value.data())[0]!;
+        const [[loss], sum] = await Promise.all([value.data(), finite ? summed(next) : 0]);
+        return { loss: loss!, sum };
       } finally {
         tf.dispose([value, ...Object.values(gradients)]);
       }
@@ -253,6 +317,22 @@ function plainSteps<Batch>(
     state: () => Promise.resolve(held),
     close: () => Promise.resolve(free()),
   };
+}
+
+/**
+ * A number that is finite only if weights and mean squares are: one of them where they are few and at hand, which is less work
+ * than a sum of some dozen tensors, and otherwise {@link total}.
+ */
+async function summed(weights: Weights): Promise<number> {
+  const { params, moments: { square } } = weights;
+  const tensors = [params, square].flatMap((tensors) => Object.values(tensors));
+  const isFew = tensors.reduce((count, { size }) => count + size, 0) <= 2 ** 14;
+  const near = isFew ? tensors.map(atHand) : [undefined];
+  if (near.includes(undefined)) {
+    const sum = total(weights);
+    return (await sum.data().finally(() => sum.dispose()))[0]!;
+  }
+  return near.map((values) => notFinite(values!)).find((wrong) => wrong !== undefined) ?? 0;
 }
 
 async function engineSteps<Batch>(
@@ -278,12 +358,17 @@ async function engineSteps<Batch>(
       const given = tf.tidy(() => flatInputs(inputs(batch, fold(key, step)), { ...options, step }));
       const outputs = await running.step(given).finally(() => tf.dispose(given));
       try {
-        return (await outputs["loss"]!.data())[0]!;
+        const [[loss], [sum]] = await Promise.all([
+          outputs["loss"]!.data(),
+          outputs["sum"]!.data(),
+        ]);
+        return { loss: loss!, sum: sum! };
       } finally {
         tf.dispose(outputs);
       }
     },
     state: async () => {
+      free();
       const flat = await running.state();
       try {
         return held = await namedState(flat, (vector) => reading.run({ vector }));
@@ -298,14 +383,106 @@ async function engineSteps<Batch>(
   };
 }
 
-function checkLoss<Batch>(
-  loss: number,
+/** Refuses weights that are none, or disposed of. */
+function checkWeights(action: string, name: string, params: Params): void {
+  if (Object.keys(params).length === 0) {
+    throw new RangeError(`Cannot ${action}: ${name} must be of at least one weight, got none`);
+  }
+  checkTensors(action, params, { name });
+}
+
+/** Refuses a start of parts that do not fit or are not finite, and constants out of range. */
+async function checkStart<Batch>(
+  { step, params, ema, moments }: TrainState,
+  { adam, decay, finite = true }: TrainOptions<Batch>,
+): Promise<void> {
+  adamConstants(1, adam);
+  emaConstants({ step: 1, ...(decay !== undefined && { decay }) });
+  if (!Number.isSafeInteger(step) || step < 0) {
+    throw refusal("train", "start.step must be a whole number of at least 0", step);
+  }
+  checkWeights("train", "start.params", params);
+  const others = { ema, "moments.mean": moments.mean, "moments.square": moments.square };
+  for (const [part, tensors] of Object.entries(others)) {
+    checkTensors("train", tensors, { name: `start.${part}`, like: params, whose: "start.params" });
+  }
+  const fault = finite ? await faultIn({ params, ...others }) : undefined;
+  if (fault === undefined) return;
+  throw new RangeError(
+    `Cannot train: start.${fault.part} must be finite, got ${fault.got} in ${fault.name}`,
+  );
+}
+
+/** Refuses a step whose loss, gradient or weights are not finite, naming the first of them that is not. */
+async function checkMade(
+  { loss, sum }: Made,
   step: number,
-  { finite = true }: TrainOptions<Batch>,
-): void {
-  if (finite && !Number.isFinite(loss)) {
-    throw new RangeError(
-      `Cannot go on with training: loss must be finite, got ${loss} at step ${step}`,
-    );
+  state: () => Promise<Weights>,
+): Promise<void> {
+  if (!Number.isFinite(loss)) throw lost("loss must be finite", `${loss}`, step);
+  if (Number.isFinite(sum)) return;
+  const { params, moments: { mean, square } } = await state();
+  // The mean was finite before, and takes a share of the gradient.
+  const parts = { gradient: mean, "square of the gradient": square, weights: params };
+  const fault = await faultIn(parts);
+  if (fault === undefined) return;
+  throw lost(`${fault.part} must be finite`, `${fault.got} in ${fault.name}`, step);
+}
+
+const lost = (wanted: string, got: string, step: number): RangeError =>
+  new RangeError(`Cannot go on with training: ${wanted}, got ${got} at step ${step}`);
+
+/** The first number that is not finite in groups of tensors, with the names of its group and tensor. */
+async function faultIn(
+  groups: Readonly<Record<string, Params>>,
+): Promise<{ part: string; name: string; got: number } | undefined> {
+  for (const [part, tensors] of Object.entries(groups)) {
+    const names = Object.keys(tensors);
+    const values = await Promise.all(names.map((name) => tensors[name]!.data()));
+    for (const [i, name] of names.entries()) {
+      const got = notFinite(values[i]!);
+      if (got !== undefined) return { part, name, got };
+    }
+  }
+  return undefined;
+}
+
+/** Refuses a batch with a number that is not finite, or a tensor that is disposed of, and says where. */
+async function checkBatch(batch: unknown, step: number): Promise<void> {
+  for (const [at, numbers] of numbersIn(batch, "batch")) {
+    const isTensor = numbers instanceof tf.Tensor;
+    if (isTensor && numbers.isDisposed) {
+      throw lost(`${at} must be a tensor that is not disposed of`, "one that is", step);
+    }
+    const got = notFinite(isTensor ? atHand(numbers) ?? await numbers.data() : numbers);
+    if (got !== undefined) throw lost(`${at} must be finite`, `${got}`, step);
   }
 }
+
+/** The numbers, arrays of floats and float tensors that a value is made of, with where they stand in it. */
+function* numbersIn(
+  value: unknown,
+  at: string,
+  depth = 0,
+): Generator<readonly [at: string, numbers: tf.Tensor | ArrayLike<number>]> {
+  if (typeof value === "number") yield [at, [value]];
+  else if (value instanceof tf.Tensor) {
+    if (value.dtype === "float32") yield [at, value];
+  } else if (isFloats(value)) yield [at, value];
+  else if (depth <= 4 && isPlain(value)) {
+    for (const [name, part] of Object.entries(value)) {
+      yield* numbersIn(part, Array.isArray(value) ? `${at}[${name}]` : `${at}.${name}`, depth + 1);
+    }
+  }
+}
+
+/** Whether a value is a list of numbers or a typed array of floats. */
+const isFloats = (value: unknown): value is ArrayLike<number> =>
+  Array.isArray(value)
+    ? value.every((each) => typeof each === "number")
+    : ArrayBuffer.isView(value) && /^Float/.test(value.constructor.name);
+
+/** Whether a value is a list or a record, and no instance of a class. */
+const isPlain = (value: unknown): value is object =>
+  typeof value === "object" && value !== null &&
+  [Object.prototype, Array.prototype, null].includes(Object.getPrototypeOf(value));

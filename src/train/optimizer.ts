@@ -9,6 +9,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
+import { checkOptions, checkTensors, type Known } from "../tensor/check.ts";
 import { mapTensors } from "../tensor/engine.ts";
 
 /** First and second moments of the gradients, by the weights' names. */
@@ -39,6 +40,18 @@ export interface AdamOptions {
   readonly clip?: number;
 }
 
+/** What the options are called. */
+export const adamOptions: Known<AdamOptions> = {
+  rate: true,
+  beta1: true,
+  beta2: true,
+  epsilon: true,
+  decay: true,
+  warmup: true,
+  anneal: true,
+  clip: true,
+};
+
 /** Weights and moments after a step. */
 export interface Updated {
   /** New weights. */
@@ -63,6 +76,7 @@ export function noMoments(params: Params): Moments {
  * @param step Number of the step, from 1.
  * @param options The constants; `rate`, `warmup` and `anneal` are read.
  * @returns The step size.
+ * @throws {TypeError} If there is an option that is not known.
  *
  * @example Half way up, at the top, half way down
  * ```ts
@@ -75,6 +89,7 @@ export function noMoments(params: Params): Moments {
  * ```
  */
 export function learningRate(step: number, options: AdamOptions = {}): number {
+  checkOptions(action, options, adamOptions);
   const { rate = 1e-3, warmup = 0, anneal } = options,
     rise = warmup > 0 ? Math.min(1, step / warmup) : 1;
   if (anneal === undefined) return rate * rise;
@@ -92,7 +107,9 @@ export function learningRate(step: number, options: AdamOptions = {}): number {
  * @param current Weights, their gradients, the moments so far, and the number k of this step, from 1. Not disposed of.
  * @param options The constants.
  * @returns New weights and moments. The caller disposes of them.
- * @throws {RangeError} If the step or a constant is out of range.
+ * @throws {TypeError} If there is an option that is not known.
+ * @throws {RangeError} If the step or a constant is out of range, or a tensor is disposed of, or not of the names and shapes of
+ *   the weights.
  *
  * @example The first step goes against the sign of the gradient, by the step size
  * ```ts
@@ -111,8 +128,17 @@ export function adam(
   current: AdamInputs & { readonly step: number },
   options: AdamOptions = {},
 ): Updated {
-  return adamUpdate(current, adamConstants(current.step, options));
+  const { step, params, gradients, moments: { mean, square } } = current;
+  const others = { gradients, "moments.mean": mean, "moments.square": square };
+  checkTensors(action, params, { name: "params" });
+  for (const [name, tensors] of Object.entries(others)) {
+    checkTensors(action, tensors, { name, like: params, whose: "params" });
+  }
+  return adamUpdate(current, adamConstants(step, options));
 }
+
+/** What cannot be done with a constant out of range. */
+const action = "make a step of Adam";
 
 /** Weights, their gradients and the moments so far, by the same names. */
 export interface AdamInputs {
@@ -148,6 +174,7 @@ export interface AdamConstants {
  * @param step Number k of the step, from 1.
  * @param options The constants of the run.
  * @returns Those of the step.
+ * @throws {TypeError} If there is an option that is not known.
  * @throws {RangeError} If the step or a constant is out of range.
  *
  * @example Moments that start at zero are scaled up at first
@@ -164,7 +191,8 @@ export function adamConstants(
   options: AdamOptions = {},
 ): AdamConstants & { readonly move: number; readonly scale: number; readonly keep?: number } {
   const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, decay = 0, clip } = options;
-  checkOptions(options);
+  checkOptions(action, options, adamOptions);
+  checkRanges(options);
   check("step", step, step >= 1 && Number.isSafeInteger(step), "a whole number of at least 1");
   const rate = learningRate(step, options);
   return {
@@ -205,7 +233,7 @@ export function adamUpdate(current: AdamInputs, constants: AdamConstants): Updat
 }
 
 /** Refuses constants under which the weights would become NaN or go the wrong way. */
-function checkOptions(options: AdamOptions): void {
+function checkRanges(options: AdamOptions): void {
   for (const [name, [least, most, wanted]] of Object.entries(ranges)) {
     const value = options[name as keyof AdamOptions];
     if (value !== undefined) check(name, value, value >= least && value < most, wanted);
@@ -225,7 +253,7 @@ const ranges: Readonly<Record<keyof AdamOptions, readonly [number, number, strin
 
 function check(name: string, value: number, fine: boolean, wanted: string): void {
   if (fine) return;
-  throw new RangeError(`Cannot make a step of Adam: ${name} must be ${wanted}, got ${value}`);
+  throw new RangeError(`Cannot ${action}: ${name} must be ${wanted}, got ${value}`);
 }
 
 /**
@@ -237,6 +265,7 @@ function check(name: string, value: number, fine: boolean, wanted: string): void
  * @param gradients Gradients by name. Not disposed of.
  * @param limit Greatest norm of all of them together, above 0.
  * @returns New tensors by the same names. The caller disposes of them.
+ * @throws {RangeError} If the limit is not above 0.
  *
  * @example A gradient of norm 5
  * ```ts
@@ -251,6 +280,9 @@ function check(name: string, value: number, fine: boolean, wanted: string): void
  * ```
  */
 export function clipped(gradients: Params, limit: number): Record<string, tf.Tensor> {
+  if (!(limit > 0)) {
+    throw new RangeError(`Cannot clip gradients: limit must be above 0, got ${limit}`);
+  }
   return tf.tidy(() => {
     // In the order of the names, so that the sum is rounded alike whatever order they come in.
     const squares = Object.keys(gradients).sort().map((name) =>

@@ -11,7 +11,10 @@
  *
  * A p in proportion to the typical size of L makes the estimate steady. Leaving the weight out is another objective: texts
  * that only replace the law print a slip, and those that mean it (EDM, rectified flow) take p as part of the weighting.
- * Of a discrete schedule the times are 1 … T, p is a probability and the weight 1/(T·p).
+ *
+ * What samplers ask is trained: from the least time of a schedule that is noisy there, as EDM's and the exploding ones are,
+ * and otherwise from a cut-off, up to the greatest, where alpha may be 0. Of a discrete schedule the times are all the N whole
+ * ones with noise, 1 … T or 0 … T, p is a probability and the weight 1/(N·p).
  *
  * | law | p(t) in proportion to | source |
  * | --- | --- | --- |
@@ -35,17 +38,30 @@
  */
 
 import { logSnr, type Schedule } from "../noise/schedule.ts";
+import { checkKey, checkOptions, type Known, refusal } from "../tensor/check.ts";
 import type { Key } from "../tensor/key.ts";
 import { uniforms } from "../tensor/random.ts";
 
 /** Options of {@link uniformTimes}. */
 export interface UniformTimesOptions {
   /**
-   * Least time of a continuous schedule, on whose span it lies. Default: a thousandth of the span above its start,
-   * where sigma would be 0 and a score infinite.
+   * Least time of a continuous schedule, on whose span it lies. Default: the span's least, where sigma is above 0; otherwise
+   * a thousandth of the span above it, as a score is infinite at sigma = 0.
    */
   readonly least?: number;
 }
+
+const uniformOptions: Known<UniformTimesOptions> = { least: true };
+
+/** The first time that is trained. */
+function firstTime(schedule: Schedule): number {
+  const { steps, span: [start], at } = schedule;
+  if (at(start).sigma > 0) return start;
+  return steps === undefined ? cutOff(schedule) : start + 1;
+}
+
+/** A thousandth of the span above its start. */
+const cutOff = ({ span: [start, end] }: Schedule): number => start + 1e-3 * (end - start);
 
 /**
  * Times that are evenly spread over the schedule: t_i at the fraction (u + i)/n of it, with one u for the batch. One of
@@ -54,12 +70,14 @@ export interface UniformTimesOptions {
  *
  * Source: D. Kingma, T. Salimans, B. Poole, J. Ho, "Variational diffusion models" (2021), appendix I.1.
  *
- * @param schedule Discrete: whole times 1 … T. Continuous: the span, from `least` up.
+ * @param schedule Discrete: the whole times whose sigma is above 0. Continuous: the span, from `least` up.
  * @param n How many.
  * @param key The key.
  * @param options See {@link UniformTimesOptions}.
  * @returns n times, rising.
- * @throws {RangeError} If `n` is not a whole number of at least 0, or `least` is not in the schedule's span.
+ * @throws {TypeError} If there is an option that is not known, or no key.
+ * @throws {RangeError} If `n` is not a whole number of at least 0, or `least` is not in the schedule's span, or given for a
+ *   discrete one.
  *
  * @example One in each quarter of a thousand steps
  * ```ts
@@ -76,8 +94,11 @@ export function uniformTimes(
   key: Key,
   options: UniformTimesOptions = {},
 ): number[] {
-  const { steps, span: [start, end] } = schedule,
-    { least = start + 1e-3 * (end - start) } = options;
+  const { steps, span: [start, end] } = schedule;
+  checkOptions("draw times", options, uniformOptions);
+  checkKey("draw times", key);
+  if (steps !== undefined) checkContinuous("draw times", options);
+  const { least = firstTime(schedule) } = options;
   if (!Number.isSafeInteger(n) || n < 0) {
     throw new RangeError(`Cannot draw times: n must be a whole number of at least 0, got ${n}`);
   }
@@ -86,13 +107,22 @@ export function uniformTimes(
       `Cannot draw times: least must be in the span [${start}, ${end}], got ${least}`,
     );
   }
-  const [u] = uniforms(key, 1);
+  const [u] = uniforms(key, 1), count = end - least + 1;
   return Array.from({ length: n }, (_, i) => {
     const fraction = (u! + i) / n;
     return steps === undefined
       ? least + (end - least) * fraction
-      : 1 + Math.floor(steps * fraction);
+      : least + Math.floor(count * fraction);
   });
+}
+
+/** Refuses bounds of a discrete schedule's times, all of which are drawn. */
+function checkContinuous(action: string, bounds: object): void {
+  for (const [name, bound] of Object.entries(bounds)) {
+    if (bound !== undefined) {
+      throw refusal(action, `${name} must be absent for a schedule in steps`, bound);
+    }
+  }
 }
 
 /** A law of t as data, neither normalized nor cut off: any positive function of t is one. */
@@ -134,11 +164,21 @@ export interface TimeLaws {
 const refused = (wanted: string, got: unknown): RangeError =>
   new RangeError(`Cannot sample times: ${wanted}, got ${got}`);
 
-const checkDeviation = (deviation: number): void => {
+const normalOptions: Known<NormalLawOptions> = { mean: true, deviation: true };
+
+/** Mean and deviation, or those given for them; refuses others than finite ones, and other options. */
+function normalLaw(
+  options: NormalLawOptions,
+  usual: Required<NormalLawOptions>,
+): Required<NormalLawOptions> {
+  checkOptions("sample times", options, normalOptions);
+  const { mean = usual.mean, deviation = usual.deviation } = options;
+  if (!Number.isFinite(mean)) throw refused("mean must be finite", mean);
   if (!(deviation > 0 && deviation < Infinity)) {
     throw refused("deviation must be finite and above 0", deviation);
   }
-};
+  return { mean, deviation };
+}
 
 /** The slope of ln(sigma/alpha), which is g²/(2·sigma²) for every schedule. */
 const noiseRate = ({ at, diffusion }: Schedule, t: number): number =>
@@ -189,22 +229,33 @@ export const timeLaws: TimeLaws = {
     integral: (t) => -logSnr(schedule.at(t)),
     inverse: (value) => schedule.timeOf(-value),
   }),
-  logitNormal: ({ span: [start, end] }, { mean = 0, deviation = 1 } = {}) => {
-    checkDeviation(deviation);
+  logitNormal: (schedule, options = {}) => {
+    const { mean, deviation } = normalLaw(options, { mean: 0, deviation: 1 });
+    const { steps, span: [start, end] } = schedule;
+    // In steps it is the middle of each that counts: a logit is infinite at both ends.
+    const first = firstTime(schedule), count = end - first + 1;
+    const shareOf = (t: number): number =>
+      steps === undefined ? (t - start) / (end - start) : (t - first + 0.5) / count;
     return {
       name: "logitNormal",
       density: (t) => {
-        const share = (t - start) / (end - start), rest = share * (1 - share);
+        const share = shareOf(t), rest = share * (1 - share);
         return rest > 0 ? bell((Math.log(share / (1 - share)) - mean) / deviation) / rest : 0;
       },
     };
   },
-  logNormal: (schedule, { mean = -1.2, deviation = 1.2 } = {}) => {
-    checkDeviation(deviation);
+  logNormal: (schedule, options = {}) => {
+    const { mean, deviation } = normalLaw(options, { mean: -1.2, deviation: 1.2 });
+    const density = (t: number): number =>
+      bell((-logSnr(schedule.at(t)) / 2 - mean) / deviation) * noiseRate(schedule, t);
     return {
       name: "logNormal",
-      density: (t) =>
-        bell((-logSnr(schedule.at(t)) / 2 - mean) / deviation) * noiseRate(schedule, t),
+      density: (t) => {
+        const { alpha, sigma } = schedule.at(t);
+        if (alpha > 0 && sigma > 0) return density(t);
+        // The limit of a continuous law; of one in steps, the last is taken at its middle.
+        return schedule.steps !== undefined && sigma > 0 ? density(t - 0.5) : 0;
+      },
     };
   },
 };
@@ -238,7 +289,7 @@ export interface TimeSampler {
   readonly cdf: (t: number) => number;
   /** Its inverse: the time with a share u of the law before it, u in [0, 1]. */
   readonly quantile: (u: number) => number;
-  /** What makes a loss at t one of the uniform law: 1/((T − eta)·p(t)), or 1/(T·p(t)) for a discrete schedule. */
+  /** What makes a loss at t one of the uniform law: 1/((T − eta)·p(t)), or 1/(N·p(t)) for one of N steps. */
   readonly weight: (t: number) => number;
   /** How a batch is spread over the law. */
   readonly spread: TimeSpread;
@@ -248,7 +299,10 @@ export interface TimeSampler {
 export interface TimeSamplerOptions {
   /** The law. Default: `timeLaws.uniform()`. */
   readonly law?: TimeLaw;
-  /** Least time eta of a continuous schedule. Default: a thousandth of the span above its start. */
+  /**
+   * Least time eta of a continuous schedule. Default: the span's least, where sigma is above 0 and the law finite; otherwise
+   * a thousandth of the span above it.
+   */
   readonly least?: number;
   /** Greatest time T of a continuous schedule. Default: the span's. */
   readonly most?: number;
@@ -260,13 +314,22 @@ export interface TimeSamplerOptions {
   readonly spread?: TimeSpread;
 }
 
+const samplerOptions: Known<TimeSamplerOptions> = {
+  law: true,
+  least: true,
+  most: true,
+  spread: true,
+};
+
 /**
  * A law of training times on a schedule.
  *
  * @param schedule Its times and their meaning.
  * @param options Law, cut-off, spread over a batch.
  * @returns The sampler; give it to {@link diffusionLoss} as `times`, or to {@link sampleTimes}.
- * @throws {RangeError} If an option is outside its domain, or the law has no finite positive total on the range.
+ * @throws {TypeError} If there is an option that is not known.
+ * @throws {RangeError} If an option is outside its domain, or a bound given for a discrete schedule, or the law has no finite
+ *   positive total on the range, as `likelihood` where alpha is 0.
  *
  * @example Times by 1/sigma² of the Ornstein-Uhlenbeck process, in closed form
  * ```ts
@@ -282,18 +345,27 @@ export interface TimeSamplerOptions {
  * ```
  */
 export function timeSampler(schedule: Schedule, options: TimeSamplerOptions = {}): TimeSampler {
-  const { law = timeLaws.uniform(), spread = "systematic" } = options;
+  checkOptions("sample times", options, samplerOptions);
+  const { law = timeLaws.uniform(), spread = "systematic", ...bounds } = options;
   if (!Object.hasOwn(spreads, spread)) {
     throw refused(`spread must be one of ${timeSpreads.join(", ")}`, spread);
   }
-  const base = { name: law.name, spread };
-  if (schedule.steps !== undefined) return { ...base, ...discreteLaw(law, schedule.steps) };
-  const [start, end] = schedule.span;
-  const { least = start + 1e-3 * (end - start), most = end } = options;
+  const base = { name: law.name, spread }, [start, end] = schedule.span;
+  if (schedule.steps !== undefined) {
+    checkContinuous("sample times", bounds);
+    return { ...base, ...discreteLaw(law, schedule) };
+  }
+  const { least = leastTime(law, schedule), most = end } = bounds;
   if (!(least >= start && least < most && most <= end)) {
     throw refused(`least and most must rise within [${start}, ${end}]`, `${least} and ${most}`);
   }
   return { ...base, ...continuousLaw(law, schedule, [least, most]) };
+}
+
+/** The first time, or a cut-off where a law is infinite there. */
+function leastTime({ density }: TimeLaw, schedule: Schedule): number {
+  const first = firstTime(schedule);
+  return Number.isFinite(density(first)) ? first : cutOff(schedule);
 }
 
 /** What a law is on a range. */
@@ -305,9 +377,10 @@ function continuousLaw(
   range: readonly [number, number],
 ): LawOnRange {
   const [least, most] = range, { integral, inverse } = law;
+  if (!integral) checkEnds(law, { least, most });
   const whole = integral ? { integral, inverse } : { integral: integrated(law, schedule, range) };
   const from = whole.integral(least), total = whole.integral(most) - from;
-  checkTotal(law, total);
+  checkTotal(law, total, schedule, most);
   const inside = (t: number): number => Math.min(Math.max(t, least), most);
   const density = (t: number): number => t >= least && t <= most ? law.density(t) / total : 0;
   const cdf = (t: number): number => (whole.integral(inside(t)) - from) / total;
@@ -318,19 +391,28 @@ function continuousLaw(
   return { range, density, cdf, quantile, weight: (t) => 1 / ((most - least) * density(t)) };
 }
 
-function discreteLaw({ name, density: mass }: TimeLaw, steps: number): LawOnRange {
-  const sums = new Float64Array(steps + 1);
-  for (let t = 1; t <= steps; t++) sums[t] = sums[t - 1]! + mass(t);
-  const total = sums[steps]!;
-  checkTotal({ name }, total);
-  const cdf = (t: number): number => sums[Math.min(Math.max(Math.floor(t), 0), steps)]! / total;
+function discreteLaw(law: TimeLaw, schedule: Schedule): LawOnRange {
+  const first = firstTime(schedule), last = schedule.span[1], count = last - first + 1;
+  const sums = new Float64Array(count + 1);
+  for (let i = 0; i < count; i++) sums[i + 1] = sums[i]! + massOf(law, first + i);
+  const total = sums[count]!;
+  checkTotal(law, total, schedule, last);
+  const cdf = (t: number): number =>
+    sums[Math.min(Math.max(Math.floor(t) - first + 1, 0), count)]! / total;
   const density = (t: number): number =>
-    Number.isInteger(t) && t >= 1 && t <= steps ? mass(t) / total : 0;
+    Number.isInteger(t) && t >= first && t <= last ? law.density(t) / total : 0;
   const quantile = (u: number): number => {
     if (!(u >= 0 && u <= 1)) throw refused("u must be in [0, 1]", u);
-    return firstAbove(sums, u * total);
+    return first - 1 + firstAbove(sums, u * total);
   };
-  return { range: [1, steps], density, cdf, quantile, weight: (t) => 1 / (steps * density(t)) };
+  return { range: [first, last], density, cdf, quantile, weight: (t) => 1 / (count * density(t)) };
+}
+
+/** The mass of a law at a time; refuses one below 0, after which running sums would fall. */
+function massOf({ name, density }: TimeLaw, t: number): number {
+  const mass = density(t);
+  if (!(mass < 0)) return mass;
+  throw refused(`the law "${name}" must be at least 0`, `${mass} at t = ${t}`);
 }
 
 /** The first t whose running sum exceeds a value, or the last t of all. */
@@ -344,9 +426,20 @@ function firstAbove(sums: Float64Array, value: number): number {
   return low;
 }
 
-function checkTotal({ name }: Pick<TimeLaw, "name">, total: number): void {
+/** Refuses a law that is infinite at an end, over which no numerical integral is right. */
+function checkEnds({ name, density }: TimeLaw, ends: Readonly<Record<string, number>>): void {
+  for (const [end, t] of Object.entries(ends)) {
+    if (Number.isFinite(density(t))) continue;
+    throw refused(`${end} must be a time at which the law "${name}" is finite`, t);
+  }
+}
+
+function checkTotal({ name }: TimeLaw, total: number, { steps, at }: Schedule, most: number): void {
   if (total > 0 && total < Infinity) return;
-  throw refused(`the law "${name}" must have a finite positive total`, total);
+  const why = total === Infinity && at(most).alpha === 0
+    ? `, as alpha is 0 at t = ${most}${steps === undefined ? "; give a most below it" : ""}`
+    : "";
+  throw refused(`the law "${name}" must have a finite positive total`, `${total}${why}`);
 }
 
 /** Nodes and weights of Gauss and Legendre's rule of five points on [−1, 1]. */
@@ -412,6 +505,7 @@ function inverted(
  * @param n How many.
  * @param key The key.
  * @returns n times; those of the uniform law are {@link uniformTimes}.
+ * @throws {TypeError} If there is no key.
  * @throws {RangeError} If `n` is not a whole number of at least 0.
  *
  * @example Half of the times where log-SNR is in the upper half of its range
@@ -429,5 +523,6 @@ export function sampleTimes(sampler: TimeSampler, n: number, key: Key): number[]
   if (!Number.isSafeInteger(n) || n < 0) {
     throw refused("n must be a whole number of at least 0", n);
   }
+  checkKey("sample times", key);
   return spreads[sampler.spread](uniforms(key, n)).map(sampler.quantile);
 }

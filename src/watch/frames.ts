@@ -2,16 +2,17 @@
  * Tensors as host images: a batch tiled as one picture.
  *
  * A value v of the range [low, high] becomes the byte ⌊255·(v − low)/(high − low) + ½⌋, after clamping v to the range:
- * rounding is half up, so that the 256 bytes are the nearest ones to equal parts of the range. Infinities clamp; NaN
- * is drawn as 0.
+ * rounding is half up, so that the 256 bytes are the nearest ones to equal parts of the range. NaN and infinity have no
+ * place in a range, and are refused: clamped, they would pass for black and white.
  *
  * Images are plain bytes on the host. Encoding them is the business of `png`, `apng`, `y4m` and `raw`.
  *
  * @module
  */
 
-import type * as tf from "@tensorflow/tfjs-core";
+import * as tf from "@tensorflow/tfjs-core";
 import type { State } from "../sample/chain.ts";
+import { checkOptions, type Known } from "../tensor/check.ts";
 
 /** A picture on the host. */
 export interface Image {
@@ -30,7 +31,7 @@ export interface ImageOptions {
   /** Rows and columns of tiles, at least as many as samples. Default: near-square, no fewer columns than rows. */
   readonly grid?: readonly [rows: number, columns: number];
   /**
-   * The values drawn as 0 and 255, in units of x. `"auto"`: the least and the greatest finite value of each batch, for
+   * The values drawn as 0 and 255, in units of x. `"auto"`: the least and the greatest value of each batch, for
    * the noise of a variance-exploding schedule; a batch of one value is drawn as 0. Default: [-1, 1].
    */
   readonly range?: readonly [low: number, high: number] | "auto";
@@ -42,6 +43,14 @@ export interface ImageOptions {
   readonly scale?: number;
 }
 
+const imageOptions: Known<ImageOptions> = {
+  grid: true,
+  range: true,
+  pad: true,
+  background: true,
+  scale: true,
+};
+
 /** Options of {@link frames}. */
 export interface FrameOptions extends ImageOptions {
   /**
@@ -51,32 +60,49 @@ export interface FrameOptions extends ImageOptions {
   readonly of?: "x" | "x0";
 }
 
-function refuse(parameter: string, wanted: string, got: unknown, action = "make"): never {
-  throw new RangeError(`Cannot ${action} an image: ${parameter} must be ${wanted}, got ${got}`);
+const frameOptions: Known<FrameOptions> = { ...imageOptions, of: true };
+
+const making = "make an image";
+
+/** The most bytes of a picture: a writer needs some three times as many. */
+const mostBytes = 2 ** 30;
+
+function refuse(parameter: string, wanted: string, got: unknown, action = making): never {
+  throw new RangeError(`Cannot ${action}: ${parameter} must be ${wanted}, got ${got}`);
 }
 
-const isWhole = (value: number, least: number): boolean =>
-  Number.isSafeInteger(value) && value >= least;
+const isWhole = (value: unknown, least: number): boolean =>
+  Number.isSafeInteger(value) && value as number >= least;
 
-function checkOptions({ grid, range, pad, background, scale }: ImageOptions): void {
-  if (grid && !(grid.length === 2 && grid.every((n) => isWhole(n, 1)))) {
+const isPair = (value: unknown): value is readonly [number, number] =>
+  Array.isArray(value) && value.length === 2;
+
+function checkValues(options: FrameOptions): void {
+  const { grid = [1, 1], range = "auto", pad = 0, background = 0, scale = 1, of = "x" } = options;
+  if (!(isPair(grid) && grid.every((n) => isWhole(n, 1)))) {
     refuse("grid", "two whole numbers of at least 1", `[${grid}]`);
   }
-  if (Array.isArray(range) && !(range.every(Number.isFinite) && range[0] < range[1])) {
+  if (range !== "auto" && !(isPair(range) && range.every(Number.isFinite) && range[0] < range[1])) {
     refuse("range", 'two finite numbers, the lesser first, or "auto"', `[${range}]`);
   }
-  if (!isWhole(pad ?? 0, 0)) refuse("pad", "a whole number of at least 0", pad);
-  if (!isWhole(scale ?? 1, 1)) refuse("scale", "a whole number of at least 1", scale);
-  const level = background ?? 0;
-  if (!isWhole(level, 0) || level > 255) refuse("background", "a whole number in [0, 255]", level);
+  if (!isWhole(pad, 0)) refuse("pad", "a whole number of at least 0", pad);
+  if (!isWhole(scale, 1)) refuse("scale", "a whole number of at least 1", scale);
+  if (!isWhole(background, 0) || background > 255) {
+    refuse("background", "a whole number in [0, 255]", background);
+  }
+  if (of !== "x" && of !== "x0") refuse("of", '"x" or "x0"', of);
 }
 
 type Shape = readonly [count: number, height: number, width: number, channels: 1 | 3];
 
-function shapeOf(x: tf.Tensor): Shape {
+function shapeOf(x: tf.Tensor, name: string): Shape {
+  if (!(x instanceof tf.Tensor) || x.isDisposed) {
+    const got = x instanceof tf.Tensor ? "one that was disposed of" : typeof x;
+    throw new TypeError(`Cannot ${making}: ${name} must be a tensor that lives, got ${got}`);
+  }
   const [count, height, width, channels] = x.shape;
   if (x.shape.length !== 4 || x.size === 0 || (channels !== 1 && channels !== 3)) {
-    refuse("x", "of shape [count, height, width, 1 or 3] and not empty", `[${x.shape}]`);
+    refuse(name, "of shape [count, height, width, 1 or 3] and not empty", `[${x.shape}]`);
   }
   return [count!, height!, width!, channels];
 }
@@ -89,11 +115,34 @@ function gridOf(count: number, grid: ImageOptions["grid"]): readonly [number, nu
   return [rows, across];
 }
 
+/** Refuses a picture that would not fit into memory, before anything is made of it. */
+function checkSize(
+  [, h, w, channels]: Shape,
+  [rows, columns]: readonly [number, number],
+  { pad = 0, scale = 1 }: ImageOptions,
+): void {
+  const height = (rows * (h + pad) - pad) * scale, width = (columns * (w + pad) - pad) * scale;
+  const bytes = height * width * channels;
+  if (bytes <= mostBytes) return;
+  refuse(
+    "the picture",
+    `of at most ${mostBytes} bytes`,
+    `${bytes} (${width}x${height}x${channels})`,
+  );
+}
+
+/** Refuses NaN and infinity, with the first sample that holds one. */
+function checkFinite(values: ArrayLike<number>, [count]: Shape, name: string): void {
+  for (let i = 0; i < values.length; i++) {
+    if (Number.isFinite(values[i])) continue;
+    refuse(name, "finite", `${values[i]} in sample ${Math.floor(i * count / values.length)}`);
+  }
+}
+
 function extent(values: ArrayLike<number>): [number, number] {
   let low = Infinity, high = -Infinity;
   for (let i = 0; i < values.length; i++) {
     const value = values[i]!;
-    if (!Number.isFinite(value)) continue;
     if (value < low) low = value;
     if (value > high) high = value;
   }
@@ -106,7 +155,7 @@ function quantized(values: ArrayLike<number>, range: ImageOptions["range"]): Uin
   const bytes = new Uint8Array(values.length);
   for (let i = 0; i < bytes.length; i++) {
     const value = Math.min(Math.max(values[i]!, low), high);
-    // An empty range gives NaN here, which a byte array takes for 0, as it does a NaN among the values.
+    // An empty range gives NaN here, which a byte array takes for 0.
     bytes[i] = Math.floor((value - low) * 255 / (high - low) + 0.5);
   }
   return bytes;
@@ -150,7 +199,9 @@ function enlarged(image: Image, scale: number): Image {
  * @param x Shape [count, height, width, 1 or 3]. Not disposed of; it must live until the promise settles.
  * @param options Grid, range of values, gaps, scale.
  * @returns The picture, (rows·(height + pad) − pad)·scale pixels high and as wide in its turn.
- * @throws {RangeError} If x is not such a batch, or an option is out of its range, or the grid is too small.
+ * @throws {RangeError} If x is not such a batch, or holds NaN or infinity, with the sample; if an option is out of its range,
+ * the grid is too small, or the picture too large for the memory.
+ * @throws {TypeError} If an option is not known, or x was disposed of.
  *
  * @example Two grey samples of one pixel: −1 is black, 1 is white
  * ```ts
@@ -165,9 +216,17 @@ function enlarged(image: Image, scale: number): Image {
  * ```
  */
 export async function toImage(x: tf.Tensor, options: ImageOptions = {}): Promise<Image> {
-  checkOptions(options);
-  const shape = shapeOf(x), grid = gridOf(shape[0], options.grid);
-  const bytes = quantized(await x.data(), options.range);
+  checkOptions(making, options, imageOptions);
+  checkValues(options);
+  return await drawn(x, "x", options);
+}
+
+async function drawn(x: tf.Tensor, name: string, options: ImageOptions): Promise<Image> {
+  const shape = shapeOf(x, name), grid = gridOf(shape[0], options.grid);
+  checkSize(shape, grid, options);
+  const values = await x.data();
+  checkFinite(values, shape, name);
+  const bytes = quantized(values, options.range);
   return enlarged(tiled(bytes, shape, grid, options), options.scale ?? 1);
 }
 
@@ -176,7 +235,9 @@ export async function toImage(x: tf.Tensor, options: ImageOptions = {}): Promise
  *
  * @param options What to draw and how.
  * @returns The watcher: pictures as they are pulled.
- * @throws {RangeError} If an option is out of its range; while iterated, if a state is not a batch of images.
+ * @throws {RangeError} If an option is out of its range; while iterated, if a state is not a batch of images, or holds NaN or
+ * infinity.
+ * @throws {TypeError} If an option is not known.
  *
  * @example The x0 preview, enlarged
  * ```ts
@@ -194,16 +255,18 @@ export async function toImage(x: tf.Tensor, options: ImageOptions = {}): Promise
 export function frames(
   options: FrameOptions = {},
 ): (source: AsyncIterable<Pick<State, "x" | "x0">>) => AsyncIterable<Image> {
-  checkOptions(options);
-  return (source) => ({ [Symbol.asyncIterator]: () => drawn(source, options) });
+  checkOptions(making, options, frameOptions);
+  checkValues(options);
+  return (source) => ({ [Symbol.asyncIterator]: () => pictures(source, options) });
 }
 
-async function* drawn(
+async function* pictures(
   source: AsyncIterable<Pick<State, "x" | "x0">>,
   options: FrameOptions,
 ): AsyncGenerator<Image, void, undefined> {
   for await (const { x, x0 } of source) {
-    yield await toImage(options.of === "x0" ? x0 ?? x : x, options);
+    const ofX0 = options.of === "x0" && x0 !== undefined;
+    yield await drawn(ofX0 ? x0 : x, ofX0 ? "x0" : "x", options);
   }
 }
 
@@ -216,6 +279,7 @@ const sizeOf = ({ width, height, channels }: Image): string => `${width}x${heigh
  * @param name What to call it in the message. Default: `"image"`.
  * @throws {RangeError} If width or height is not a whole number of at least 1, channels are neither 1 nor 3, or the data
  * are not width·height·channels bytes.
+ * @throws {TypeError} If the data are not bytes.
  *
  * @example
  * ```ts
@@ -232,6 +296,12 @@ export function checkImage(image: Image, name: string = "image"): void {
     refuse(name, "at least 1x1 with 1 or 3 channels", sizeOf(image), "encode");
   }
   const wanted = width * height * channels;
+  if (!(data instanceof Uint8Array) && !((data as unknown) instanceof Uint8ClampedArray)) {
+    const got = Object.prototype.toString.call(data).slice(8, -1);
+    throw new TypeError(
+      `Cannot encode an image: ${name} must have data in a Uint8Array, got ${got}`,
+    );
+  }
   if (data.length !== wanted) refuse(name, `of ${wanted} bytes`, data.length, "encode");
 }
 

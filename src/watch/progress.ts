@@ -8,6 +8,8 @@
  * @module
  */
 
+import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+
 /** What progress reads of an item, where it is there: a state of a chain or of training, or anything else. */
 export interface Progressing {
   /** Steps made so far. Default: the item's index from 0. */
@@ -39,6 +41,16 @@ export interface ProgressOptions {
   readonly now?: () => number;
 }
 
+const progressOptions: Known<ProgressOptions> = {
+  total: true,
+  every: true,
+  interval: true,
+  label: true,
+  style: true,
+  write: true,
+  now: true,
+};
+
 /** Where a stream stands. */
 interface Place extends Progressing {
   readonly step: number;
@@ -51,7 +63,8 @@ interface Place extends Progressing {
  *
  * @param options Number of steps, how often, where to.
  * @returns The watcher.
- * @throws {RangeError} If `total`, `every` or `interval` is out of its range.
+ * @throws {TypeError} If an option is unknown.
+ * @throws {RangeError} If `total`, `every`, `interval` or `style` is out of its range.
  *
  * @example The lines of a log
  * ```ts
@@ -67,18 +80,25 @@ interface Place extends Progressing {
 export function progress(
   options: ProgressOptions = {},
 ): <S>(source: AsyncIterable<S>) => AsyncIterable<S> {
-  checkOptions(options);
+  check(options);
   return (source) => ({ [Symbol.asyncIterator]: () => told(source, options) });
 }
 
-function checkOptions({ total = 1, every = 1, interval = 0 }: ProgressOptions): void {
-  const check = (name: string, value: number, fits: boolean, wanted: string): void => {
+const styles = ["auto", "line", "plain"];
+
+function check(options: ProgressOptions): void {
+  checkOptions("show progress", options, progressOptions);
+  const { total = 1, every = 1, interval = 0, style = "auto" } = options;
+  if (!styles.includes(style)) {
+    throw refusal("show progress", `style must be one of ${styles.join(", ")}`, style);
+  }
+  const ranged = (name: string, value: number, fits: boolean, wanted: string): void => {
     if (fits) return;
     throw new RangeError(`Cannot show progress: ${name} must be ${wanted}, got ${value}`);
   };
-  check("total", total, Number.isSafeInteger(total) && total >= 0, "a whole number of at least 0");
-  check("every", every, Number.isSafeInteger(every) && every >= 1, "a whole number of at least 1");
-  check("interval", interval, interval >= 0, "at least 0 ms");
+  ranged("total", total, Number.isSafeInteger(total) && total >= 0, "a whole number of at least 0");
+  ranged("every", every, Number.isSafeInteger(every) && every >= 1, "a whole number of at least 1");
+  ranged("interval", interval, interval >= 0, "at least 0 ms");
 }
 
 /** Standard error, looked up when the first line is written, so that importing this file needs nothing. */

@@ -14,6 +14,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { retained } from "../sample/chain.ts";
+import { refusal, shown as told } from "../tensor/check.ts";
 
 /** A stream to a stream of the same items. */
 export type Watcher = <S>(source: AsyncIterable<S>) => AsyncIterable<S>;
@@ -41,7 +42,7 @@ const disposeOf = (item: unknown): void => tf.dispose(item as tf.TensorContainer
  */
 export function every(n: number): Watcher {
   if (!Number.isSafeInteger(n) || n < 1) {
-    throw new RangeError(`Cannot pick states: n must be a whole number of at least 1, got ${n}`);
+    throw refusal("pick states", "n must be a whole number of at least 1", n);
   }
   return (source) => ({ [Symbol.asyncIterator]: () => picked(source, n) });
 }
@@ -73,7 +74,6 @@ async function* picked<S>(
  * import { kept } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
-import { retained } from "../sample/chain.ts";
  * import assert from "node:assert/strict";
  *
  * await useBackend("cpu");
@@ -163,6 +163,7 @@ export async function recorded<S>(stream: AsyncIterable<S>): Promise<S[]> {
  * @param look Called with each item and its index from 0, before the consumer sees it; awaited. What it throws ends the
  * stream. The item stays the stream's: do not dispose of it.
  * @returns The watcher.
+ * @throws {TypeError} If `look` is no function.
  *
  * @example
  * ```ts
@@ -178,6 +179,9 @@ export async function recorded<S>(stream: AsyncIterable<S>): Promise<S[]> {
 export function watched<S>(
   look: (item: S, index: number) => void | Promise<void>,
 ): (source: AsyncIterable<S>) => AsyncIterable<S> {
+  if (typeof look !== "function") {
+    throw new TypeError(`Cannot watch a stream: look must be a function, got ${told(look)}`);
+  }
   return (source) => ({ [Symbol.asyncIterator]: () => shown(source, look) });
 }
 

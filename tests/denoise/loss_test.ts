@@ -6,10 +6,15 @@ import "../../src/tensor/autodiff.ts";
 import { key, split } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
 import {
+  cosineContinuous,
+  discretized,
+  edm,
   linear,
+  logSnr,
   rectified,
   type Schedule,
   subVp,
+  unit,
   ve,
   vp,
   zeroTerminalSnr,
@@ -352,5 +357,155 @@ describe("variational", () => {
       const wanted = (snr(t - step) - snr(t + step)) / (4 * step);
       nearly(variational(schedule)(errorsOf("x0", level), { level, t }), wanted, 1e-6);
     }
+  });
+
+  /** −½·d log-SNR/dt, by hand. */
+  const slopes: Record<string, readonly [Schedule, (t: number) => number]> = {
+    ve: [ve(), () => Math.log(5000)],
+    edm: [edm(), (t) => 1 / t],
+    vp: [vp(), (t) => (0.1 + 19.9 * t) / 2 / -Math.expm1(-(0.1 * t + 9.95 * t * t))],
+    subVp: [subVp(), (t) => (0.1 + 19.9 * t) / 2 / Math.tanh((0.1 * t + 9.95 * t * t) / 2)],
+    rectified: [rectified(), (t) => 1 / (t * (1 - t))],
+    cosine: [
+      cosineContinuous({ offset: 0 }),
+      (t) => Math.PI / 2 / (Math.sin(Math.PI * t / 2) * Math.cos(Math.PI * t / 2)),
+    ],
+  };
+  for (const [name, [schedule, slope]] of Object.entries(slopes)) {
+    it(`variational() on ${name} weighs the eps error by g²/(2·sigma²) = −½·d log-SNR/dt, in its own unit and in that of networks`, () => {
+      const units = unit(schedule);
+      for (const share of [0.05, 0.3, 0.77, 0.99]) {
+        const t = schedule.span[0] + share * (schedule.span[1] - schedule.span[0]);
+        for (const { at } of [schedule, units]) {
+          for (const whose of [schedule, units]) {
+            const level = at(t), point = { level, t };
+            nearly(variational(whose)(errorsOf("eps", level), point), slope(t), 1e-9);
+            // Of a prediction of another kind, by what its error says of eps.
+            for (const kind of kinds) {
+              const errors = errorsOf(kind, level);
+              nearly(variational(whose)(errors, point), errors.eps * slope(t), 1e-9);
+            }
+          }
+        }
+      }
+    });
+  }
+
+  it("variational() of many steps is that of continuous time, and of a least level the decoder's 1/(2·sigma²)", () => {
+    for (const schedule of [ve(), edm({ sigmaMin: 0.1, sigmaMax: 10 }), vp(), subVp()]) {
+      const steps = 20_000, many = discretized(schedule, steps), units = unit(many);
+      for (const t of [steps / 4, steps / 2, steps - 1]) {
+        const own = schedule.span[0] + (schedule.span[1] - schedule.span[0]) * t / steps;
+        const length = (schedule.span[1] - schedule.span[0]) / steps;
+        const wanted = length * (schedule.diffusion(own) / schedule.at(own).sigma) ** 2 / 2;
+        for (const { at } of [many, units]) {
+          const got = variational(many)(errorsOf("eps", at(t)), { level: at(t), t });
+          nearly(got, wanted, 2e-3);
+        }
+      }
+    }
+    const schedule = discretized(ve(), 10), level = schedule.at(0);
+    nearly(
+      variational(schedule)(errorsOf("x0", level), { level, t: 0 }),
+      1 / (2 * 0.01 ** 2),
+      1e-9,
+    );
+  });
+});
+
+describe("weightings in any unit", () => {
+  it("weightings mean the same in a schedule's own unit and in that of networks: closed forms on every schedule", () => {
+    const named: Record<string, readonly [Weighting, (snr: number, t: number) => number]> = {
+      simple: [weightings.simple, () => 1],
+      data: [weightings.data, (snr) => 1 / snr],
+      truncated: [weightings.truncated, (snr) => Math.max(1, 1 / snr)],
+      velocity: [weightings.velocity, (snr) => 1 + 1 / snr],
+      minSnr: [weightings.minSnr(3), (snr) => Math.min(1, 3 / snr)],
+      // Karras et al. 2022, table 1, with data of deviation ½; Kingma and Gao 2023, table 1, with b = 2.
+      edm: [
+        ({ x0 }, { level }) =>
+          x0 * (0.25 + (level.sigma / level.alpha) ** 2) / (level.sigma / level.alpha / 2) ** 2,
+        (snr) => (0.25 + 1 / snr) * 4,
+      ],
+      sigmoid: [
+        ({ eps }, { level }) => eps / (1 + Math.exp(logSnr(level) - 2)),
+        (snr) => 1 / (1 + snr * Math.exp(-2)),
+      ],
+    };
+    for (
+      const schedule of [linear(), vp(), subVp(), ve(), edm(), rectified(), cosineContinuous()]
+    ) {
+      for (const share of [0.1, 0.4, 0.9]) {
+        const t = Math.ceil(1000 * share * schedule.span[1]) / 1000;
+        for (const level of [schedule.at(t), unit(schedule).at(t)]) {
+          const snr = (level.alpha / level.sigma) ** 2;
+          for (const [weighting, wanted] of Object.values(named)) {
+            for (const kind of kinds) {
+              const errors = errorsOf(kind, level);
+              nearly(weighting(errors, { level, t }), errors.eps * wanted(snr, t), 1e-9);
+            }
+          }
+        }
+      }
+    }
+  });
+});
+
+describe("what the loss refuses", () => {
+  const schedule = linear(), zero = (x: tf.Tensor) => tf.zerosLike(x);
+  const options = { schedule, kind: "eps" } as const;
+
+  it("denoisingLoss(), perSample() and regression() refuse a batch that is not finite, empty, disposed of or of other shapes, by name", () => {
+    const good = draws([2, 3], 1, [5, 10]), live = tf.memory().numTensors;
+    const bad = (value: number) => tf.tensor2d([[0, value, 1], [2, 3, 4]]);
+    const gone = tf.zeros([2, 3]), empty = tf.zeros([0, 3]), flat = tf.scalar(1);
+    gone.dispose();
+    const wrong = [NaN, Infinity, -Infinity].map((value) => [value, bad(value)] as const);
+    const cases: [Partial<DenoisingBatch>, string][] = [
+      ...wrong.flatMap(([value, tensor]): [Partial<DenoisingBatch>, string][] => [
+        [{ x0: tensor }, `batch.x0 must be finite, got ${value}`],
+        [{ eps: tensor }, `batch.eps must be finite, got ${value}`],
+      ]),
+      [{ t: [5, NaN] }, "batch.t must be finite, got NaN"],
+      [{ t: [5] }, "batch.t must be one time for each of 2 samples, got 1"],
+      [{ x0: gone }, "batch.x0 must be a tensor that is not disposed of, got one that is"],
+      [{ eps: gone }, "batch.eps must be a tensor that is not disposed of, got one that is"],
+      [{ x0: empty, eps: empty, t: [] }, "batch.x0 must hold at least one sample, got shape [0,3]"],
+      [{ x0: flat, eps: flat, t: [5] }, "batch.x0 must hold at least one sample, got shape []"],
+      [{ eps: empty }, "batch.eps must be of shape [2,3], got [0,3]"],
+    ];
+    const before = tf.memory().numTensors;
+    for (const [change, message] of cases) {
+      const batch = { ...good, ...change };
+      for (
+        const call of [
+          () => denoisingLoss(zero, batch, options),
+          () => perSample(zero, batch, options),
+          () => regression(batch, options),
+        ]
+      ) {
+        assert.throws(call, { name: "RangeError", message: `Cannot compute the loss: ${message}` });
+      }
+      assert.equal(tf.memory().numTensors, before);
+    }
+    tf.dispose([empty, flat, ...wrong.map(([, tensor]) => tensor)]);
+    assert.equal(tf.memory().numTensors, live);
+  });
+
+  it("denoisingLoss() refuses an option or a kind that it does not know", () => {
+    const batch = draws([2, 3], 1, [5, 10]);
+    assert.throws(
+      () => denoisingLoss(zero, batch, { ...options, weight: () => 1 } as typeof options),
+      {
+        name: "TypeError",
+        message:
+          'Cannot compute the loss: options must be among schedule, kind, weighting, got "weight"',
+      },
+    );
+    assert.throws(() => denoisingLoss(zero, batch, { schedule, kind: "epsilon" as Kind }), {
+      name: "RangeError",
+      message:
+        'Cannot compute the loss: kind must be one of eps, x0, v, flow, score, got "epsilon"',
+    });
   });
 });

@@ -294,6 +294,47 @@ describe("dataset", () => {
 });
 
 describe("oracles", () => {
+  it("gaussian(), mixture() and dataset() refuse options that they do not know, and samples without a batch", () => {
+    const points = tf.tensor(grid),
+      made = [
+        (options: object) => gaussian(vp(), options),
+        (options: object) => mixture(vp(), { ...law, ...options }),
+        (options: object) => dataset(vp(), points, options),
+        (options: object) => mixtureScore({ ...law, ...options }),
+      ];
+    for (const make of made) {
+      assert.throws(() => make({ std: 1 }), {
+        name: "TypeError",
+        message: /^Cannot make an oracle: options must be among .*, got "std"$/,
+      });
+    }
+    const one = tf.scalar(1);
+    for (const model of [gaussian(vp()), mixture(vp(), law)]) {
+      assert.throws(
+        () => model.predict(one, 0.5),
+        /x must be of shape \[N, ...sample\], got \[\]$/,
+      );
+    }
+    tf.dispose([points, one]);
+  });
+
+  it("gaussian(), mixture() and dataset() answer an empty batch with an empty one", () => {
+    const x = tf.zeros([0, 2]), points = tf.tensor(grid), count = tf.memory().numTensors;
+    const models = [
+      gaussian(vp()),
+      mixture(vp(), law),
+      mixture(vp(), law).given([]),
+      dataset(vp(), points),
+    ];
+    for (const model of models) {
+      const { value } = model.predict(x, 0.5);
+      assert.deepEqual(value.shape, [0, 2]);
+      value.dispose();
+    }
+    assert.equal(tf.memory().numTensors, count);
+    tf.dispose([x, points]);
+  });
+
   it("gaussian(), mixture() and dataset() leave one tensor a prediction and none of their own", () => {
     const x = tf.tensor(grid), data = tf.tensor(grid), before = tf.memory().numTensors;
     const labels = [0, 1, 0, 1], condition = [0, null, 1, 1];

@@ -8,7 +8,9 @@ import { coefficients } from "../../src/denoise/prediction.ts";
 import {
   posterior,
   posteriorMean,
+  type PosteriorOptions,
   stepDivergence,
+  type StepDivergenceOptions,
   stepWeight,
   variances,
 } from "../../src/denoise/posterior.ts";
@@ -140,6 +142,27 @@ describe("posterior", () => {
     assert.throws(() => posterior(t, s, { variance: -1e-9 }), /variance must be in \[0/);
     assert.throws(() => posterior(t, s, { variance: s.sigma ** 2 * 1.01 }), RangeError);
     assert.throws(() => posterior(t, s, { variance: NaN }), RangeError);
+    assert.throws(() => posterior(t, s, { std: 0 } as PosteriorOptions), {
+      name: "TypeError",
+      message: 'Cannot make a posterior: options must be among variance, got "std"',
+    });
+  });
+
+  it("posterior() takes the whole variance of x_s, however that was computed", () => {
+    const { at } = vp(), t = at(0.9);
+    for (let i = 1; i < 90; i++) {
+      const s = at(i / 100), { xt, variance } = posterior(t, s, { variance: 1 - s.alpha ** 2 });
+      assert.ok(xt >= 0 && xt < 1e-6 && variance <= s.sigma ** 2, `${xt}`);
+    }
+  });
+
+  it("posteriorMean() refuses ends of different shapes, which would be broadcast", () => {
+    const ends = { x0: tf.ones([2]), xt: tf.ones([2, 1]) };
+    assert.throws(() => posteriorMean(posterior(ddpm(5), ddpm(4)), ends), {
+      name: "RangeError",
+      message: "Cannot take the mean of a posterior: x0 must be of shape [2,1], got [2]",
+    });
+    tf.dispose([ends.x0, ends.xt]);
   });
 
   it("posteriorMean() mixes x_0 and x_t and leaves one tensor", () => {
@@ -247,5 +270,12 @@ describe("stepDivergence", () => {
     assert.throws(() => stepDivergence(last, { variance: 1e-4 }), /law\.variance must be above 0/);
     assert.throws(() => stepWeight(last), /variance must be above 0, got 0$/);
     assert.throws(() => stepDivergence(posterior(ddpm(3), ddpm(2)), { variance: 0 }), RangeError);
+    for (const error of [-1, NaN]) {
+      assert.throws(() => stepDivergence(posterior(ddpm(3), ddpm(2)), { error }), RangeError);
+    }
+    assert.throws(
+      () => stepDivergence(posterior(ddpm(3), ddpm(2)), { mse: 1 } as StepDivergenceOptions),
+      TypeError,
+    );
   });
 });

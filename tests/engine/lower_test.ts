@@ -98,6 +98,22 @@ describe("lowerings", () => {
     });
   }
 
+  it("third derivatives compiled are those of the cpu backend, also of what tfjs differentiates wrongly", async () => {
+    const thrice = (f: (x: tf.Tensor) => tf.Tensor): Pure => ({ x }) => {
+      const first = tf.grad((y) => tf.sum(f(y))), second = tf.grad((y) => tf.sum(first(y)));
+      return { third: tf.grad((y) => tf.sum(tf.mul(second(y), y)))(x!), second: second(x!) };
+    };
+    const x = tf.tensor2d([[-3, -1, -0.2], [0, 0.7, 1.9]]);
+    const functions: ((x: tf.Tensor) => tf.Tensor)[] = [
+      (x) => tf.logSigmoid(tf.mul(x, 2)),
+      (x) => tf.mul(tf.logSoftmax(tf.mul(x, 2)), x),
+      (x) => tf.softplus(tf.mul(x, 2)),
+      (x) => tf.tanh(tf.mul(x, 0.5)),
+    ];
+    for (const [i, f] of functions.entries()) await compare(thrice(f), { x }, `function ${i}`);
+    x.dispose();
+  });
+
   it("have a case each, and no case is without", () => {
     assert.deepEqual(Object.keys(cases).sort(), Object.keys(lowerings).sort());
   });

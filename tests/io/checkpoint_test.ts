@@ -14,6 +14,7 @@ import { encodeSafetensors, type HostTensor, writeSafetensors } from "../../src/
 import { useBackend } from "../../src/tensor/backend.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
+import { disposeTraining, newTraining } from "../../src/train/loop.ts";
 
 const f32 = (...values: number[]): HostTensor<"F32"> => ({
   dtype: "F32",
@@ -47,7 +48,7 @@ describe("saveCheckpoint and loadCheckpoint", () => {
     const checkpoint: Checkpoint = {
       groups: {
         model: { "down.0.w": f32(0.1, -0), "b": f32() },
-        ema: { "down.0.w": f32(NaN, Infinity) },
+        ema: { "down.0.w": f32(-0.1, 1e-30) },
         "adam.m": { "down.0.w": f32(1e-45, 3.4e38) },
         "adam.v": {},
         model2: { n: { dtype: "I32", shape: [], data: new Int32Array([7]) } },
@@ -90,6 +91,8 @@ describe("saveCheckpoint and loadCheckpoint", () => {
     assert.deepEqual(meta, { b: 1 });
   });
 
+  const selfish: { list: unknown[] } = { list: [] };
+  selfish.list.push(selfish);
   const lost: [string, unknown, RegExp][] = [
     ["NaN", NaN, /meta\.a must be plain data with finite numbers, got number NaN$/],
     ["infinity deep down", [{ b: -Infinity }], /meta\.a\.0\.b must be .*, got number -Infinity$/],
@@ -99,6 +102,8 @@ describe("saveCheckpoint and loadCheckpoint", () => {
     ["an array of floats", new Float32Array(2), /got \[object Float32Array\]$/],
     ["a date", new Date(0), /got \[object Date\]$/],
     ["a map", new Map(), /got \[object Map\]$/],
+    ["a hole in a list", [, 1], /meta\.a\.0 must be .*, got undefined undefined$/],
+    ["what holds itself", selfish, /meta\.a\.list\.0 must be .*, got one that holds itself$/],
   ];
   for (const [what, a, message] of lost) {
     it(`saveCheckpoint() refuses ${what}, and writes nothing`, () =>
@@ -110,6 +115,87 @@ describe("saveCheckpoint and loadCheckpoint", () => {
         await assert.rejects(Deno.stat(path), Deno.errors.NotFound);
       }));
   }
+
+  it("saveCheckpoint() refuses NaN and infinity, of the host and of a backend, and leaves the old file", () =>
+    within(async (path) => {
+      await useBackend("cpu");
+      const old = { groups: { model: { w: f32(1) } }, meta: {} };
+      await saveCheckpoint(path, old);
+      for (const value of [NaN, Infinity, -Infinity]) {
+        const onDevice = tf.tensor1d([0, value]);
+        const double = { dtype: "F64", shape: [1], data: new Float64Array([value]) } as const;
+        const half = { dtype: "F16", shape: [1], data: new Float16Array([value]) } as const;
+        for (const w of [f32(0, value), double, half, onDevice]) {
+          await assert.rejects(saveCheckpoint(path, { groups: { ema: { w } }, meta: {} }), {
+            name: "RangeError",
+            message: `Cannot save checkpoint: tensor ema.w must be of finite numbers, got ${value}`,
+          });
+        }
+        onDevice.dispose();
+      }
+      assert.deepEqual(await loadCheckpoint(path), old);
+    }));
+
+  it("saveCheckpoint() keeps a double that float32 cannot hold, and whole numbers", () =>
+    within(async (path) => {
+      const w = { dtype: "F64", shape: [1], data: new Float64Array([1e300]) } as const;
+      const n = { dtype: "I64", shape: [1], data: new BigInt64Array([-7n]) } as const;
+      await saveCheckpoint(path, { groups: { g: { w, n } }, meta: {} });
+      assert.deepEqual((await loadCheckpoint(path)).groups, { g: { w, n } });
+    }));
+
+  it("saveCheckpoint() takes what training gives, and reads it before it can be disposed of", () =>
+    within(async (path) => {
+      await useBackend("cpu");
+      const before = tf.memory().numTensors, params = { w: tf.tensor2d([[1, 2]]), b: tf.scalar(3) };
+      const state = newTraining(params), { mean, square } = state.moments;
+      const groups = {
+        model: state.params,
+        ema: state.ema,
+        "adam.mean": mean,
+        "adam.square": square,
+      };
+      const saving = saveCheckpoint(path, { groups, meta: { step: 3 } });
+      tf.dispose(params);
+      disposeTraining(state);
+      await saving;
+      assert.equal(tf.memory().numTensors, before);
+      const w: HostTensor = { dtype: "F32", shape: [1, 2], data: new Float32Array([1, 2]) };
+      const b: HostTensor = { dtype: "F32", shape: [], data: new Float32Array([3]) };
+      const { groups: got } = await loadCheckpoint(path);
+      assert.deepEqual([got.model, got.ema], [{ w, b }, { w, b }]);
+      assert.deepEqual(Object.keys(got), Object.keys(groups));
+      assert.deepEqual([...got["adam.mean"]!.w!.data], [0, 0]);
+    }));
+
+  it("saveCheckpoint() refuses what its reader would not take, and tensors that are gone", () =>
+    within(async (path) => {
+      await useBackend("cpu");
+      const gone = tf.scalar(1), [re, im] = [tf.scalar(1), tf.scalar(2)], c = tf.complex(re, im);
+      gone.dispose();
+      const groups = { g: {} }, none = {}, start = "Cannot save checkpoint: ";
+      const cases: [unknown, string][] = [
+        [{ groups, meta: [] }, "meta must be an object, got []"],
+        [{ groups, meta: null }, "meta must be an object, got null"],
+        [{ groups: [{}], meta: none }, "groups must be an object, got [{}]"],
+        [{ groups: { g: null }, meta: none }, "group g must be an object, got null"],
+        [{ groups: { g: { w: 3 } }, meta: none }, "g.w must be a tensor, got number"],
+        [
+          { groups: { g: { gone } }, meta: none },
+          "g.gone must be a tensor that lives, got one that was disposed of",
+        ],
+        [
+          { groups: { g: { c } }, meta: none },
+          "g.c must be float32, int32 or bool, got complex64",
+        ],
+      ];
+      for (const [checkpoint, message] of cases) {
+        const saving = saveCheckpoint(path, checkpoint as Checkpoint);
+        await assert.rejects(saving, { name: "TypeError", message: start + message });
+        await assert.rejects(Deno.stat(path), Deno.errors.NotFound);
+      }
+      tf.dispose([re, im, c]);
+    }));
 
   it("saveCheckpoint() refuses groups that cannot be told apart", () =>
     within(async (path) => {
@@ -311,6 +397,23 @@ describe("tensors of a checkpoint", () => {
     const reading = fromTensors({ a, b });
     tf.dispose([a, b]);
     assert.deepEqual(await reading, { a: f32(1), b: f32(2) });
+  });
+
+  it("toTensors() says how to get a backend where none is in use", async () => {
+    const root = new URL("../../", import.meta.url);
+    const file = JSON.stringify(new URL("src/io/checkpoint.ts", root).href);
+    const w = '{ dtype: "F32", shape: [1], data: new Float32Array(1) }';
+    const text = `const { toTensors } = await import(${file});
+      try { toTensors({ w: ${w} }) } catch (error) { console.log(error.name, error.message) }`;
+    const config = `--config=${new URL("deno.json", root).pathname}`;
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", "--quiet", "--cached-only", "--frozen", config, text],
+    }).output();
+    assert.equal(
+      new TextDecoder().decode(stdout),
+      "TypeError Cannot make a tensor: a backend must be chosen first, by await useBackend() of " +
+        "@tweedie/tweedie/backend, got none\n",
+    );
   });
 
   it("fromTensors() refuses complex numbers", async () => {

@@ -58,6 +58,68 @@ describe("writeAtomically()", () => {
       assert.deepEqual(names(`${folder}/real`), ["a.txt"]);
     }));
 
+  it("writeAtomically() keeps the permissions of the file that it replaces, and gives a new one the usual", () =>
+    inFolder(async (folder) => {
+      const path = `${folder}/a.txt`, usual = `${folder}/b.txt`;
+      const modeOf = async (file: string) => ((await Deno.stat(file)).mode ?? 0) & 0o7777;
+      await Deno.writeTextFile(usual, "");
+      await writeAtomically(path, text("new"));
+      assert.equal(await modeOf(path), await modeOf(usual));
+      for (const mode of [0o600, 0o644, 0o400, 0o755, 0o666]) {
+        await Deno.chmod(path, mode);
+        await writeAtomically(
+          path,
+          (async function* () {
+            yield text(`of ${mode}`);
+            const [part] = names(folder).filter((name) => name.endsWith(".part"));
+            assert.equal(await modeOf(`${folder}/${part}`) & 0o077, 0, "others can read the draft");
+          })(),
+        );
+        assert.equal(await modeOf(path), mode);
+        assert.equal(await Deno.readTextFile(path), `of ${mode}`);
+      }
+    }));
+
+  it("writeAtomically() and checkWritable() follow links to nothing, whose file is made", () =>
+    inFolder(async (folder) => {
+      await Deno.mkdir(`${folder}/real/deep`, { recursive: true });
+      await Deno.symlink("real/deep", `${folder}/deep`);
+      await Deno.symlink("../a.txt", `${folder}/real/deep/up.txt`);
+      await Deno.symlink(`${folder}/deep/up.txt`, `${folder}/first.txt`);
+      for (const path of [`${folder}/first.txt`, `${folder}/deep/up.txt`]) {
+        await checkWritable(path);
+        assert.deepEqual(names(`${folder}/real`), ["deep"]);
+        await writeAtomically(path, text("here"));
+        assert.equal(await Deno.readTextFile(`${folder}/real/a.txt`), "here");
+        assert.ok((await Deno.lstat(path)).isSymlink);
+        assert.deepEqual(names(`${folder}/real`), ["a.txt", "deep"]);
+        await Deno.remove(`${folder}/real/a.txt`);
+      }
+      await Deno.symlink("no/a.txt", `${folder}/lost.txt`);
+      await assert.rejects(
+        writeAtomically(`${folder}/lost.txt`, text("x")),
+        (error: Error) => error.message.includes(`lost.txt: folder ${folder}/no/ must exist`),
+      );
+      await Deno.symlink("loop.txt", `${folder}/loop.txt`);
+      await assert.rejects(
+        writeAtomically(`${folder}/loop.txt`, text("x")),
+        /Cannot write .*, got /,
+      );
+    }));
+
+  it("writeAtomically() refuses a stream of what are not bytes, and leaves the old file", () =>
+    inFolder(async (folder) => {
+      const path = `${folder}/a.txt`;
+      await writeAtomically(path, text("old"));
+      const words = ReadableStream.from(["words"]) as unknown as AsyncIterable<Uint8Array>;
+      await assert.rejects(writeAtomically(path, words), {
+        name: "TypeError",
+        message: `Cannot write ${path}: bytes must be Uint8Arrays, got String`,
+      });
+      assert.equal(await Deno.readTextFile(path), "old");
+      assert.deepEqual(names(folder), ["a.txt"]);
+    }));
+
   it("writeAtomically() refuses folders and devices, and names a folder that is missing", () =>
     inFolder(async (folder) => {
       await assert.rejects(writeAtomically(folder, text("x")), TypeError);

@@ -94,6 +94,23 @@ describe("png()", () => {
     assert.ok(size(9) < size(1) && size(1) < size(0));
   });
 
+  it("the writers of PNG refuse options that they do not know, before they ask for a picture", async () => {
+    const bad = { levle: 3 } as { level?: number }, known = "options must be among level";
+    const calls: readonly (readonly [() => unknown, string])[] = [
+      [() => png(flat(0), bad), `${known}, got "levle"`],
+      [() => png(flat(0), { delay: 3 } as typeof bad), `${known}, got "delay"`],
+      [() => savePng("a.png", bad), `${known}, got "levle"`],
+      [() => savePngs("%d.png", bad), `${known}, first, got "levle"`],
+      [() => saveApng("a.png", bad), `${known}, delay, hold, loops, got "levle"`],
+    ];
+    for (const [call, message] of calls) {
+      assert.throws(call, { name: "TypeError", message: `Cannot write a PNG: ${message}` });
+    }
+    const log = { pulled: 0, closed: false };
+    await assert.rejects(apng(noted([flat(0)], log), bad), TypeError);
+    assert.equal(log.pulled, 0);
+  });
+
   it("png() refuses a picture that is not whole and a level out of range", () => {
     assert.throws(() => png({ ...flat(0), width: 4 }), RangeError);
     assert.throws(() => png(flat(0, 0, 2)), RangeError);

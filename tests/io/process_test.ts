@@ -121,9 +121,10 @@ describe("toStdout()", () => {
     } catch (error) {
       console.error(error instanceof ClosedPipe ? "ClosedPipe" : error);
     }`;
+  const config = `--config=${new URL("../../deno.json", import.meta.url).pathname}`;
   const start = (count: number) =>
     new Deno.Command(Deno.execPath(), {
-      args: ["eval", "--no-config", script(count)],
+      args: ["eval", "--quiet", "--cached-only", "--frozen", config, script(count)],
       stdout: "piped",
       stderr: "piped",
     }).spawn();
@@ -297,4 +298,37 @@ Deno.test({
     const failed = new Array(4).fill("Error");
     assert.deepEqual(settled, ["kept", "ClosedPipe", ...failed, timeout, timeout]);
   },
+});
+
+describe("toWritable(), toStdout() and toProcess()", () => {
+  it("toWritable(), toStdout() and toProcess() refuse options that they do not know or that say nothing", () => {
+    const cases: readonly (readonly [() => unknown, string, string])[] = [
+      [
+        () => toWritable(new WritableStream(), { closed: true } as { close?: boolean }),
+        "TypeError",
+        'Cannot write bytes: options must be among signal, close, got "closed"',
+      ],
+      [
+        () => toStdout({ close: true } as { signal?: AbortSignal }),
+        "TypeError",
+        'Cannot write to standard output: options must be among signal, got "close"',
+      ],
+      [
+        () => toProcess("cat", [], { close: true } as { cwd?: string }),
+        "TypeError",
+        'Cannot run cat: options must be among signal, cwd, stdout, grace, got "close"',
+      ],
+      [
+        () => toProcess("cat", [], { stdout: "piped" as "null" }),
+        "RangeError",
+        'Cannot run cat: stdout must be "null" or "inherit", got "piped"',
+      ],
+      [
+        () => toProcess("cat", [], { grace: -1 }),
+        "RangeError",
+        "Cannot run cat: grace must be a number of milliseconds in [0, 2^31), got -1",
+      ],
+    ];
+    for (const [call, name, message] of cases) assert.throws(call, { name, message });
+  });
 });

@@ -37,6 +37,13 @@ const brain = Uint8Array.fromHex(
     "73223a5b302c365d7d7d20c03f00c0807f",
 );
 
+/** By the same, through `serialize`: x of float8_e4m3fn = 1, -2, 448, 2⁻⁹ and y of float8_e5m2 = 1, infinity. */
+const quarter = Uint8Array.fromHex(
+  "78000000000000007b2278223a7b226474797065223a2246385f45344d33222c227368617065223a5b345d2c22646174615f6f666673" +
+    "657473223a5b302c345d7d2c2279223a7b226474797065223a2246385f45354d32222c227368617065223a5b325d2c22646174615f6f" +
+    "666673657473223a5b342c365d7d7d202020202038c07e013c7c",
+);
+
 const widths: Record<Dtype, number> = {
   BOOL: 1,
   U8: 1,
@@ -45,6 +52,8 @@ const widths: Record<Dtype, number> = {
   I16: 2,
   F16: 2,
   BF16: 2,
+  F8_E4M3: 1,
+  F8_E5M2: 1,
   U32: 4,
   I32: 4,
   F32: 4,
@@ -61,6 +70,8 @@ const makers: { [D in Dtype]: (buffer: ArrayBuffer) => HostTensor<D>["data"] } =
   I16: (buffer) => new Int16Array(buffer),
   F16: (buffer) => new Float16Array(buffer),
   BF16: (buffer) => new Uint16Array(buffer),
+  F8_E4M3: (buffer) => new Uint8Array(buffer),
+  F8_E5M2: (buffer) => new Uint8Array(buffer),
   U32: (buffer) => new Uint32Array(buffer),
   I32: (buffer) => new Int32Array(buffer),
   F32: (buffer) => new Float32Array(buffer),
@@ -165,6 +176,17 @@ describe("decodeSafetensors", () => {
     assert.deepEqual([...floats(x!)], [1.5, -2, Infinity]);
   });
 
+  it("decodeSafetensors() reads both kinds of float8 that Python wrote", () => {
+    const { x, y } = decodeSafetensors(quarter).tensors;
+    assert.deepEqual([x!.dtype, ...floats(x!)], ["F8_E4M3", 1, -2, 448, 2 ** -9]);
+    assert.deepEqual([y!.dtype, ...floats(y!)], ["F8_E5M2", 1, Infinity]);
+  });
+
+  it("decodeSafetensors() takes metadata that are null for none, as the format's own reader does", () => {
+    const header = '{"__metadata__":null,"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}';
+    assert.deepEqual(decodeSafetensors(file(header, 1)), { tensors: { w: u8(0) }, metadata: {} });
+  });
+
   it("decodeSafetensors() throws on a file that is cut anywhere", () => {
     let cuts = 0;
     for (
@@ -256,9 +278,9 @@ describe("decodeSafetensors", () => {
     ],
     [
       "an unknown type",
-      '{"w":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}',
+      '{"w":{"dtype":"F8_E8M0","shape":[1],"data_offsets":[0,1]}}',
       1,
-      /one of .*, got "F8_E4M3"$/,
+      /one of .*, got "F8_E8M0"$/,
     ],
     [
       "an inherited type",
@@ -379,7 +401,12 @@ describe("decodeSafetensors", () => {
       /__metadata__ must be an object of strings, got {"a":1}$/,
     ],
     ["metadata that are a list", '{"__metadata__":["a"]}', 0, /an object of strings, got \["a"\]$/],
-    ["metadata that are null", '{"__metadata__":null}', 0, /an object of strings, got null$/],
+    [
+      "lists in lists deeper than the stack",
+      `{"w":${"[".repeat(1e6)}${"]".repeat(1e6)}}`,
+      0,
+      /tensor "w" must be an object, got \[{77}\.\.\.$/,
+    ],
   ];
   for (const [what, header, length, message] of lies) {
     it(`decodeSafetensors() refuses ${what}`, () => {
@@ -437,7 +464,9 @@ describe("encodeSafetensors", () => {
   it("encodeSafetensors() gives the very bytes that Python gives", () => {
     const { tensors, metadata } = decodeSafetensors(single);
     assert.equal(encodeSafetensors(tensors, metadata).toHex(), single.toHex());
-    assert.equal(encodeSafetensors(decodeSafetensors(brain).tensors).toHex(), brain.toHex());
+    for (const bytes of [brain, quarter]) {
+      assert.equal(encodeSafetensors(decodeSafetensors(bytes).tensors).toHex(), bytes.toHex());
+    }
   });
 
   it("encodeSafetensors() and back keeps every bit, name and shape", () => {
@@ -568,6 +597,28 @@ describe("encodeSafetensors", () => {
       /as its shape \[-1,-2\], got 2$/,
     ],
     [
+      "a shape that is no list, which would be read as an object",
+      { w: { ...u8(1), shape: new Int32Array([1]) } },
+      {},
+      RangeError,
+      /as its shape \{"0":1\}, got 1$/,
+    ],
+    [
+      "a tensor that is a number",
+      { w: 3 },
+      {},
+      TypeError,
+      /tensor "w" must be an object, got 3$/,
+    ],
+    ["tensors in a list", [u8(1)], {}, TypeError, /tensors must be an object, got \[/],
+    [
+      "metadata in a list, which no reader would take",
+      {},
+      ["a"] as unknown as Record<string, unknown>,
+      TypeError,
+      /metadata must be an object, got \["a"\]$/,
+    ],
+    [
       "metadata that are numbers",
       {},
       { step: 3 },
@@ -586,6 +637,26 @@ describe("encodeSafetensors", () => {
       });
     });
   }
+
+  it("encodeSafetensors() refuses options that it does not know, or that say nothing", () => {
+    const encode = (options: unknown) => () =>
+      encodeSafetensors({ w: f32(1), n: u8(1) }, {}, options as { dtype: "F16" });
+    const start = "Cannot encode safetensors: ";
+    const cases: [unknown, string][] = [
+      [{ type: "F16" }, 'options must be among dtype, got "type"'],
+      [{ dtype: "F8" }, 'dtype must be "F32" or "F16", got "F8"'],
+      [{ dtype: null }, 'dtype must be "F32" or "F16", got null'],
+      [{ dtype: { w: "I32" } }, 'dtype of "w" must be "F32" or "F16", got "I32"'],
+      [
+        { dtype: { v: "F16" } },
+        'dtype of "v" must be that of a tensor of floats, got "no such tensor"',
+      ],
+      [{ dtype: { n: "F16" } }, 'dtype of "n" must be that of a tensor of floats, got "U8"'],
+    ];
+    for (const [options, message] of cases) {
+      assert.throws(encode(options), { message: start + message });
+    }
+  });
 
   it("encodeSafetensors() refuses a header over 100 MB, which no reader would take", () => {
     const message =
@@ -614,6 +685,21 @@ describe("floats", () => {
       back = new Uint32Array(wide.buffer);
     assert(data.every((upper, i) => back[i] === upper * 65536 || Number.isNaN(wide[i])));
     assert.equal(wide.filter(Number.isNaN).length, 2 * 127);
+  });
+
+  it("floats() widens every float8 to the number that ml_dtypes 0.6 takes it for", async () => {
+    const data = Uint8Array.from({ length: 256 }, (_, i) => i), shape = [256];
+    const digests = {
+      F8_E4M3: [2, "0c5d81084420441d5c98db2c276b865fc29738d60fba9c32b55aa8214762b794"],
+      F8_E5M2: [6, "f3e7031368f3245d56c8114ed15a46144bf609430c117e10fc3e0f5114d773b3"],
+    } as const;
+    for (const [dtype, [nan, digest]] of Object.entries(digests)) {
+      const wide = floats({ dtype, shape, data } as HostTensor);
+      assert.equal(wide.filter(Number.isNaN).length, nan);
+      const finite = wide.map((value) => Number.isNaN(value) ? 0 : value);
+      const hash = await crypto.subtle.digest("SHA-256", new Uint8Array(finite.buffer));
+      assert.equal(new Uint8Array(hash).toHex(), digest, dtype);
+    }
   });
 
   it("floats() hands out float32 as it is and converts all others", () => {
@@ -665,5 +751,42 @@ describe("safetensors files", () => {
     await assert.rejects(readSafetensors(path), { name: "SyntaxError", message });
     await Deno.remove(path);
     await assert.rejects(readSafetensors(path), (error: Error) => error.message.includes(path));
+  });
+
+  it("readSafetensors() holds the header against the size, and reads no further where they differ", async () => {
+    const path = await Deno.makeTempFile(), terabyte = 2 ** 40;
+    /** A file of a terabyte that is not there: who reads it does not come back. */
+    const begun = async (bytes: Uint8Array) => {
+      await Deno.writeFile(path, bytes);
+      await Deno.truncate(path, terabyte);
+      return await readSafetensors(path).then(() => "read", (error: Error) => error.message);
+    };
+    assert.match(await begun(new Uint8Array()), /header must be JSON that begins with "{", got "/);
+    assert.match(
+      await begun(new Uint8Array(8).fill(255)),
+      /header length must be at most 100000000/,
+    );
+    assert.match(await begun(single), /data must be 32 bytes, got 1099511627624, in \/.*$/);
+    const range = [0, terabyte - 8 - 77],
+      large = `{"w":{"dtype":"U8","shape":[${range[1]}],` +
+        `"data_offsets":${JSON.stringify(range)}}}`;
+    assert.match(
+      await begun(file(large.padEnd(77), 0)),
+      /^Cannot decode safetensors: the bytes of tensor "w" must fit into memory, got 1099511627691$/,
+    );
+    await Deno.remove(path);
+  });
+
+  it("readSafetensors() refuses devices and folders at once", async () => {
+    const folder = await Deno.makeTempDir();
+    for (
+      const [path, kind] of [["/dev/zero", "a device or a pipe"], [folder, "a directory"]] as const
+    ) {
+      await assert.rejects(readSafetensors(path), {
+        name: "TypeError",
+        message: `Cannot read ${path}: path must be that of a file, got ${kind}`,
+      });
+    }
+    await Deno.remove(folder);
   });
 });

@@ -171,3 +171,17 @@ describe("y4m() and raw()", () => {
     });
   }
 });
+
+describe("y4m() and raw()", () => {
+  it("y4m() and raw() refuse options that they do not know", () => {
+    const start = "Cannot write a video: options must be among";
+    assert.throws(() => y4m({ rate: 3 } as { fps?: number }), {
+      name: "TypeError",
+      message: `${start} fps, got "rate"`,
+    });
+    assert.throws(() => raw({ fps: 3 } as { format?: "gray" }), {
+      name: "TypeError",
+      message: `${start} format, got "fps"`,
+    });
+  });
+});

@@ -1,22 +1,34 @@
 import { beforeEach, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { saveCheckpoint } from "../../src/io/checkpoint.ts";
-import { floats, type HostTensors, writeSafetensors } from "../../src/io/safetensors.ts";
+import { saveCheckpoint, toTensors } from "../../src/io/checkpoint.ts";
+import {
+  floats,
+  type HostTensors,
+  readSafetensors,
+  writeSafetensors,
+} from "../../src/io/safetensors.ts";
 import {
   checkWeights,
   loadClassifier,
   loadDenoiser,
   loadNoisyClassifier,
+  saveClassifier,
+  saveDenoiser,
+  saveNoisyClassifier,
+  type SaveOptions,
 } from "../../src/io/weights.ts";
 import { classifier, timedClassifier } from "../../src/network/classifier.ts";
-import type { Parameters } from "../../src/network/layer.ts";
-import type { ImageModelConfig } from "../../src/network/model.ts";
+import type { Parameters, Params } from "../../src/network/layer.ts";
+import { type EngineOptions, type ImageModelConfig, scheduleOf } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";
 import { subVp, ve } from "../../src/noise/schedule.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";
+import { batches } from "../../src/train/data.ts";
+import { diffusionLoss } from "../../src/train/diffusion.ts";
+import { newTraining, train } from "../../src/train/loop.ts";
 
 const config: ImageModelConfig = {
   schedule: { name: "linear", options: { steps: 100 } },
@@ -148,17 +160,31 @@ describe("loadClassifier()", () => {
 
   it("loadClassifier() refuses a denoiser, and loadDenoiser() a classifier, as weights or as a checkpoint", async () => {
     await within(async (path) => {
+      const isDenoiser = ": a denoiser, which loadDenoiser reads";
+      const isClassifier = ": a classifier of clean images, which loadClassifier reads";
       await written(path, denoiser(), config);
       await assert.rejects(loadClassifier(path), {
         name: "SyntaxError",
-        message: `Cannot load ${path}: its format must be tweedie.classify, got tweedie.denoise`,
+        message:
+          `Cannot load ${path}: its format must be tweedie.classify, got tweedie.denoise${isDenoiser}`,
       });
       await saveCheckpoint(path, { groups: { ema: denoiser() }, meta: plan("denoise", config) });
-      await assert.rejects(loadClassifier(path), /its task must be classify, got denoise$/);
+      await assert.rejects(
+        loadClassifier(path),
+        (error: Error) =>
+          error.message.endsWith(`its task must be classify, got denoise${isDenoiser}`),
+      );
       await saveCheckpoint(path, { groups: {}, meta: plan("classify", judge) });
-      await assert.rejects(loadDenoiser(path), /its task must be denoise, got classify$/);
+      await assert.rejects(
+        loadDenoiser(path),
+        (error: Error) =>
+          error.message.endsWith(`its task must be denoise, got classify${isClassifier}`),
+      );
       await saveCheckpoint(path, { groups: {}, meta: { step: 1 } });
-      await assert.rejects(loadDenoiser(path), /its task must be denoise, got none$/);
+      await assert.rejects(
+        loadDenoiser(path),
+        /its task must be denoise, got none: a checkpoint of something else, which loadCheckpoint reads$/,
+      );
     });
   });
 });
@@ -235,15 +261,15 @@ describe("loadNoisyClassifier()", () => {
         await assert.rejects(loadClassifier(path), {
           name: "SyntaxError",
           message:
-            `Cannot load ${path}: its schedule must be none, as loadNoisyClassifier reads those that have one, ` +
-            `got {"name":"subVp","options":{"betaMax":5}}`,
+            `Cannot load ${path}: its schedule must be none, got {"name":"subVp","options":{"betaMax":5}}: ` +
+            `a classifier of noisy images, which loadNoisyClassifier reads`,
         });
       }
       await written(path, weightsOf(classifier(judge).parameters, 4), judge, "classify");
       await assert.rejects(loadNoisyClassifier(path), {
         name: "SyntaxError",
-        message:
-          `Cannot load ${path}: its schedule must be an object, as loadClassifier reads those that have none, got none`,
+        message: `Cannot load ${path}: its schedule must be an object, got none: ` +
+          `a classifier of clean images, which loadClassifier reads`,
       });
     });
   });
@@ -284,6 +310,11 @@ describe("the readers of weights", () => {
       "Error",
     );
     await refused(loadDenoiser, (path) => Deno.writeTextFile(path, ""), /at least 8 bytes, got 0/);
+    await assert.rejects(loadDenoiser("/dev/zero"), {
+      name: "Error",
+      message: "Cannot load /dev/zero: it must be a file that can be read, got TypeError: " +
+        "Cannot read /dev/zero: path must be that of a file, got a device or a pipe",
+    });
   });
 
   it("loadDenoiser() refuses descriptions that are none, or are not of what they say", async () => {
@@ -300,6 +331,10 @@ describe("the readers of weights", () => {
         /schedule: name must be one of .* got toString/,
       ],
       [{ ...config, schedule: { name: "linear", options: { steps: -1 } } }, /one that fails: .*-1/],
+      [
+        { ...config, schedule: { name: "linear", options: { steps: 1e9 } } },
+        /its schedule must be of at most 1000000 steps, got 1000000000$/,
+      ],
       [{ ...config, kind: "noise" }, /kind must be one of eps, x0, v, flow, score, got noise/],
       [{ ...config, classes: 2 }, /classes must be a list of names, got 2/],
       [{ ...config, classes: ["bag", 1] }, /classes must be a list of names/],
@@ -314,6 +349,10 @@ describe("the readers of weights", () => {
       ],
       [{ ...config, network: { ...network, multipliers: [] } }, /multipliers must be .* got \[\]/],
       [{ ...config, network: { ...network, blocks: 1e9 } }, /blocks must be .* got 1000000000/],
+      [
+        { ...config, network: { ...network, multipliers: Array(30).fill(1), blocks: 2 } },
+        /blocks must be at most 1 on each of 30 levels, for 55 tensors, got 2$/,
+      ],
       [{ ...config, network: { ...network, attention: "no" } }, /attention must be .* got no/],
       [
         { ...config, network: { ...network, middleAttention: 0 } },
@@ -350,7 +389,7 @@ describe("the readers of weights", () => {
     const cases: readonly (readonly [model: unknown, message: RegExp])[] = [
       [{ ...guide, size: [4, 6] }, /one that fails: .*6/],
       [{ ...guide, names: ["bag"] }, /names must be of length 2, got 1/],
-      [{ ...guide, schedule: "linear" }, /schedule must be an object, .* got linear/],
+      [{ ...guide, schedule: "linear" }, /schedule must be an object, got linear/],
       [
         { ...guide, schedule: { name: "straight" } },
         /one that fails: .*name must be .* got straight/,
@@ -406,6 +445,251 @@ describe("the readers of weights", () => {
     for (const [tensors, message] of broken) {
       await refused(loadDenoiser, (path) => written(path, tensors, config), message, "RangeError");
     }
+  });
+});
+
+describe("the readers of weights before they read", () => {
+  it("the readers of weights say which kind of file came, and what reads it", async () => {
+    const kinds = {
+      loadDenoiser: "a denoiser",
+      loadClassifier: "a classifier of clean images",
+      loadNoisyClassifier: "a classifier of noisy images",
+      loadState: "a sampler's state",
+      loadCheckpoint: "a checkpoint of something else",
+      readSafetensors: "tensors without a model's description",
+    } as const;
+    const writes: Record<keyof typeof kinds, (path: string) => Promise<void>> = {
+      loadDenoiser: (path) => saveDenoiser(path, { config, params: denoiser() }),
+      loadClassifier: (path) => written(path, {}, judge, "classify"),
+      loadNoisyClassifier: (path) => written(path, {}, guide, "classify"),
+      loadState: (path) => writeSafetensors(path, {}, { format: "tweedie.state" }),
+      loadCheckpoint: (path) => saveCheckpoint(path, { groups: {}, meta: {} }),
+      readSafetensors: (path) => writeSafetensors(path, {}, { format: "pt" }),
+    };
+    const readers = { loadDenoiser, loadClassifier, loadNoisyClassifier };
+    await within(async (path) => {
+      for (const [reader, write] of Object.entries(writes)) {
+        await write(path);
+        for (const [name, read] of Object.entries(readers)) {
+          if (name === reader) continue;
+          const words = kinds[reader as keyof typeof kinds];
+          const error = await read(path).then(() => null, (error: Error) => error);
+          assert.ok(error instanceof SyntaxError, `${name} of ${words}: ${error}`);
+          assert.ok(error.message.endsWith(`: ${words}, which ${reader} reads`), error.message);
+          assert.match(
+            error.message,
+            /^Cannot load .*: its (format|task|schedule) must be .*, got /,
+          );
+        }
+      }
+    });
+  });
+
+  it("loadDenoiser() looks at names and shapes before it reads a weight", async () => {
+    await within(async (path) => {
+      // A terabyte that is not there: who reads it does not come back.
+      const range = [0, 2 ** 40], w = { dtype: "U8", shape: [2 ** 40], data_offsets: range };
+      const metadata = { format: "tweedie.denoise", model: JSON.stringify(config) };
+      const header = new TextEncoder().encode(JSON.stringify({ __metadata__: metadata, w }));
+      const bytes = new Uint8Array(8 + header.length);
+      new DataView(bytes.buffer).setBigUint64(0, BigInt(header.length), true);
+      bytes.set(header, 8);
+      await Deno.writeFile(path, bytes);
+      await Deno.truncate(path, bytes.length + 2 ** 40);
+      await assert.rejects(loadDenoiser(path), /blocks must be at most 1 .*, got 1|missing/);
+    });
+  });
+
+  it("the readers of weights refuse options that they do not know", async () => {
+    const misspelt = { egine: 1, udner: 1 };
+    await assert.rejects(loadDenoiser("w", misspelt as EngineOptions), {
+      name: "TypeError",
+      message: 'Cannot load w: options must be among engine, got "egine"',
+    });
+    await assert.rejects(
+      loadNoisyClassifier("w", misspelt as { under?: never }),
+      /Cannot load w: options must be among under, got "egine"$/,
+    );
+  });
+});
+
+describe("saveDenoiser(), saveClassifier() and saveNoisyClassifier()", () => {
+  /** The weights of a network under a key, as tensors. */
+  const trained = (parameters: Parameters, seed: number) => toTensors(weightsOf(parameters, seed));
+  const same = async (got: Params, wanted: Params) => {
+    assert.deepEqual(Object.keys(got).sort(), Object.keys(wanted).sort());
+    for (const [name, tensor] of Object.entries(wanted)) {
+      assert.deepEqual(await got[name]!.data(), await tensor.data(), name);
+    }
+  };
+
+  it("what they write is read back, to the last bit, by the reader of its kind", async () => {
+    await within(async (path) => {
+      const before = tf.memory().numTensors;
+      const ofDenoiser = trained(unet(config.network).parameters, 1);
+      await saveDenoiser(path, { config, params: ofDenoiser });
+      const one = await loadDenoiser(path);
+      assert.deepEqual(one.config, config);
+      await same(one.params, ofDenoiser);
+      const clean = trained(classifier(judge).parameters, 2);
+      await saveClassifier(path, { config: judge, params: clean });
+      const two = await loadClassifier(path);
+      assert.deepEqual(two.config, judge);
+      await same(two.params, clean);
+      const noisy = trained(timedClassifier(guide).parameters, 3);
+      await saveNoisyClassifier(path, { config: guide, params: noisy });
+      const three = await loadNoisyClassifier(path);
+      assert.deepEqual(three.config, guide);
+      await same(three.params, noisy);
+      // What a reader gives is what a writer takes.
+      await saveDenoiser(path, one);
+      const again = await loadDenoiser(path);
+      await same(again.params, ofDenoiser);
+      for (
+        const params of [
+          ofDenoiser,
+          clean,
+          noisy,
+          ...[one, two, three, again].map((l) => l.params),
+        ]
+      ) {
+        disposed(params);
+      }
+      assert.equal(tf.memory().numTensors, before);
+    });
+  });
+
+  it("saveDenoiser() writes what a training of the library has learned", async () => {
+    await within(async (path) => {
+      const network = unet(config.network), schedule = scheduleOf(config.schedule);
+      const loss = diffusionLoss(network, { schedule, kind: config.kind });
+      const set = {
+        images: Uint8Array.from({ length: 64 }, (_, i) => 4 * i),
+        shape: [4, 4, 4, 1],
+      } as const;
+      const start = newTraining(trained(network.parameters, 1));
+      const states = train(start, { loss, key: key(0) });
+      for await (const { step, ema } of states(batches(set, { size: 2, key: key(1) }))) {
+        if (step < 2) continue;
+        await saveDenoiser(path, { config, params: ema }, { metadata: { from: "a test" } });
+        const { params } = await loadDenoiser(path);
+        await same(params, ema);
+        assert.equal((await readSafetensors(path)).metadata["from"], "a test");
+        disposed(params);
+        break;
+      }
+    });
+  });
+
+  it("saveDenoiser() stores half floats if asked to, as tweedie train does", async () => {
+    await within(async (path) => {
+      const params = denoiser(), metadata = { step: "7" };
+      await saveDenoiser(path, { config, params }, { dtype: "F16", metadata });
+      const { tensors, metadata: got } = await readSafetensors(path);
+      assert.deepEqual(got, {
+        step: "7",
+        format: "tweedie.denoise",
+        model: JSON.stringify(config),
+      });
+      for (const [name, { data, dtype }] of Object.entries(tensors)) {
+        assert.deepEqual([dtype, data], [
+          "F16",
+          new Float16Array(params[name]!.data as Float32Array),
+        ]);
+      }
+    });
+  });
+
+  it("they refuse what their readers would, and leave the old file", async () => {
+    await within(async (path) => {
+      const params = denoiser(), { "in.bias": bias, ...rest } = params;
+      await saveDenoiser(path, { config, params });
+      const old = await Deno.readFile(path), before = tf.memory().numTensors;
+      const withBias = (data: Float32Array | Float64Array, dtype = "F32") =>
+        ({ ...rest, "in.bias": { ...bias, dtype, data } }) as HostTensors;
+      const gone = tf.zeros([16]);
+      gone.dispose();
+      const cases: readonly (readonly [() => Promise<void>, RegExp])[] = [
+        [
+          () => saveDenoiser(path, { config, params: rest }),
+          /55 tensors, got 1 missing \(in\.bias\)$/,
+        ],
+        [
+          () => saveDenoiser(path, { config, params: withBias(new Float32Array(16).fill(NaN, 9)) }),
+          /tensor in\.bias must be finite floats, got NaN$/,
+        ],
+        [
+          () =>
+            saveDenoiser(path, {
+              config,
+              params: withBias(new Float64Array(16).fill(1e300), "F64"),
+            }),
+          /tensor "in\.bias" must be within ±3\.4028235e38 to be stored as F32, got 1e\+300$/,
+        ],
+        [
+          () =>
+            saveDenoiser(path, { config, params: withBias(new Float32Array(16).fill(7e4)) }, {
+              dtype: "F16",
+            }),
+          /must be within ±65504 to be stored as F16, got 70000$/,
+        ],
+        [
+          () => saveDenoiser(path, { config, params: { ...rest, "in.bias": gone } }),
+          /in\.bias must be a tensor that lives, got one that was disposed of$/,
+        ],
+        [
+          () => saveDenoiser(path, { config: { ...config, classes: ["bag"] }, params }),
+          /list of class names must be of length 2, got 1$/,
+        ],
+        [
+          () => saveDenoiser(path, { config: { ...config, kind: "noise" as "eps" }, params }),
+          /kind must be one of eps, x0, v, flow, score, got noise$/,
+        ],
+        [
+          () =>
+            saveDenoiser(path, {
+              config: { ...config, schedule: { name: "linear", options: { betaEnd: NaN } } },
+              params,
+            }),
+          /config\.schedule\.options\.betaEnd must be plain data with finite numbers, got number NaN$/,
+        ],
+        [
+          () => saveDenoiser(path, { config, params }, { metadata: { model: "mine" } }),
+          /metadata must leave format and model to the description, got "model"$/,
+        ],
+        [
+          () => saveDenoiser(path, { config, params }, { type: "F16" } as SaveOptions),
+          /options must be among dtype, metadata, got "type"$/,
+        ],
+        [
+          () => saveDenoiser(path, { config, params }, { dtype: "F8" as "F16" }),
+          /dtype must be "F32" or "F16", got "F8"$/,
+        ],
+        [
+          () => saveClassifier(path, { config: guide, params: {} }),
+          /its schedule must be none, got .*: a classifier of noisy images, /,
+        ],
+        [
+          () => saveNoisyClassifier(path, { config: judge as typeof guide, params: {} }),
+          /its schedule must be an object, got none: a classifier of clean images, /,
+        ],
+        [
+          () => saveClassifier(path, { config: { ...judge, classes: 3 }, params: {} }),
+          /list of class names must be of length 3, got 2$/,
+        ],
+      ];
+      for (const [save, message] of cases) {
+        const error = await save().then(() => null, (error: Error) => error);
+        assert.ok(
+          error instanceof RangeError || error instanceof TypeError,
+          `${message}: ${error}`,
+        );
+        assert.match(error.message, message);
+        assert.match(error.message, /^Cannot (save|encode) .*: .* must .*, got /);
+        assert.deepEqual(await Deno.readFile(path), old);
+      }
+      assert.equal(tf.memory().numTensors, before);
+    });
   });
 });
 

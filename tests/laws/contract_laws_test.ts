@@ -246,8 +246,10 @@ describe("the contract: editing", () => {
     const [a, b] = pair.map(code) as [number[], number[]];
     const dot = (u: number[], v: number[]) => u.reduce((sum, value, i) => sum + value * v[i]!, 0);
     const omega = Math.acos(dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b)));
+    const size = (1 - share) * Math.hypot(...a) + share * Math.hypot(...b), sine = Math.sin(omega);
     const between = a.map((value, i) =>
-      (Math.sin((1 - share) * omega) * value + Math.sin(share * omega) * b[i]!) / Math.sin(omega)
+      size / sine * (Math.sin((1 - share) * omega) * value / Math.hypot(...a) +
+        Math.sin(share * omega) * b[i]! / Math.hypot(...b))
     );
     const decoded = between.map((value) => carried(value, data, schedule.at(top), clean));
 

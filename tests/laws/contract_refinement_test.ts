@@ -305,7 +305,7 @@ describe("the contract: predictor-corrector", () => {
       "ddpm()": ddpm(schedule, path),
       "dpmSolver()": dpmSolver(schedule, path),
       "uniPc()": uniPc(schedule, path),
-      "pndm()": pndm(schedule, path),
+      "pndm()": pndm(schedule, { ...path, warmUp: "rungeKutta" }),
     };
     for (const [name, predictor] of Object.entries(predictors)) {
       const z = async (sampler: Sampler): Promise<number[]> => {

@@ -295,7 +295,7 @@ describe("samplers are those recursions", () => {
     for (
       const other of [
         uniPc(schedule, { ...many, order: 3 }),
-        lms(schedule, many),
+        lms(schedule, { ...span, steps: 64, spacing: "logLinear" }),
         deis(schedule, { ...many, order: 3 }),
       ]
     ) {

@@ -1,10 +1,15 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { bitsPerDim, dequantized } from "../../src/metric/bits.ts";
+import {
+  type BitsOptions,
+  bitsPerDim,
+  dequantized,
+  type DequantizeOptions,
+} from "../../src/metric/bits.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { key, split } from "../../src/tensor/key.ts";
-import { normals } from "../../src/tensor/random.ts";
+import { type Keys, normals } from "../../src/tensor/random.ts";
 
 describe("bitsPerDim()", () => {
   it("of a uniform density is log2(levels) exactly, in any unit", () => {
@@ -44,8 +49,15 @@ describe("bitsPerDim()", () => {
         () => bitsPerDim([1], { dimensions: 0 }),
         () => bitsPerDim([1], { dimensions: 1, levels: 1 }),
         () => bitsPerDim([1], { dimensions: 1, width: 0 }),
+        () => bitsPerDim([1, NaN], { dimensions: 1 }),
+        () => bitsPerDim([-Infinity], { dimensions: 1 }),
       ]
     ) assert.throws(make, { name: "RangeError", message: /^Cannot count bits: .* got / });
+    assert.throws(() => bitsPerDim([0, NaN], { dimensions: 1 }), /got NaN of sample 1$/);
+    assert.throws(() => bitsPerDim([0], { dimension: 1 } as unknown as BitsOptions), {
+      name: "TypeError",
+      message: /^Cannot count bits: options must be among dimensions, .*, got "dimension"$/,
+    });
   });
 });
 
@@ -78,6 +90,11 @@ describe("dequantized()", () => {
       name: "RangeError",
       message: "Cannot count bits: keys must be one for each of 3 pictures, got 1",
     });
+    assert.throws(() => dequantized(images, key(0), { level: 4 } as DequantizeOptions), TypeError);
+    assert.throws(() => dequantized(images, 5 as unknown as Keys), /key must be a key/);
+    const none = tf.zeros([0, 5]), noise = dequantized(none, []);
+    assert.deepEqual(noise.shape, [0, 5]);
+    tf.dispose([none, noise]);
     tf.dispose([images, one, all, alone]);
   });
 });

@@ -210,5 +210,21 @@ describe("frechet()", () => {
       /positive semidefinite, got an eigenvalue of -(1|1\.0|0\.9)/,
     );
     refused(gaussian([0, 0], [-1, 0, 0, -1]), /positive semidefinite/);
+    refused(gaussian([0, NaN], [1, 0, 0, 1]), /mean must be finite, got NaN$/);
+    refused(gaussian([0, 0], [1, 0.3, 0.3 + 1e-5, 1]), /covariance must be symmetric/);
+    refused(gaussian([0, 0], [1, 0, 0, -1e-5]), /positive semidefinite/);
+  });
+
+  it("frechet() takes covariances whose halves were added up in another order, or in float32", () => {
+    const exact = gaussian([0, 0], [1, 0.3, 0.3, 1]), other = diagonal([1, 1], [2, 3]);
+    const within = (got: number, error: number) =>
+      assert.ok(Math.abs(got - frechet(exact, other)) <= error, `${got}`);
+    // 0.1 + 0.2 is not 0.3.
+    within(frechet(gaussian([0, 0], [1, 0.1 + 0.2, 0.3, 1]), other), 1e-15);
+    within(frechet(gaussian([0, 0], [1, 0.3 - 3e-8, 0.3 + 3e-8, 1]), other), 1e-7);
+    const x = Float64Array.from(sample(11, 9, 24)), { count, mean, covariance } = moments(x, 24);
+    const coarse = { count, mean, covariance: Float64Array.from(Float32Array.from(covariance)) };
+    // Fifteen directions have no variance, and float32 leaves some of them a little less than none.
+    assert.ok(frechet(coarse, moments(x, 24)) < 1e-5);
   });
 });

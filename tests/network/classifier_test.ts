@@ -102,12 +102,53 @@ describe("classifier()", () => {
       () => classifier({ size: [8, 8], classes: 2, base: 12 }),
       { name: "RangeError", message: "Cannot build norm.0: groups must divide 12 channels, got 8" },
     );
+    const wrong: [object, string, string][] = [
+      [
+        { bas: 8 },
+        "TypeError",
+        "options must be among size, classes, channels, base, features, names, schedule, " +
+        'got "bas"',
+      ],
+      [{ classes: 0 }, "RangeError", "classes must be a whole number of at least 1, got 0"],
+      [{ channels: 1.5 }, "RangeError", "channels must be a whole number of at least 1, got 1.5"],
+      [{ features: NaN }, "RangeError", "features must be a whole number of at least 1, got NaN"],
+      [{ size: 8 }, "RangeError", "size must be a height and a width in pixels, got 8"],
+      [{ size: [8, NaN] }, "RangeError", "size must be multiples of 4 pixels, got 8×NaN"],
+    ];
+    for (const [change, name, message] of wrong) {
+      for (const make of [classifier, timedClassifier]) {
+        assert.throws(() => make({ size: [8, 8], classes: 2, ...change }), {
+          name,
+          message: `Cannot build a classifier: ${message}`,
+        });
+      }
+    }
+    // What files keep beside it.
+    classifier({ size: [8, 8], classes: 2, names: ["a", "b"], schedule: { name: "vp" } } as never);
     const x = tf.zeros([1, 4, 8, 2]);
     assert.throws(() => network.apply({}, x), {
       name: "RangeError",
       message: "Cannot classify: x must be of shape [N, 8, 4, 2], got [1,4,8,2]",
     });
-    x.dispose();
+    const none = tf.zeros([0, 8, 4, 2]), good = tf.zeros([1, 8, 4, 2]);
+    const params = randomWeights(network.parameters), { "logits.bias": bias, ...rest } = params;
+    for (const ask of [network.apply, network.features]) {
+      assert.throws(() => ask(params, none), {
+        name: "RangeError",
+        message: "Cannot classify: x must be of at least one image, got none",
+      });
+      assert.throws(() => ask(rest, good), {
+        name: "RangeError",
+        message:
+          "Cannot classify: params must have the weights of the network, got none called logits.bias",
+      });
+    }
+    bias!.dispose();
+    assert.throws(
+      () => network.apply(params, good),
+      /^RangeError: Cannot classify: params must be of tensors that are not disposed of, got logits.bias$/,
+    );
+    tf.dispose([x, none, good, rest]);
   });
 });
 
@@ -308,6 +349,15 @@ for (const backend of ["cpu", "wasm"] as const) {
   });
 }
 
+describe("what noisyClassifier() refuses", () => {
+  it("noisyClassifier() refuses options that it does not know", () => {
+    assert.throws(() => noisyClassifier(timed, {}, { schedule: vp(), undr: ve() } as never), {
+      name: "TypeError",
+      message: 'Cannot make a classifier: options must be among schedule, under, got "undr"',
+    });
+  });
+});
+
 describe("noisyClassifier()", () => {
   before(() => useBackend("cpu"));
 
@@ -413,6 +463,15 @@ describe("crossEntropy()", () => {
       });
     }
     assert.equal(tf.memory().numTensors, live);
+    const none = tf.zeros([0, 3]), line = tf.zeros([3]);
+    for (const wrong of [none, line]) {
+      assert.throws(() => crossEntropy(wrong, []), {
+        name: "RangeError",
+        message:
+          `Cannot compute the cross entropy: logits must be of shape [N, classes] with N at least 1, got [${wrong.shape}]`,
+      });
+    }
+    tf.dispose([none, line]);
     const rows = tf.ones([1, 3]);
     assert.throws(() => crossEntropy(x, rows), {
       name: "RangeError",

@@ -21,7 +21,7 @@ import {
   upsampled,
 } from "../../src/network/layer.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
-import { fold, key } from "../../src/tensor/key.ts";
+import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";
 import { checkSlopes } from "../tensor/differences.ts";
 import {
@@ -449,6 +449,122 @@ describe("errors of layers", () => {
       });
     }
     x.dispose();
+  });
+});
+
+describe("what layers and networks refuse", () => {
+  before(() => useBackend("cpu"));
+
+  it("layers refuse options that they do not know, and sizes that are none", () => {
+    const unknown: [() => unknown, string][] = [
+      [() => dense("a", 2, 2, { gian: 1 } as object), 'a: options must be among gain, got "gian"'],
+      [
+        () => conv("b", 2, 2, { strides: 2 } as object),
+        'b: options must be among gain, size, stride, got "strides"',
+      ],
+      [
+        () => attention("c", 8, { head: 2 } as object),
+        'c: options must be among groups, heads, got "head"',
+      ],
+      [
+        () => residual("d", 8, 8, { group: 2 } as object),
+        'd: options must be among groups, embedding, got "group"',
+      ],
+      [
+        () => networkOf({}, { classes: 0, features: 2, forward: tf.clone, features2: 1 } as never),
+        'a network: options must be among classes, features, forward, got "features2"',
+      ],
+    ];
+    for (const [call, message] of unknown) {
+      assert.throws(call, { name: "TypeError", message: `Cannot build ${message}` });
+    }
+    const sizes: [() => unknown, string][] = [
+      [() => dense("a", 0, 2), "a: inputs must be a whole number of at least 1, got 0"],
+      [() => dense("a", 2, NaN), "a: outputs must be a whole number of at least 1, got NaN"],
+      [() => conv("b", 1.5, 2), "b: inputs must be a whole number of at least 1, got 1.5"],
+      [() => conv("b", 2, -1), "b: outputs must be a whole number of at least 1, got -1"],
+      [() => conv("b", 2, 2, { size: 0 }), "b: size must be a whole number of at least 1, got 0"],
+      [
+        () => conv("b", 2, 2, { stride: 0.5 }),
+        "b: stride must be a whole number of at least 1, got 0.5",
+      ],
+      [() => dense("a", 2, 2, { gain: NaN }), "a: gain must be finite, got NaN"],
+      [() => conv("b", 2, 2, { gain: Infinity }), "b: gain must be finite, got Infinity"],
+      [() => classEmbedding("e", 0, 2), "e: classes must be a whole number of at least 1, got 0"],
+      [
+        () => residual("d", 8, 8, { embedding: 0 }),
+        "d.time: inputs must be a whole number of at least 1, got 0",
+      ],
+    ];
+    for (const [call, message] of sizes) {
+      assert.throws(call, { name: "RangeError", message: `Cannot build ${message}` });
+    }
+    for (const classes of [0, 1.5, NaN]) {
+      assert.throws(() => oneHot([], classes), {
+        name: "RangeError",
+        message:
+          `Cannot make one-hot rows: classes must be a whole number of at least 1, got ${classes}`,
+      });
+    }
+  });
+
+  it("initialize() refuses what is no key", () => {
+    assert.throws(() => initialize({ w: { shape: [2] } }, 5 as unknown as Key), {
+      name: "TypeError",
+      message: "Cannot initialize weights: key must be a key, as key(0) makes them, got 5",
+    });
+  });
+
+  it("a network refuses weights that are missing, of other shapes or disposed of, no samples, and times that are not finite", () => {
+    const { parameters, apply } = dense("out", 2, 2);
+    const network = networkOf(parameters, { classes: 2, features: 2, forward: apply });
+    const params = initialize(parameters, key(0)), x = tf.zeros([2, 2]);
+    const gone = tf.zeros([2]),
+      none = tf.zeros([0, 2]),
+      point = tf.scalar(0),
+      lost = tf.zeros([2, 2]);
+    gone.dispose();
+    lost.dispose();
+    const weight = "out.weight", bias = "out.bias", { [bias]: b, ...rest } = params;
+    const live = tf.memory().numTensors;
+    const cases: [() => unknown, string][] = [
+      [
+        () => network.apply(rest, x, [1, 2]),
+        "params must have the weights of the network, got none called out.bias",
+      ],
+      [
+        () => network.apply({ ...params, [bias]: x }, x, [1, 2]),
+        "params must have the weights of the network, got out.bias of shape [2,2] for [2]",
+      ],
+      [
+        () => network.apply({ ...params, [bias]: gone }, x, [1, 2]),
+        "params must be of tensors that are not disposed of, got out.bias",
+      ],
+      [
+        () => network.apply(params, none, []),
+        "x must hold at least one sample, got shape [0,2]",
+      ],
+      [() => network.apply(params, point, []), "x must hold at least one sample, got shape []"],
+      [
+        () => network.apply(params, lost, [1, 2]),
+        "x must be a tensor that is not disposed of, got one that is",
+      ],
+      [() => network.apply(params, x, [1, NaN]), "times must be finite, got NaN"],
+      [() => network.inputs([Infinity]), "times must be finite, got Infinity"],
+    ];
+    for (const [call, message] of cases) {
+      assert.throws(call, { name: "RangeError", message: `Cannot apply the network: ${message}` });
+      assert.equal(tf.memory().numTensors, live);
+    }
+    // Weights of something else beside it are none of its business.
+    const y = network.apply({ ...params, more: b! }, x, [1, 2]);
+    assert.deepEqual(y.shape, [2, 2]);
+    assert.throws(() => timeFeatures([0, NaN], 4), {
+      name: "RangeError",
+      message: "Cannot make features of time: times must be finite, got NaN",
+    });
+    assert.ok(params[weight]);
+    tf.dispose([params, x, none, point, y]);
   });
 });
 

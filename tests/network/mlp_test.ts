@@ -141,4 +141,24 @@ describe("mlp()", () => {
       /class must be null or a whole number in \[0, 3\), got 3/,
     );
   });
+
+  it("mlp() refuses an entry that it does not know, and points of another dimension", () => {
+    assert.throws(() => mlp({ dimension: 2, depth: 3 } as MlpConfig), {
+      name: "TypeError",
+      message:
+        "Cannot build a perceptron: options must be among dimension, width, layers, features, " +
+        'classes, got "depth"',
+    });
+    const params = randomWeights(network.parameters), live = tf.memory().numTensors;
+    for (const wrong of [[3, 1], [3, 2, 1], [3]]) {
+      const x = tf.zeros(wrong);
+      assert.throws(() => network.apply(params, x, times, condition), {
+        name: "RangeError",
+        message: `Cannot apply the network: x must be of shape [N, 2], got [${wrong}]`,
+      });
+      x.dispose();
+    }
+    assert.equal(tf.memory().numTensors, live);
+    tf.dispose(params);
+  });
 });

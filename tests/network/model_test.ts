@@ -83,6 +83,90 @@ describe("scheduleOf()", () => {
   });
 });
 
+describe("what models refuse", () => {
+  before(() => useBackend("cpu"));
+
+  it("scheduleOf(), networkModel() and imageModel() refuse entries that they do not know", () => {
+    const plain = mlp({ dimension: 1 }), schedule = schedules.linear();
+    const cases: [() => unknown, string][] = [
+      [
+        () => scheduleOf({ name: "vp", option: {} } as never),
+        'make a schedule: options must be among name, options, got "option"',
+      ],
+      [
+        () => scheduleOf({ name: "rectified", options: { end: 1 } }),
+        'make a schedule: options must be among none, got "end"',
+      ],
+      [
+        () => networkModel(plain, {}, { schedule, kind: "eps", engin: eager } as never),
+        'make a model: options must be among engine, schedule, kind, got "engin"',
+      ],
+      [
+        () => imageModel({ ...config, class: [] } as never, {}),
+        'make a model: options must be among schedule, kind, network, classes, got "class"',
+      ],
+      [
+        () => imageModel(config, {}, { kind: "eps" } as never),
+        'make a model: options must be among engine, got "kind"',
+      ],
+    ];
+    for (const [call, message] of cases) {
+      assert.throws(call, { name: "TypeError", message: `Cannot ${message}` });
+    }
+  });
+
+  for (
+    const schedule of [
+      schedules.rectified(),
+      schedules.zeroTerminalSnr(schedules.linear()),
+      schedules.cosineContinuous({ end: 1 }),
+      schedules.sigmoidContinuous({ end: 1 }),
+    ]
+  ) {
+    it(`networkModel() of eps or a score is refused under ${schedule.name}, whose alpha is 0 at its end`, () => {
+      const plain = mlp({ dimension: 1 });
+      for (const kind of ["eps", "score"] as const) {
+        assert.throws(() => networkModel(plain, {}, { schedule, kind }), {
+          name: "RangeError",
+          message:
+            `Cannot make a model: kind must be x0, v or flow under "${schedule.name}", whose alpha is 0 at ` +
+            `t = ${schedule.span[1]}, got "${kind}"`,
+        });
+      }
+      for (const kind of ["x0", "v", "flow"] as const) networkModel(plain, {}, { schedule, kind });
+      assert.throws(
+        () => networkModel(plain, {}, { schedule, kind: "noise" as Kind }),
+        /^RangeError: Cannot make a model: kind must be one of eps, x0, v, flow, score, got "noise"$/,
+      );
+    });
+  }
+
+  it("networkModel() refuses no samples, points of another size, and weights that are missing or disposed of, when asked", () => {
+    const plain = mlp({ dimension: 2, width: 4, layers: 1, features: 2 });
+    const params = randomWeights(plain.parameters),
+      x = tf.zeros([3, 2]),
+      live = tf.memory().numTensors;
+    const ask = (weights: Record<string, tf.Tensor>, x: tf.Tensor) => () =>
+      networkModel(plain, weights, { schedule: schedules.linear(), kind: "eps" }).predict(x, 5);
+    const none = tf.zeros([0, 2]), wide = tf.zeros([3, 4]), { "out.bias": bias, ...rest } = params;
+    assert.throws(ask(params, none), /x must hold at least one sample, got shape \[0,2\]$/);
+    assert.throws(ask(params, wide), /x must be of shape \[N, 2\], got \[3,4\]$/);
+    assert.throws(
+      ask(rest, x),
+      /params must have the weights of the network, got none called out.bias$/,
+    );
+    tf.dispose([none, wide]);
+    assert.equal(tf.memory().numTensors, live);
+    bias!.dispose();
+    assert.throws(
+      ask(params, x),
+      /params must be of tensors that are not disposed of, got out.bias$/,
+    );
+    assert.equal(tf.memory().numTensors, live - 1);
+    tf.dispose([rest, x]);
+  });
+});
+
 describe("networkTime()", () => {
   it("networkTime() is 1000 at the end of the span, and t on a discrete schedule of 1000 steps", () => {
     for (const name of scheduleNames) {

@@ -264,6 +264,16 @@ describe("unet()", () => {
         message: `Cannot build a U-Net: ${message}`,
       });
     }
+    assert.throws(() => unet({ size, chanels: 3 } as UNetConfig), {
+      name: "TypeError",
+      message:
+        "Cannot build a U-Net: options must be among size, channels, patch, base, multipliers, " +
+        'blocks, attention, middleAttention, groups, embedding, classes, got "chanels"',
+    });
+    assert.throws(
+      () => unet({ size: 28 } as unknown as UNetConfig),
+      /^RangeError: Cannot build a U-Net: size must be a height and a width in pixels, got 28$/,
+    );
     assert.throws(() => unet({ size, groups: 5 }), /groups must divide 32 channels, got 5/);
     assert.throws(() => unet({ size, classes: -1 }), /classes must be a whole number/);
   });

@@ -154,6 +154,28 @@ describe("between()", () => {
         error instanceof RangeError && /alpha_s must be above 0, got 0$/.test(error.message),
     );
     assert.throws(() => between({ alpha: 1, sigma: 0 }, { alpha: 1, sigma: NaN }), RangeError);
+    assert.throws(() => between({ alpha: 1, sigma: 0 }, { alpha: 1, sigma: Infinity }), {
+      name: "RangeError",
+      message: /^Cannot go from s to t: the levels must be finite numbers, got /,
+    });
+  });
+
+  it("between() takes times that differ in their last digits for the same", () => {
+    for (const { at } of [vp(), rectified()]) {
+      const { scale, std } = between(at(0.1 * 3), at(0.3));
+      assert.ok(Math.abs(scale - 1) < 1e-15 && std < 1e-7);
+    }
+  });
+
+  it("jump() and jumpMany() refuse a level that is not finite", () => {
+    const x = tf.ones([2, 1]), eps = tf.ones([2, 1]), count = tf.memory().numTensors;
+    for (const wrong of [{ alpha: NaN, sigma: 1 }, { alpha: 1, sigma: Infinity }]) {
+      const message = /^Cannot jump: (alpha|sigma) must be a finite number, got /;
+      assert.throws(() => jump(x, wrong, eps), { name: "RangeError", message });
+      assert.throws(() => jumpMany(x, [{ alpha: 1, sigma: 0 }, wrong], eps), { message });
+    }
+    assert.equal(tf.memory().numTensors, count);
+    tf.dispose([x, eps]);
   });
 });
 

@@ -219,6 +219,92 @@ describe("times()", () => {
     }));
   });
 
+  it("times() takes the layout that a schedule brings, and another where it is asked for", () => {
+    const karras = times(edm(), { steps: 18, spacing: "karras" });
+    assert.deepEqual(times(edm(), { steps: 18 }), karras);
+    assert.deepEqual(times(edm(), { steps: 18, rho: 7 }), karras);
+    assert.deepEqual(times(edm(), { steps: 2, spacing: "uniform" }), [80, 40, 0]);
+    const { at } = edm(), span = [0.002, 80] as const;
+    const own = fromLevel(at, { span, grid: { spacing: "karras", rho: 3 } });
+    assert.deepEqual(
+      times(own, { steps: 5 }),
+      times(fromLevel(at, { span }), { steps: 5, spacing: "karras", rho: 3 }),
+    );
+    const bent = fromLevel(rectified().at, { grid: { spacing: "uniform", shift: 3 } });
+    near(times(bent, { steps: 2 })[1]!, 0.75, 1e-12);
+    assert.deepEqual(times(bent, { steps: 2, spacing: "uniform" }), [1, 0.5, 0]);
+    // Half of the levels of ten, in time of a thousand steps of sigma, are below 1.
+    const steps = discretized(edm(), 1000), grid = times(steps, { steps: 10 });
+    assert.deepEqual([grid.length, grid[0], grid[10]], [11, 1000, 0]);
+    assert.ok(steps.at(grid[5]!).sigma < 4 && steps.at(grid[9]!).sigma < 0.05);
+  });
+
+  it("times() of a way of no length is that time, whatever the steps and the layout", () => {
+    const still: [Schedule, GridOptions, number][] = [
+      [linear(), { from: 0, steps: 10 }, 0],
+      [linear(), { from: 0, steps: 0 }, 0],
+      [linear(), { from: 0, spacing: "leading", offset: 1 }, 0],
+      [vp(), { from: 0 }, 0],
+      [vp(), { from: 0, steps: 10, spacing: "logLinear", least: 1e-3 }, 0],
+      [vp(), { from: 0.1 * 3, final: 0.3, steps: 5 }, 0.3],
+      [edm(), { from: 0, steps: 10 }, 0],
+      [edm(), { from: 0.002, final: 0.002 }, 0.002],
+      [ve(), { from: 0, steps: 4 }, 0],
+      [linear(), { times: [0] }, 0],
+      [vp(), { times: [0.3] }, 0.3],
+    ];
+    assert.equal(still.length, 11);
+    still.forEach(([schedule, options, t]) => assert.deepEqual(times(schedule, options), [t]));
+  });
+
+  it("times() with a small from keeps its layout, down to the data", () => {
+    for (const [schedule, from] of [[edm(), 0.001], [vp(), 0.0005], [linear(), 1]] as const) {
+      for (const spacing of ["karras", "logLinear"] as const) {
+        const grid = times(schedule, { from, spacing, steps: 4 });
+        assert.deepEqual([grid.length, grid[0], grid[4]], [5, from, 0]);
+        near(grid[3]!, from / 1000, 1e-9);
+      }
+    }
+  });
+
+  it("times() takes a time next to an end, or to a whole one, for that", () => {
+    assert.deepEqual(times(vp(), { steps: 2, from: 1 - 1e-10 }), [1, 0.5, 0]);
+    assert.deepEqual(times(vp(), { steps: 2, from: 1 + 1e-10, final: -1e-17 }), [1, 0.5, 0]);
+    assert.deepEqual(times(edm(), { times: [80.00000001, 3, 0] }), [80, 3, 0]);
+    assert.deepEqual(times(linear(), { from: 0.57 * 1000 + 1e-10, steps: 2 }), [570, 285, 0]);
+    assert.deepEqual(times(linear(), { times: [1000.0000001, 500, 1e-9] }), [1000, 500, 0]);
+  });
+
+  it("times() refuses an option that has no part in the layout, by name", () => {
+    const idle: [Schedule, GridOptions, string][] = [
+      [linear(), { times: [2, 1], spacing: "leading" }, "spacing"],
+      [linear(), { times: [2, 1], from: 2 }, "from"],
+      [linear(), { times: [2, 1], final: 1 }, "final"],
+      [linear(), { reach: 1 }, "reach"],
+      [edm(), { spacing: "quadratic", reach: 1 }, "reach"],
+      [linear(), { shift: 3 }, "shift"],
+      [edm(), { shift: 3 }, "shift"],
+      [linear(), { least: 1 }, "least"],
+      [linear(), { spacing: "quadratic", least: 1 }, "least"],
+    ];
+    assert.equal(idle.length, 9);
+    idle.forEach(([schedule, options, name]) =>
+      assert.throws(() => times(schedule, options), {
+        name: "RangeError",
+        message: new RegExp(
+          `^Cannot make a grid: ${name} must be absent (with spacing|beside times)`,
+        ),
+      })
+    );
+  });
+
+  it("times() refuses an option that it does not know", () => {
+    assert.throws(() => times(vp(), { step: 5 } as GridOptions), {
+      name: "TypeError",
+      message: /^Cannot make a grid: options must be among steps, .*, got "step"$/,
+    });
+  });
+
   it("times() takes a list as it is, and copies it", () => {
     const list = [700, 300.5, 0], grid = times(linear(), { times: list, steps: 99 });
     assert.deepEqual(grid, list);
@@ -250,8 +336,8 @@ describe("times()", () => {
       [linear(), { offset: -1 }, /offset must be/],
       [linear(), { dropped: 0.5 }, /dropped must be/],
       [linear(), { from: 10.5, steps: 2 }, /from must be a whole number/],
-      [linear(), { from: 1001 }, /from must be in \(0, 1000\], got 1001$/],
-      [vp(), { from: 0 }, /from must be in \(0, 1\], got 0$/],
+      [linear(), { from: 1001 }, /from must be in \[0, 1000\], got 1001$/],
+      [vp(), { from: -0.1 }, /from must be in \[0, 1\], got -0.1$/],
       [vp(), { final: 1 }, /final must be in \[0, 1\), got 1$/],
       [vp(), { final: -0.1 }, /final must be/],
       [vp(), { final: 0.5, least: 0.4 }, /least must be in \[0.5, 1\), got 0.4$/],
@@ -273,8 +359,12 @@ describe("times()", () => {
       [vp(), { times: [1, 1] }, /times\[1\] must be below/],
       [vp(), { times: [1, NaN] }, /times\[1\] must be in \[0, 1\], got NaN$/],
       [vp(), { times: [2, 1] }, /times\[0\] must be in/],
+      [vp(), { times: [] }, /times must be at least two, got 0$/],
+      [vp(), { times: [1, 0.1 * 3, 0.3, 0] }, /times\[2\] must be below the time before it/],
+      [vp(), { steps: 0 }, /steps must be a whole number of at least 1, got 0$/],
+      [vp(), { from: 0, steps: -1 }, /steps must be a whole number/],
     ];
-    assert.equal(bad.length, 30);
+    assert.equal(bad.length, 34);
     bad.forEach(([schedule, options, pattern]) =>
       assert.throws(
         () => times(schedule, options),

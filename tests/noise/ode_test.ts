@@ -3,11 +3,13 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import {
   denseOutput,
+  errorNorm,
   type OdeState,
   rungeKutta,
   solve,
   type SolveOptions,
   stages,
+  type StepControl,
   stepFactor,
   type Tableau,
   tableaus,
@@ -343,6 +345,67 @@ describe("solve()", () => {
     assert.ok(few.length === 1 && Math.abs(few[0]!.x[0]! - wave(0.33)) < 1e-6);
   });
 
+  it("solve() at loose tolerances is no further off than scipy's RK45, with as many evaluations", async () => {
+    const field = (f: (x: number[], t: number) => number[]): VectorField => (x, t) =>
+      tf.tensor(f([...x.dataSync()], t), x.shape);
+    const spread = (from: number, to: number, each: number) =>
+      0.3 + (each - 0.3) * Math.sqrt((0.25 + to ** 2) / (0.25 + from ** 2));
+    const noise = [-150, -60, 20, 130];
+    /** The end, and what scipy 1.17.1 gives at 1e-1, 1e-2 and 1e-3: the error in tolerances, and the evaluations. */
+    const problems: readonly [
+      VectorField,
+      span: [number, number],
+      start: number[],
+      end: number[],
+      scipy: readonly (readonly [error: number, evaluations: number])[],
+    ][] = [
+      [(x) => tf.neg(x), [0, 5], [1], [Math.exp(-5)], [[0.22, 32], [0.1, 26], [0.13, 38]]],
+      [field((x) => [x[1]!, -x[0]!]), [0, 20], [1, 0], [Math.cos(20), -Math.sin(20)], [
+        [13.33, 56],
+        [8.47, 80],
+        [7.97, 116],
+      ]],
+      [waving, [0, 20], [1], [wave(20)], [[118.64, 62], [26.79, 86], [5.89, 128]]],
+      [(x) => tf.mul(x, tf.sub(1, x)), [0, 15], [0.01], [1 / (1 + 99 * Math.exp(-15))], [
+        [0.03, 68],
+        [0.18, 56],
+        [0.1, 74],
+      ]],
+      [
+        field((x) => [x[1]!, (1 - x[0]! ** 2) * x[1]! - x[0]!]),
+        [0, 20],
+        [2, 0],
+        [2.00814976, -0.04250888],
+        [[3.76, 320], [33.69, 320], [57.36, 386]],
+      ],
+      // The probability flow of EDM over N(0.3, 0.25).
+      [
+        (x, t) => tf.mul(tf.sub(x, 0.3), t / (0.25 + t ** 2)),
+        [80, 0.002],
+        noise,
+        noise.map((each) => spread(80, 0.002, each)),
+        [[9.53, 26], [0.17, 38], [1.97, 86]],
+      ],
+    ];
+    const errors: number[] = [], evaluations: number[] = [];
+    for (const [f, span, start, end, scipy] of problems) {
+      for (const [i, tolerance] of [1e-1, 1e-2, 1e-3].entries()) {
+        const x = tf.tensor2d([start]), control = { absolute: tolerance, relative: tolerance };
+        const last = (await points(f, { x, span, control })).at(-1)!;
+        const off = end.map((v, j) => Math.abs(last.x[j]! - v) / (tolerance * (1 + Math.abs(v))));
+        // An error of a twentieth of what is allowed is none.
+        errors.push(Math.max(...off, 0.05) / Math.max(scipy[i]![0], 0.05));
+        evaluations.push(last.evaluations / scipy[i]![1]);
+        assert.ok(Math.max(...off) < 60, `${off} tolerances off: ${f}, ${tolerance}`);
+        x.dispose();
+      }
+    }
+    const mean = (ratios: number[]) =>
+      Math.exp(ratios.reduce((sum, each) => sum + Math.log(each), 0) / ratios.length);
+    assert.ok(mean(errors) < 0.5, `${mean(errors)} of scipy's errors: ${errors}`);
+    assert.ok(mean(evaluations) < 1.1, `${mean(evaluations)} of scipy's evaluations`);
+  });
+
   it("solve() over samples holds the worst sample to the tolerance, over the batch only the mean", async () => {
     // One sample of a hundred turns fast.
     const speeds = tf.tensor2d(Array.from({ length: 100 }, (_, i) => [i === 0 ? 20 : 0]));
@@ -422,5 +485,72 @@ describe("solve()", () => {
     refused({ control: { greatest: 1 } }, /greatest must be/);
     refused({ control: { beta: -1 } }, /beta must be/);
     refused({ control: { firstStep: 0 } }, /firstStep must be/);
+    refused({ x: tf.zeros([0, 2]) }, /x must have elements, got shape \[0,2\]$/);
+    refused(
+      { steps: 5, control: { relative: 1e-3 } },
+      /control must be absent beside steps, got 5 steps$/,
+      "TypeError",
+    );
+    refused(
+      { step: 5 } as Partial<SolveOptions>,
+      /^Cannot solve an ODE: options must be among x, span, .*, got "step"$/,
+      "TypeError",
+    );
+    refused(
+      { control: { tolerance: 1e-3 } as StepControl },
+      /^Cannot control the steps of an ODE: options must be among absolute, .*, got "tolerance"$/,
+      "TypeError",
+    );
+  });
+
+  it("solve() takes times that rounding has put beyond the ends, and each as often as it is asked for", async () => {
+    // 0.1·3 is 0.30000000000000004.
+    const times = [0, 0, 0.1, 0.1 * 3, 0.3];
+    for (const steps of [undefined, 2]) {
+      const seen = await points(waving, {
+        x: x(),
+        span: [0, 0.3],
+        times,
+        ...(steps && { steps }),
+      });
+      assert.deepEqual(seen.map(({ t }) => t), [0, 0, 0.1, 0.3, 0.3]);
+      seen.forEach(({ x, t }) => assert.ok(Math.abs(x[0]! - wave(t)) < 1e-4));
+    }
+    const back = await points(waving, { x: x(), span: [0.1 * 3, 0], times: [0.3, -1e-17] });
+    assert.deepEqual(back.map(({ t }) => t), [0.3, 0]);
+    assert.throws(() => solve(waving, { x: x(), span: [0, 0.3], times: [0.3001] }), RangeError);
+  });
+
+  it("solve() refuses a slope of another shape, which would be broadcast, and keeps nothing of it", async () => {
+    const start = tf.ones([3, 1]), held = tf.memory().numTensors;
+    const flat: VectorField = (x) => tf.reshape(x, [3]);
+    for (const steps of [undefined, 4]) {
+      await assert.rejects(
+        () => points(flat, { x: start, span: [0, 1], ...(steps && { steps }) }),
+        {
+          name: "RangeError",
+          message: "Cannot solve an ODE: f must answer in the shape of x, [3,1], got [3]",
+        },
+      );
+    }
+    // A field that answers with its argument keeps it.
+    const ends = await points((x) => x, { x: start, span: [0, 1] });
+    assert.ok(Math.abs(ends.at(-1)!.x[0]! - Math.E) < 1e-4);
+    assert.equal(tf.memory().numTensors, held);
+    assert.equal(start.isDisposed, false);
+    start.dispose();
+  });
+
+  it("errorNorm() is that of the worst sample, and NaN where any number is, on every backend", async () => {
+    for (const backend of ["wasm", "cpu"] as const) {
+      await useBackend(backend);
+      const error = tf.tensor2d([[3, 3], [0.1, 0.1]]), ends = tf.tensor2d([[10, 0], [0, 5]]);
+      const norm = (error: tf.Tensor) =>
+        errorNorm(error, [ends, tf.ones([2, 2])], { absolute: 1, relative: 1 });
+      // Of 10 and 1 the smaller allows 2, of 0 and 1 the smaller 1.
+      assert.ok(Math.abs(await norm(error) - Math.sqrt((1.5 ** 2 + 3 ** 2) / 2)) < 1e-6);
+      assert.ok(Number.isNaN(await norm(tf.tensor2d([[0.1, NaN], [1, 1]]))));
+      assert.ok(Number.isNaN(await norm(tf.tensor2d([[0.1, 1], [1, NaN]]))));
+    }
   });
 });

@@ -389,6 +389,12 @@ describe("every schedule", () => {
     }));
   });
 
+  it("at() takes what rounding has put beyond an end for that end", () => {
+    assert.deepEqual(rectified().at(1 + 1e-12), { alpha: 0, sigma: 1 });
+    assert.deepEqual(linear().at(-1e-10), { alpha: 1, sigma: 0 });
+    assert.deepEqual(linear().at(1000 + 1e-7), linear().at(1000));
+  });
+
   it("at(), drift(), diffusion() and timeOf() refuse what lies outside, by name", () => {
     const refused = (act: () => unknown, pattern: RegExp): void => {
       assert.throws(act, (error) => error instanceof RangeError && pattern.test(error.message));
@@ -401,6 +407,41 @@ describe("every schedule", () => {
     refused(() => linear().timeOf(-50), /invert the schedule "linear": logSnr .* got -50$/);
     refused(() => linear().timeOf(NaN), /got NaN$/);
     refused(() => fromLevel(rectified().at, { span: [0.1, 0.9] }).timeOf(9), /got 9$/);
+  });
+
+  it("constructors refuse an option that they do not know", () => {
+    const wrong = { step: 5 } as object;
+    const makers: (() => unknown)[] = [
+      () => linear(wrong),
+      () => scaledLinear(wrong),
+      () => cosine(wrong),
+      () => sigmoidBetas(wrong),
+      () => vp(wrong),
+      () => subVp(wrong),
+      () => ve(wrong),
+      () => edm(wrong),
+      () => cosineContinuous(wrong),
+      () => sigmoidContinuous(wrong),
+      () => fromLevel(rectified().at, wrong),
+      () => fromLevel(rectified().at, { grid: { spacing: "karras", ...wrong } }),
+    ];
+    each(makers, 12, (make) =>
+      assert.throws(make, {
+        name: "TypeError",
+        message: /^Cannot make the schedule "\w+": options must be among .*, got "step"$/,
+      }));
+    assert.throws(() => linear(1000 as unknown as object), /options must be an object, got 1000$/);
+  });
+
+  it("a schedule's layout of grids is kept by what is made of it", () => {
+    const grid = { spacing: "karras" } as const;
+    each(
+      [edm(), unit(edm()), discretized(edm(), 9)],
+      3,
+      (made) => assert.deepEqual(made.grid, grid),
+    );
+    assert.deepEqual(fromLevel(rectified().at, { grid }).grid, grid);
+    assert.equal(fromLevel(rectified().at).grid, undefined);
   });
 
   it("constructors refuse bad options before any work", () => {

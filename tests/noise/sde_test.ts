@@ -18,7 +18,7 @@ import {
 } from "../../src/noise/sde.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { type Key, key, split } from "../../src/tensor/key.ts";
-import { normal } from "../../src/tensor/random.ts";
+import { type Keys, normal } from "../../src/tensor/random.ts";
 
 const mean = (values: readonly number[]): number =>
   values.reduce((a, b) => a + b, 0) / values.length;
@@ -159,6 +159,11 @@ describe("brownianSteps()", () => {
     });
     assert.throws(() => brownianSteps(key(1), [], [0, 2]), RangeError);
     assert.throws(() => brownianSteps(key(1), [], []), RangeError);
+    // 0.1·3 is beyond 0.3, and the same tick.
+    const times = [0, 0.1 * 3, 0.3],
+      steps = [...brownianSteps(key(1), [], times, { horizon: 0.3 })];
+    const [whole] = brownian(key(1), [], [0, 0.3], { horizon: 0.3 });
+    assert.deepEqual(steps.map((dw) => dw.dataSync()[0]), [whole!.dataSync()[0], 0]);
   });
 });
 
@@ -442,6 +447,20 @@ describe("simulate()", () => {
     );
     refused({ steps: 1.5 }, /steps must be a whole number of at least 1, got 1.5$/);
     refused({ keys: [key(0)] }, /keys must be one, or one for each of 2 samples, got 1$/);
+    refused({ x: tf.zeros([0, 1]) }, /x must have elements, got shape \[0,1\]$/);
+    refused(
+      { keys: 5 as unknown as Keys },
+      /^Cannot simulate an SDE: keys must be a key, as key\(0\) makes them, got 5$/,
+      gbm,
+      "TypeError",
+    );
+    refused({ keys: [key(0), undefined!] }, /each of keys must be a key/, gbm, "TypeError");
+    refused(
+      { step: 5 } as Partial<SimulateOptions>,
+      /options must be among x, span, .*, got "step"$/,
+      gbm,
+      "TypeError",
+    );
     const { diffusionSlope: _, ...bare } = gbm;
     refused({ scheme: sdeSchemes.milstein }, /sde.diffusionSlope must be given/, bare, "TypeError");
     refused({ scheme: sdeSchemes.heun }, /sde.diffusionSlope must be given/, bare, "TypeError");
@@ -452,6 +471,37 @@ describe("simulate()", () => {
       keys: key(0),
       scheme: sdeSchemes.platen,
     });
+  });
+
+  it("simulate() refuses a field that broadcasts x, and keeps nothing of it", async () => {
+    const x = tf.ones([3, 1]), held = tf.memory().numTensors;
+    const flat: Sde = { drift: (x) => tf.reshape(x, [3]), diffusion: () => 1 };
+    await assert.rejects(
+      async () => {
+        for await (const _ of simulate(flat, { x, span: [0, 1], steps: 2, keys: key(0) }));
+      },
+      {
+        name: "RangeError",
+        message:
+          "Cannot simulate an SDE: drift and diffusion must fit x of shape [3,1], got [3,3] after a step",
+      },
+    );
+    assert.equal(tf.memory().numTensors, held);
+    x.dispose();
+  });
+
+  it("the SDEs refuse options that they do not know, and numbers that are none", () => {
+    const makers = { brownianMotion, geometricBrownianMotion, ornsteinUhlenbeck };
+    for (const [name, make] of Object.entries(makers)) {
+      const of = make as (options: object) => Sde;
+      assert.throws(() => of({ std: 1 }), {
+        name: "TypeError",
+        message: /^Cannot make an? .*: options must be among .*sigma.*, got "std"$/,
+      }, name);
+      assert.throws(() => of({ sigma: NaN }), /sigma must be a finite number, got NaN$/, name);
+      assert.throws(() => of({ sigma: -1 }), /sigma must be at least 0, got -1$/, name);
+    }
+    assert.throws(() => ornsteinUhlenbeck({ theta: Infinity }), RangeError);
   });
 });
 

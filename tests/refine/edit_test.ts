@@ -10,9 +10,21 @@ import { run, type State } from "../../src/sample/chain.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
+import { onGpu } from "../tensor/kernel/gpu.ts";
 
 const schedule = linear(), model = gaussian(schedule), env = { model, key: key(0) };
 const live = (): number => tf.memory().numTensors;
+const rowsOf = (x: tf.Tensor): number[][] => x.arraySync() as number[][];
+
+/** Shoemake's formula on unit vectors, times the length on the line between the two; in float64. */
+function between(a: readonly number[], b: readonly number[], u: number): number[] {
+  const [la, lb] = [Math.hypot(...a), Math.hypot(...b)];
+  const omega = Math.acos(a.reduce((sum, value, i) => sum + value / la * (b[i]! / lb), 0));
+  const size = ((1 - u) * la + u * lb) / Math.sin(omega);
+  return a.map((value, i) =>
+    size * (Math.sin((1 - u) * omega) * value / la + Math.sin(u * omega) * b[i]! / lb)
+  );
+}
 
 describe("edited()", () => {
   before(() => useBackend("cpu"));
@@ -93,6 +105,137 @@ describe("slerp()", () => {
     [1.2, -0.4].forEach((value, i) => assert.ok(Math.abs(back.dataSync()[i]! - value) < 0.05));
     tf.dispose([data, codes, a, b, code, back]);
   });
+
+  it("has directions and lengths apart: Shoemake's formula in float64 on unit vectors, at any size of the ends", () => {
+    const a = [0.3, -1.2, 2, 0.4, 0], b = [1.1, 0.9, -0.2, -0.5, 0.7];
+    for (const [sizeA, sizeB] of [[1, 3], [1e10, 1e10], [1e-10, 1e-10], [1e30, 1e-30]] as const) {
+      for (const u of [-0.4, 0, 0.25, 0.5, 1, 1.3]) {
+        const found = rowsOf(
+          slerp(tf.tensor([a.map((v) => v * sizeA)]), tf.tensor([b.map((v) => v * sizeB)]), u),
+        );
+        const wanted = between(a.map((v) => v * sizeA), b.map((v) => v * sizeB), u);
+        const most = Math.max(...wanted.map(Math.abs));
+        found[0]!.forEach((v, i) =>
+          assert.ok(Math.abs(v - wanted[i]!) < 2e-6 * most, `${u}: ${found} for ${wanted}`)
+        );
+      }
+    }
+    for (const size of [1e10, 1e-10, 1e30, 1e-30]) {
+      const [[x, y]] = rowsOf(slerp(tf.tensor([[0, size]]), tf.tensor([[0, size]]), 0.5)) as [
+        number[],
+      ];
+      assert.ok(x === 0 && Math.abs(y! / size - 1) < 1e-6, `${x}, ${y}`);
+    }
+  });
+
+  it("is right where the ends are all but parallel, and all but opposite", () => {
+    for (const turn of [1e-3, 1e-5, 1e-7]) {
+      const [[x, y]] = rowsOf(
+        slerp(tf.tensor([[1, 0]]), tf.tensor([[Math.cos(turn), Math.sin(turn)]]), 0.5),
+      ) as [number[]];
+      assert.ok(Math.abs(x! - 1) < 1e-6 && Math.abs(y! - turn / 2) < 1e-7, `${x}, ${y}`);
+    }
+    for (const turn of [0.1, 1e-2, 1e-3]) {
+      const [[x, y]] = rowsOf(
+        slerp(tf.tensor([[1, 0]]), tf.tensor([[-Math.cos(turn), Math.sin(turn)]]), 0.5),
+      ) as [number[]];
+      assert.ok(
+        Math.abs(x! - Math.sin(turn / 2)) < 1e-7 / turn && Math.abs(y! - Math.cos(turn / 2)) < 1e-6,
+        `${x}, ${y}`,
+      );
+    }
+  });
+
+  it("turns from opposite ends through the axis on which a is least, at an even pace", () => {
+    const ends = (a: number[], by: number) =>
+      [tf.tensor([a]), tf.tensor([a.map((v) => -by * v)])] as const;
+    const half = rowsOf(slerp(...ends([1, 0], 1), 0.5))[0]!;
+    half.forEach((v, i) => assert.ok(Math.abs(v - [0, 1][i]!) < 1e-6, `${half}`));
+    const third = rowsOf(slerp(...ends([3, -0.5, 4, 0.5], 2), 1 / 3))[0]!;
+    // b is -2a: a third of the way is 60 degrees from a, through what the second axis has perpendicular to a.
+    const a = [3, -0.5, 4, 0.5],
+      size = Math.hypot(...a),
+      aside = a.map((v, i) => (i === 1 ? 1 : 0) + 0.5 * v / size ** 2);
+    const wanted = a.map((v, i) =>
+      size * 4 / 3 * (v / size / 2 + Math.sqrt(0.75) * aside[i]! / Math.hypot(...aside))
+    );
+    third.forEach((v, i) => assert.ok(Math.abs(v - wanted[i]!) < 1e-5, `${third} for ${wanted}`));
+    const long = normal(key(3), [1, 3000]),
+      opposite = tf.mul(long, -1.7),
+      middle = slerp(long, opposite, 0.5);
+    const dot = (x: tf.Tensor, y: tf.Tensor) => tf.sum(tf.mul(x, y)).dataSync()[0]!;
+    assert.ok(Math.abs(dot(middle, middle) / dot(long, long) / 1.35 ** 2 - 1) < 1e-5);
+    assert.ok(Math.abs(dot(middle, long) / dot(long, long)) < 1e-5);
+    // One number has no circle.
+    assert.deepEqual(
+      [0.2, 0.5, 0.8].map((u) =>
+        Math.sign(slerp(tf.tensor([[2]]), tf.tensor([[-2]]), u).dataSync()[0]!)
+      ),
+      [1, 0, -1],
+    );
+  });
+
+  it("goes from nothing in the other's direction, and keeps what is not finite to its sample", () => {
+    const found = rowsOf(
+      slerp(
+        tf.tensor([[0, 0], [3, 4], [0, 0], [NaN, 1], [1, 1], [Infinity, 1]]),
+        tf.tensor([[3, 4], [0, 0], [0, 0], [1, 1], [NaN, 0], [1, 1]]),
+        0.25,
+      ),
+    );
+    const wanted = [[0.75, 1], [2.25, 3], [0, 0]];
+    wanted.forEach((row, n) =>
+      row.forEach((v, i) => assert.ok(Math.abs(found[n]![i]! - v) < 1e-6, `${found}`))
+    );
+    assert.ok(found.slice(3).flat().every(Number.isNaN), `${found}`);
+    const none = tf.zeros([0, 3]);
+    assert.deepEqual(slerp(none, none, 0.5).shape, [0, 3]);
+    assert.deepEqual([...slerp(tf.tensor([2, 0]), tf.tensor([4, -2]), 0.5).dataSync()], [3, -1]);
+  });
+
+  it("keeps none of its tensors, and neither end", () => {
+    const a = tf.tensor([[1, 0]]), b = tf.tensor([[0, 1]]), count = live();
+    slerp(a, b, 0.5).dispose();
+    assert.throws(() => slerp(a, b, Infinity));
+    assert.equal(live(), count);
+    tf.dispose([a, b]);
+  });
+
+  for (const backend of ["wasm", "webgpu"] as const) {
+    const body = async () => {
+      const ends = (): readonly [tf.Tensor, tf.Tensor] => [
+        tf.tensor([[2, 0, 1], [0, 3, 0], [1, 2, 2], [1, 0, 0], [0, 0, 0], [NaN, 0, 0], [
+          1e30,
+          0,
+          0,
+        ]]),
+        tf.tensor([
+          [0, 1, 1],
+          [0, -3, 0],
+          [1, 2, 2],
+          [-Math.cos(1e-3), Math.sin(1e-3), 0],
+          [0, 2, 0],
+          [1, 0, 0],
+          [0, 1e-30, 0],
+        ]),
+      ];
+      await useBackend("cpu");
+      const [a, b] = ends(), wanted = slerp(a, b, 0.3).dataSync();
+      tf.dispose([a, b]);
+      await useBackend(backend);
+      const [c, d] = ends(), middle = slerp(c, d, 0.3), found = await middle.data();
+      tf.dispose([c, d, middle]);
+      await useBackend("cpu");
+      wanted.forEach((v, i) => {
+        const near = Number.isNaN(v)
+          ? Number.isNaN(found[i])
+          : Math.abs(found[i]! - v) <= 2e-4 * Math.max(1, Math.abs(v));
+        assert.ok(near, `${i}: ${found[i]} for ${v}`);
+      });
+    };
+    if (backend === "webgpu") onGpu("is the same on the GPU", body);
+    else it(`is the same on ${backend}`, body);
+  }
 
   it("refuses ends of different shapes, and a share that is no number", () => {
     const a = tf.zeros([1, 2]), b = tf.zeros([2, 1]);

@@ -24,11 +24,10 @@ import {
   guided,
   meanShifted,
   type NoisyClassifier,
-  onModel,
   summed,
 } from "../../src/refine/guide.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
-import { type Env, prior, run, type Sampler } from "../../src/sample/chain.ts";
+import { type Env, onModel, prior, run, type Sampler } from "../../src/sample/chain.ts";
 import { dpmSolver } from "../../src/sample/solver.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { key } from "../../src/tensor/key.ts";

@@ -245,6 +245,47 @@ describe("observed()", () => {
     tf.dispose([x, y]);
   });
 
+  it("what a mask hides has no part in a measurement, under any method", async () => {
+    const operator = mask(tf.tensor([[1, 0]])), law = gaussian(schedule, { mean: 0, variance: 1 });
+    const plain = ddim(schedule, { steps: 20, spacing: "logLinear", final: 1e-3 });
+    for (const method of ["dps", "pigdm", "replacement"] as const) {
+      const all: number[][] = [];
+      for (const hidden of [0, 7, -1e6, NaN]) {
+        const y = tf.tensor([[2, hidden]]), sampler = observed(operator, y, { method })(plain);
+        all.push((await ends(sampler, law, [50, 2])).flat());
+        y.dispose();
+      }
+      for (const each of all) assert.deepEqual(each, all[0], method);
+    }
+    // A user's operator that tells its gram: the part of y that A·x can have is A·Aᵀ·y/g.
+    const own: Operator = { apply: operator.apply, adjoint: operator.adjoint, gram: 1 };
+    const y = tf.tensor([[2, 7]]), zeros = tf.tensor([[2, 0]]);
+    const [found, wanted] = await Promise.all(
+      [y, zeros].map((seen) => ends(observed(own, seen, { method: "dps" })(plain), law, [50, 2])),
+    );
+    assert.deepEqual(found, wanted);
+    tf.dispose([y, zeros]);
+  });
+
+  it("refuses an option that has no part in the method", () => {
+    const y = tf.tensor([[1]]), operator = functional(true);
+    const wrong = [
+      { method: "dps", std: 1 },
+      { method: "dps", iterations: 3 },
+      { method: "replacement", scale: 2 },
+      { method: "pigdm", purpose: "seen" },
+      { purpose: "seen" },
+    ] as const;
+    for (const options of wrong) {
+      assert.throws(() => observed(operator, y, options), {
+        name: "TypeError",
+        message:
+          /^Cannot use what is known by method "\w+": options must be among method, .*, got "/,
+      });
+    }
+    y.dispose();
+  });
+
   it("at scale 0 is the sampler itself, bit for bit", async () => {
     const grid = { steps: 50, spacing: "logLinear", least: 1e-3 } as const;
     const plain = await ends(dpmSolver(schedule, grid), model, [3, 2]);

@@ -97,9 +97,14 @@ describe("logLikelihood()", () => {
         tf.sub(tf.mul(tf.sum(tf.square(x), 1), -0.5 / v), Math.log(2 * Math.PI * v) / 2)
       );
     };
-    const x0 = tf.tensor([[0.8]]), options = { t: 1e-6, model, key: key(0), prior: exact };
+    const x0 = tf.tensor([[0.8]]), options = { model, key: key(0) };
     const at = async (steps: number): Promise<number> =>
-      (await logLikelihood(x0, { ...options, sampler: up(steps, { final: 1e-6 }, ou) }))[0]!;
+      (await logLikelihood(x0, {
+        ...options,
+        t: 1e-6,
+        prior: exact,
+        sampler: up(steps, { final: 1e-6 }, ou),
+      }))[0]!;
     const fine = await at(240), found = (4 * fine - await at(120)) / 3;
     assert.ok(Math.abs(found + 1.5057914) < 2e-5, `${found}`);
     assert.ok(Math.abs(fine + 1.5057914) < 3e-3, `${fine}`);

@@ -4,7 +4,8 @@ import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { pipe } from "fp-ts/lib/function.js";
 import type { Model } from "../../src/denoise/prediction.ts";
-import { linear, ve } from "../../src/noise/schedule.ts";
+import { fromLevel, linear, ve } from "../../src/noise/schedule.ts";
+import { gaussian } from "../../src/denoise/oracle.ts";
 import {
   after,
   along,
@@ -391,7 +392,7 @@ describe("legs() and along()", () => {
 
   it("legs() pairs the neighbours with their levels", () => {
     const [first, second] = legs(schedule, [900, 400, 0]);
-    const common = { count: 2, to: schedule.at(400), s: 400 };
+    const common = { count: 2, to: schedule.at(400), s: 400, schedule };
     assert.deepEqual(first, { ...common, t: 900, from: schedule.at(900), index: 0 });
     assert.deepEqual([second!.from, second!.to.sigma, second!.index], [schedule.at(400), 0, 1]);
     assert.deepEqual(legs(schedule, [3]), []);
@@ -415,8 +416,20 @@ describe("legs() and along()", () => {
     assert.deepEqual(made, [900, 400]);
   });
 
-  it("along() takes a start that is further back than its first leg", async () => {
-    assert.deepEqual(await collect(run(from(1000), env)(path), ({ t }) => t), [1000, 400, 0]);
+  it("along() takes a start that differs from its first leg's by rounding, and none that is further back", async () => {
+    const near = 900 * (1 + 1e-12);
+    assert.deepEqual(await collect(run(from(near), env)(path), ({ t }) => t), [near, 400, 0]);
+    await assert.rejects(
+      () => collect(run(from(1000), env)(path), () => 0),
+      /^RangeError: Cannot step to t = 400: state.t must be 900, got 1000$/,
+    );
+  });
+
+  it("along() takes a start at another time of the same level", async () => {
+    const still = fromLevel((t) => ({ alpha: 1 - Math.min(t, 0.5), sigma: Math.min(t, 0.5) }));
+    const path = along(legs(still, [0.5, 0]), moving), model = gaussian(still);
+    const states = run(from(0.75), { ...env, model })(path);
+    assert.deepEqual(await collect(states, ({ t }) => t), [0.75, 0]);
   });
 
   it("along() refuses a state that is past its leg's start, or beside a later one's", async () => {

@@ -5,7 +5,7 @@ import { pipe } from "fp-ts/lib/function.js";
 import { convert, type Kind, type Model } from "../../src/denoise/prediction.ts";
 import { times } from "../../src/noise/grid.ts";
 import { cosine, linear, type Schedule } from "../../src/noise/schedule.ts";
-import { onModel } from "../../src/refine/guide.ts";
+import { onModel } from "../../src/sample/chain.ts";
 import { thresholded } from "../../src/refine/threshold.ts";
 import { ddim, ddimInverse, ddpm } from "../../src/sample/ancestral.ts";
 import { type Env, run, type Sampler } from "../../src/sample/chain.ts";
@@ -19,7 +19,9 @@ import solvers from "../golden/solvers.json" with { type: "json" };
 
 const L = linear(), steps = 10, leading = { steps, spacing: "leading" } as const;
 const multi = { steps, spacing: "linspace", dropped: 1 } as const;
-const low = { ...multi, final: 1, lowerOrderFinal: false } as const;
+const low = { ...multi, final: 1 } as const;
+const lowest = (s: Schedule, g: Parameters<typeof times>[1]) =>
+  dpmSolver(s, { ...g, lowerOrderFinal: false });
 const clip = thresholded({ kind: "clip" });
 
 /**
@@ -86,8 +88,8 @@ const recipes: Readonly<Record<string, Recipe>> = {
     sampler: (s, g) => onModel((m) => keepingEps(m, times(s, g), 0.5))(ddim(s, { ...g, eta: 0.5 })),
   },
   "ddim_inverse/no_noise": { grid: leading, sampler: ddimInverse, upwards: true },
-  "dpm_multi/no_noise": { grid: low, sampler: dpmSolver },
-  "dpm_multi/v": { grid: low, sampler: dpmSolver },
+  "dpm_multi/no_noise": { grid: low, sampler: lowest },
+  "dpm_multi/v": { grid: low, sampler: lowest },
   "x/dpm_multi/o1_midpoint": { grid: low, sampler: (s, g) => dpmSolver(s, { ...g, order: 1 }) },
   "x/dpm_multi/defaults(lower_order_final,zero)": { grid: multi, sampler: dpmSolver },
 };

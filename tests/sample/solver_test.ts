@@ -3,12 +3,15 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { pipe } from "fp-ts/lib/function.js";
-import { mixture } from "../../src/denoise/oracle.ts";
-import { linear, ve } from "../../src/noise/schedule.ts";
+import { gaussian, mixture } from "../../src/denoise/oracle.ts";
+import type { Model } from "../../src/denoise/prediction.ts";
+import { cosine, edm, linear, type Schedule, ve } from "../../src/noise/schedule.ts";
 import { posterior } from "../../src/denoise/posterior.ts";
-import { ddim } from "../../src/sample/ancestral.ts";
+import { ddim, ddimInverse, ddpm } from "../../src/sample/ancestral.ts";
 import { type Env, prior, run, type Sampler, type State } from "../../src/sample/chain.ts";
-import type { Node } from "../../src/sample/multistep.ts";
+import { adams, deis, lms, multistep, type Node } from "../../src/sample/multistep.ts";
+import { adaptiveFlow, flow, reverseSde } from "../../src/sample/reverse.ts";
+import { dpmSinglestep, kdpm2, pndm } from "../../src/sample/singlestep.ts";
 import { dpmSolver, multistepCoefficients, uniPc } from "../../src/sample/solver.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { key } from "../../src/tensor/key.ts";
@@ -273,5 +276,94 @@ describe("uniPc()", () => {
       assert.throws(() => uniPc(schedule, options), { name: "RangeError", message });
     refused({ order: 0 }, /^Cannot make a UniPC: order must be 1, 2 or 3, got 0$/);
     refused({ solver: "bh3" }, /solver must be "bh1" or "bh2", got "bh3"$/);
+  });
+});
+
+describe("options of samplers", () => {
+  type Make = (schedule: Schedule, options: object) => Sampler;
+  const all: Readonly<Record<string, Make>> = {
+    ddpm,
+    ddim,
+    ddimInverse,
+    dpmSolver,
+    dpmSinglestep,
+    uniPc,
+    deis,
+    lms,
+    pndm,
+    kdpm2,
+    reverseSde,
+    flow,
+    adaptiveFlow: adaptiveFlow as unknown as Make,
+    multistep: (schedule, grid) => multistep(schedule, grid, { rule: adams, order: 1 }),
+    "multistep's own": (schedule, own) =>
+      multistep(schedule, {}, { rule: adams, order: 1, ...own }),
+    "flow's churn": (schedule, churn) => flow(schedule, { churn: { amount: 0, ...churn } }),
+  };
+
+  it("one that is not known is refused by name, by every sampler", () => {
+    assert.equal(Object.keys(all).length, 16);
+    for (const [name, make] of Object.entries(all)) {
+      assert.throws(() => make(schedule, { step: 5 }), {
+        name: "TypeError",
+        message: /^Cannot .*: options must be among .*, got "step"$/,
+      }, name);
+      assert.doesNotThrow(() => make(schedule, { step: undefined }));
+    }
+  });
+
+  it("one that would do nothing is refused by name", () => {
+    const idle: readonly (readonly [string, object, RegExp])[] = [
+      ["ddim", { eta: 0.5, noise: "hat" }, /eta must be 1 or absent with noise "hat", got 0.5$/],
+      ["ddpm", { lastNoise: 1 }, /lastNoise must be true or false, got 1$/],
+      ["reverseSde", { lastNoise: 1 }, /lastNoise must be true or false, got 1$/],
+      ["kdpm2", { times: [9, 0], from: 9 }, /from must be absent beside times, got 9$/],
+      ["pndm", { shift: 2 }, /shift must be absent with spacing "trailing"/],
+      ["uniPc", { reach: 0.5 }, /reach must be absent with spacing "trailing"/],
+      ["lms", { least: 1 }, /least must be absent with spacing "trailing"/],
+    ];
+    for (const [name, options, message] of idle) {
+      assert.throws(() => all[name]!(schedule, options), { name: "RangeError", message });
+    }
+  });
+
+  it("pndm() combines v only where alpha² + sigma² = 1", () => {
+    assert.throws(() => pndm(edm(), { of: "v" }), {
+      name: "RangeError",
+      message: /^Cannot make a PNDM: of must be "eps" where alpha² \+ sigma² is not 1.*, got "v"$/,
+    });
+    assert.doesNotThrow(() => pndm(schedule, { of: "v" }));
+  });
+});
+
+describe("steps over a great change of sigma/alpha", () => {
+  before(() => useBackend("cpu"));
+  const on = cosine(), oracle = gaussian(on, { mean: 1.5, variance: 0.25 });
+
+  /** The times at which a sampler asks the model, and where it ends. */
+  async function asked(sampler: Sampler, t = 1000): Promise<[at: number[], end: number[]]> {
+    const at: number[] = [], x: tf.Tensor = tf.tensor2d([[0.3], [-2]]);
+    const model: Model = { ...oracle, predict: (x, t) => (at.push(t), oracle.predict(x, t)) };
+    let end: number[] = [];
+    for await (const state of run<State>({ x, t, step: 0 }, { model, key: key(0) })(sampler)) {
+      end = values(state);
+    }
+    x.dispose();
+    return [at, end];
+  }
+
+  it("are one stage of pndm() where its own would go astray: from T of cosine(), and not below", async () => {
+    const [at, end] = await asked(pndm(on, { steps: 5 }));
+    assert.deepEqual(
+      at.map(Math.round),
+      [1000, 800, 700, 700, 600, 600, 500, 500, 400, 400, 200],
+    );
+    // .3 and −2 deviations of the noise are 1.65 and .5 of the data.
+    [1.65, 0.5].forEach((x, i) => assert.ok(Math.abs(end[i]! - x) < 0.4, `${end}`));
+    // Stages that are asked for by name are made.
+    const [named] = await asked(pndm(on, { steps: 5, warmUp: "heun" }));
+    assert.deepEqual(named.map(Math.round), [1000, 800, 800, 600, 400, 200]);
+    const [small] = await asked(pndm(on, { from: 900, steps: 20 }), 900);
+    assert.deepEqual(small.slice(0, 4), [900, 878, 878, 855]);
   });
 });

@@ -14,6 +14,17 @@ const s1 = (x: number) => 1 / (1 + Math.exp(-x));
 const ds = (x: number) => s1(x) * (1 - s1(x));
 const dds = (x: number) => ds(x) * (1 - 2 * s1(x));
 const ddds = (x: number) => ds(x) * (1 - 6 * s1(x) + 6 * s1(x) ** 2);
+const softplus = (x: number) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
+const density = (x: number) => Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI);
+
+/** The distribution function of N(0, 1): its series (M. Abramowitz, I. Stegun, 26.2.10), which the tails do not need. */
+function phi(x: number): number {
+  if (Math.abs(x) > 6) return x > 0 ? 1 : 0;
+  let term = x, sum = x;
+  for (let n = 1; n < 200; n++) sum += (term *= -x * x / (2 * n)) / (2 * n + 1);
+  return 0.5 + sum / Math.sqrt(2 * Math.PI);
+}
+
 const dt = (x: number) => 1 - Math.tanh(x) ** 2;
 
 /** Functions of one number with their derivatives of order 0 to 3. */
@@ -39,6 +50,31 @@ const closedForms: Record<
       (x) => s1(x) + x * ds(x),
       (x) => 2 * ds(x) + x * dds(x),
       (x) => 3 * dds(x) + x * ddds(x),
+    ],
+  },
+  softplus: { f: (x) => tf.softplus(tf.mul(x, 1)), derivatives: [softplus, s1, ds, dds] },
+  // Of a tensor that nobody else keeps.
+  logSigmoid: {
+    f: (x) => tf.logSigmoid(tf.mul(x, 1)),
+    derivatives: [(x) => -softplus(-x), (x) => s1(-x), (x) => -ds(x), (x) => -dds(x)],
+  },
+  // The first of a pair of logits x and 0 has the logarithm of its sigmoid.
+  logSoftmax: {
+    f: (x) =>
+      tf.squeeze(tf.slice(tf.logSoftmax(tf.stack([x, tf.zerosLike(x)], 1)), [0, 0], [-1, 1]), [1]),
+    derivatives: [(x) => -softplus(-x), (x) => s1(-x), (x) => -ds(x), (x) => -dds(x)],
+  },
+  logSumExp: {
+    f: (x) => tf.logSumExp(tf.stack([x, tf.zerosLike(x)], 1), 1),
+    derivatives: [softplus, s1, ds, dds],
+  },
+  gelu: {
+    f: (x) => tf.mul(x, tf.mul(0.5, tf.add(1, tf.erf(tf.mul(x, Math.SQRT1_2))))),
+    derivatives: [
+      (x) => x * phi(x),
+      (x) => phi(x) + x * density(x),
+      (x) => (2 - x * x) * density(x),
+      (x) => (x ** 3 - 4 * x) * density(x),
     ],
   },
 };
@@ -186,6 +222,29 @@ for (const backend of ["cpu", "wasm"] as const) {
         }
       });
     }
+
+    it(`losses of tfjs agree with differences on ${backend} to order 3`, () => {
+      const labels = tf.tensor2d([[1, 0, 0, 0], [0, 0.2, 0.8, 0]]);
+      checkSlopes({
+        f: (x) => tf.losses.softmaxCrossEntropy(labels, tf.mul(x, 2)),
+        shapes: [[2, 4]],
+      });
+      checkSlopes({
+        f: (x) => tf.losses.sigmoidCrossEntropy(labels, tf.mul(x, 2)),
+        shapes: [[2, 4]],
+      });
+      checkSlopes({ f: (x) => tf.logSoftmax(tf.mul(x, 2)), shapes: [[2, 4]] });
+      checkSlopes({ f: (x) => tf.logSumExp(tf.mul(x, 2), 1), shapes: [[2, 4]] });
+      labels.dispose();
+    });
+
+    it(`tf.logSoftmax() has finite gradients far out on ${backend}`, () => {
+      const f = (x: tf.Tensor) => tf.logSoftmax(tf.mul(x, 1));
+      for (const g of [f, tf.grad(f), tf.grad((x) => tf.grad(f)(x))]) {
+        const got = tf.tidy(() => g(tf.tensor2d([[-1e4, 0, 1e4], [80, -80, 80]])).dataSync());
+        assert.ok(got.every(Number.isFinite), `${got}`);
+      }
+    });
 
     it(`silu() has the second derivative 0.391 at 0.7 on ${backend}`, () => {
       // tfjs's own gradients, through x * sigmoid(x), give 0.443.

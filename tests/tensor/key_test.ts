@@ -1,7 +1,16 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { type Block, fillBits, fold, type Key, key, philox, split } from "../../src/tensor/key.ts";
+import {
+  type Block,
+  checkKey,
+  fillBits,
+  fold,
+  type Key,
+  key,
+  philox,
+  split,
+} from "../../src/tensor/key.ts";
 
 const word = fc.nat({ max: 0xffffffff });
 const anyKey = fc.record({ hi: word, lo: word });
@@ -142,5 +151,33 @@ describe("split()", () => {
   it("split() refuses a count that is not a whole number", () => {
     assert.throws(() => split(key(0), 1.5), /^RangeError: Cannot split a key: count must be/);
     assert.throws(() => split(key(0), -1), RangeError);
+  });
+});
+
+describe("checkKey()", () => {
+  it("checkKey() passes keys, whoever made them, and names what is none", () => {
+    fc.assert(fc.property(anyKey, (k) => checkKey("run", k)));
+    for (
+      const [got, shown] of [
+        [5, "got 5"],
+        [undefined, "got undefined"],
+        [null, "got null"],
+        ["a", 'got "a"'],
+        [{ hi: 1.5, lo: 0 }, "got"],
+        [{ hi: 0, lo: -1 }, "got"],
+        [[key(0)], "got"],
+      ] as const
+    ) {
+      const message = new RegExp(
+        `^Cannot run: key must be a key, as key\\(0\\) makes them, ${shown}`,
+      );
+      assert.throws(() => checkKey("run", got), { name: "TypeError", message });
+      const wrong = got as unknown as Key;
+      assert.throws(() => fold(wrong, 0), /^TypeError: Cannot fold a key: parent must be a key/);
+      assert.throws(() => fold(wrong, "a"), TypeError);
+      assert.throws(() => split(wrong), /^TypeError: Cannot split a key: parent must be a key/);
+      assert.throws(() => fillBits(wrong, new Uint32Array(1)), TypeError);
+      assert.throws(() => philox([0, 0, 0, 0], wrong), TypeError);
+    }
   });
 });

@@ -3,15 +3,18 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { useBackend } from "../../src/tensor/backend.ts";
-import { brownian } from "../../src/noise/brownian.ts";
-import { fold, key, split } from "../../src/tensor/key.ts";
+import { brownian, type BrownianOptions } from "../../src/noise/brownian.ts";
+import { fold, type Key, key, split } from "../../src/tensor/key.ts";
 import {
   categorical,
+  type IntegerRange,
+  type Keys,
   normal,
   normals,
   rademacher,
   randint,
   uniform,
+  type UniformOptions,
   uniforms,
 } from "../../src/tensor/random.ts";
 
@@ -337,10 +340,68 @@ describe("brownian()", () => {
       name: "RangeError",
       message: "Cannot draw Brownian paths: horizon must be positive, got 0",
     });
+    assert.throws(() => brownian(key(0), [], [0, 1], { horizen: 2 } as BrownianOptions), {
+      name: "TypeError",
+      message: 'Cannot draw Brownian paths: options must be among horizon, got "horizen"',
+    });
+    assert.throws(() => brownian(key(0), [-1], [0, 1]), RangeError);
+    assert.throws(() => brownian(5 as unknown as Key, [], [0, 1]), TypeError);
+  });
+
+  it("brownian() takes a time for what it rounds to: 0.1·3 is 0.3", () => {
+    const [near, exact] = [0.1 * 3, 0.3].map((t) =>
+      read(brownian(key(0), [2], [0, t], { horizon: 0.3 })[0]!)
+    );
+    assert.deepEqual(near, exact);
+    const [low] = brownian(key(0), [2], [-1e-17, 0.3], { horizon: 0.3 });
+    assert.deepEqual(read(low!), exact);
+    // Half a tick further is outside.
+    assert.throws(
+      () => brownian(key(0), [2], [0, 0.3 * (1 + 2 ** -24)], { horizon: 0.3 }),
+      RangeError,
+    );
   });
 });
 
 describe("the random tensors", () => {
+  it("the random tensors refuse what is no key, no shape and no count, by name", () => {
+    const seed = 5 as unknown as Key,
+      draws: Record<string, (keys: Keys, shape: number[]) => unknown> = {
+        normal,
+        uniform,
+        rademacher,
+        categorical: (keys, shape) => categorical(keys, [1, 1], shape),
+      };
+    for (const [name, draw] of Object.entries(draws)) {
+      assert.throws(() => draw(seed, [2]), {
+        name: "TypeError",
+        message: /^Cannot draw .*: key must be a key, as key\(0\) makes them, got 5$/,
+      }, name);
+      assert.throws(() => draw([key(0), seed], [2]), /each of keys must be a key/, name);
+      assert.throws(() => draw(undefined as unknown as Key, [2]), /got undefined$/, name);
+      for (const shape of [[NaN], [1.5], [-1], ["2"] as unknown as number[]]) {
+        assert.throws(() => draw(key(0), shape), {
+          name: "RangeError",
+          message: /^Cannot draw .*: shape must be a list of whole numbers of at least 0, got /,
+        }, `${name} ${shape}`);
+      }
+    }
+    for (const draw of [normals, uniforms, (k: Key, n: number) => randint(k, n, { high: 2 })]) {
+      assert.throws(() => draw(seed, 2), TypeError);
+      for (const count of [-1, 0.5, NaN]) {
+        assert.throws(
+          () => draw(key(0), count),
+          /count must be a whole number of at least 0, got /,
+        );
+      }
+    }
+    assert.throws(() => uniform(key(0), [1], { min: 2 } as UniformOptions), {
+      name: "TypeError",
+      message: 'Cannot draw uniforms: options must be among low, high, got "min"',
+    });
+    assert.throws(() => randint(key(0), 1, { max: 2 } as unknown as IntegerRange), TypeError);
+  });
+
   it("the random tensors leave nothing behind but themselves", () => {
     const before = tf.memory().numTensors;
     tf.dispose([

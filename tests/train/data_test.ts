@@ -5,8 +5,11 @@ import fc from "fast-check";
 import {
   batches,
   type BatchOptions,
+  classesOf,
   decodeIdx,
   fashionMnist,
+  idxImages,
+  type IdxImagesOptions,
   type ImageBatch,
   type ImageSet,
   permutation,
@@ -21,6 +24,13 @@ function idx(shape: readonly number[], data: Iterable<number>, type = 8): Uint8A
   shape.forEach((size, axis) => words.setUint32(4 + 4 * axis, size));
   return new Uint8Array([...header, ...data]);
 }
+
+/** An IDX file that is said to be of another shape than it has bytes. */
+const lying = (shape: readonly number[], bytes: number): Uint8Array => {
+  const head = idx(shape, []), file = new Uint8Array(head.length + bytes);
+  file.set(head);
+  return file;
+};
 
 const installed = await Deno.stat("/usr/share/datasets/fashion-mnist").then(
   () => true,
@@ -136,6 +146,104 @@ describe("decodeIdx", () => {
   }
 });
 
+describe("sizes before reading", () => {
+  /** A file of some bytes that is made so long, most of it a hole. */
+  async function long<A>(
+    begin: Uint8Array,
+    size: number,
+    use: (path: string) => Promise<A>,
+  ): Promise<A> {
+    const path = await Deno.makeTempFile();
+    try {
+      await Deno.writeFile(path, begin);
+      if (size > begin.length) await Deno.truncate(path, size);
+      return await use(path);
+    } finally {
+      await Deno.remove(path);
+    }
+  }
+
+  it("decodeIdx() unpacks no more than the header promises", () => {
+    const packed = gzipSync(lying([10], 50_000_000));
+    assert.throws(() => decodeIdx(packed), {
+      name: "SyntaxError",
+      message: "Cannot decode IDX: data must be 10 bytes (shape 10), got more",
+    });
+    assert.throws(() => decodeIdx(gzipSync(lying([10], 9))), /10 bytes \(shape 10\), got 9$/);
+  });
+
+  it("decodeIdx() and readIdx() refuse a promise that so few compressed bytes cannot keep", async () => {
+    const packed = gzipSync(lying([1_000_000, 1_000_000], 3)),
+      wanted = new RegExp(
+        `data must be 1000000000000 bytes \\(shape 1000000x1000000\\), got at most ${
+          1032 * packed.length
+        } out of ${packed.length} compressed bytes`,
+      );
+    assert.throws(() => decodeIdx(packed), wanted);
+    await assert.rejects(long(packed, 0, readIdx), wanted);
+    // The most that deflate can do is not refused.
+    const zeros = decodeIdx(gzipSync(lying([1000, 20_000], 20_000_000), { level: 9 }));
+    assert.deepEqual([zeros.shape, zeros.data.length], [[1000, 20_000], 20_000_000]);
+  });
+
+  it("readIdx() stops unpacking at the first byte that was not promised, and at the file's end", async () => {
+    await assert.rejects(long(gzipSync(lying([10], 50_000_000)), 0, readIdx), (error: Error) => {
+      assert.equal(error.name, "SyntaxError");
+      assert.match(error.message, /data must be 10 bytes \(shape 10\), got more, in /);
+      return true;
+    });
+    await assert.rejects(long(gzipSync(lying([10], 9)), 0, readIdx), /\(shape 10\), got 9, in /);
+    const cut = gzipSync(idx([3], [1, 2, 3])).subarray(0, -3);
+    await assert.rejects(long(cut, 0, readIdx), /gzip data must be whole, got an error: .*, in /);
+    await assert.rejects(long(gzipSync(new Uint8Array(3)), 0, readIdx), /at least 4 bytes, got 3/);
+    await assert.rejects(long(gzipSync(idx([9, 9], []).subarray(0, 9)), 0, readIdx), /of rank 2/);
+  });
+
+  it("readIdx() gives what decodeIdx() gives, in one piece or many, of one member or two", async () => {
+    const values = Uint8Array.from({ length: 300_000 }, (_, i) => (i * i) % 251);
+    const plain = idx([300, 1000], values);
+    const halves = [plain.subarray(0, 7), plain.subarray(7)].map((part) => gzipSync(part));
+    for (const bytes of [plain, gzipSync(plain), new Uint8Array(halves.flatMap((h) => [...h]))]) {
+      const got = await long(bytes, 0, readIdx);
+      assert.deepEqual(got.shape, [300, 1000]);
+      assert.deepEqual(Buffer.compare(got.data, values), 0);
+      assert.deepEqual(Buffer.compare(decodeIdx(bytes).data, values), 0);
+    }
+  });
+
+  it("readIdx() holds the header against the size, and reads no further where they differ", async () => {
+    // A terabyte that is not there: who reads it does not come back.
+    const terabyte = 2 ** 40;
+    await assert.rejects(long(idx([10], []), terabyte, readIdx), (error: Error) => {
+      const got = terabyte - 8;
+      assert.ok(error.message.includes(`data must be 10 bytes (shape 10), got ${got}, in /`));
+      return true;
+    });
+    await assert.rejects(
+      long(new Uint8Array(), terabyte, readIdx),
+      /element type must be 8 .*got 0 \(unknown\), in /,
+    );
+    await assert.rejects(
+      long(idx([2 ** 20, 2 ** 20], []), terabyte + 12, readIdx),
+      /Cannot decode IDX: the bytes of the data must fit into memory, got 1099511627776/,
+    );
+  });
+
+  it("readIdx() refuses devices, pipes and folders at once", async () => {
+    const folder = await Deno.makeTempDir(), pipe = `${folder}/pipe`;
+    const { success } = await new Deno.Command("mkfifo", { args: [pipe] }).output();
+    assert.ok(success);
+    for (const path of ["/dev/zero", "/dev/null", pipe]) {
+      await assert.rejects(readIdx(path), {
+        name: "TypeError",
+        message: `Cannot read ${path}: path must be that of a file, got a device or a pipe`,
+      });
+    }
+    await assert.rejects(readIdx(folder), /must be that of a file, got a directory$/);
+    await Deno.remove(folder, { recursive: true });
+  });
+});
+
 describe("readIdx and fashionMnist", () => {
   it("readIdx() names the file that is damaged", async () => {
     const path = await Deno.makeTempFile();
@@ -211,11 +319,83 @@ describe("readIdx and fashionMnist", () => {
     }
   });
 
+  it("fashionMnist() refuses another set of as many images, and what is neither half", async () => {
+    const digits = idx([10_000], Array.from({ length: 10_000 }, (_, i) => i % 10));
+    const images = lying([10_000, 1, 1], 10_000);
+    await assert.rejects(miniature(images, digits, (at) => fashionMnist(at, "test")), {
+      name: "SyntaxError",
+      message: /labels must be Fashion-MNIST's, as idxImages reads other sets, got others, in /,
+    });
+    const set = await miniature(images, digits, (at) => idxImages(at, { split: "test" }));
+    assert.ok(!("classes" in set), "digits have garments' names");
+    assert.deepEqual(classesOf(set), { count: 10 });
+    await assert.rejects(fashionMnist("/nowhere", "tset" as "test"), {
+      name: "RangeError",
+      message: 'Cannot read Fashion-MNIST: split must be "train" or "test", got "tset"',
+    });
+  });
+
+  it("idxImages() takes the classes from the labels, or their names or number from an option", async () => {
+    const images = idx([3, 1, 2], [1, 2, 3, 4, 5, 6]), labels = idx([3], [1, 0, 1]);
+    const read = (options: IdxImagesOptions) =>
+      miniature(images, labels, (at) => idxImages(at, { split: "test", ...options }));
+    const bare = await read({});
+    assert.deepEqual(bare, {
+      images: new Uint8Array([1, 2, 3, 4, 5, 6]),
+      shape: [3, 1, 2, 1],
+      labels: new Uint8Array([1, 0, 1]),
+    });
+    assert.deepEqual(classesOf(bare), { count: 2 });
+    const named = await read({ classes: ["cat", "dog"] });
+    assert.deepEqual(classesOf(named), { count: 2, names: ["cat", "dog"] });
+    assert.deepEqual(classesOf(await read({ classes: 26 })), { count: 26 });
+    for (const classes of [["cat"], 1]) {
+      await assert.rejects(read({ classes }), {
+        name: "SyntaxError",
+        message: /Cannot read images: labels must be 0 to 0, got 1, in /,
+      });
+    }
+    for (const classes of [0, 1.5, NaN, [], ["a", "a"], [1], "ab", null]) {
+      await assert.rejects(
+        read({ classes: classes as string[] }),
+        /Cannot read images: classes must be different names, or a whole number of at least 1, got /,
+      );
+    }
+    await assert.rejects(read({ class: 2 } as IdxImagesOptions), {
+      name: "TypeError",
+      message: 'Cannot read images: options must be among split, classes, got "class"',
+    });
+  });
+
+  it("idxImages() reads images without labels, and wants no classes of them", async () => {
+    const folder = await Deno.makeTempDir(), file = `${folder}/train-images-idx3-ubyte`;
+    await assert.rejects(idxImages(folder), (error: Error) => {
+      assert.equal(
+        error.message,
+        `Cannot read images: ${file} or ${file}.gz must be there, got no such file`,
+      );
+      assert(error.cause instanceof Deno.errors.NotFound);
+      return true;
+    });
+    await Deno.writeFile(file, idx([2, 1, 1], [7, 8]));
+    const set = await idxImages(folder);
+    assert.deepEqual(set, { images: new Uint8Array([7, 8]), shape: [2, 1, 1, 1] });
+    assert.deepEqual(classesOf(set), { count: 0 });
+    await assert.rejects(
+      idxImages(folder, { classes: 2 }),
+      /classes must be left out, as .*train-labels-idx1-ubyte is not there, got 2$/,
+    );
+    await Deno.remove(folder, { recursive: true });
+  });
+
   it(`fashionMnist() reads the package's files${installed ? "" : " (not installed here: nothing to read)"}`, async () => {
     if (!installed) {
       return void await assert.rejects(fashionMnist(), /apt install dataset-fashion-mnist/);
     }
-    const { images, shape, labels, classes } = await fashionMnist(undefined, "test");
+    const set = await fashionMnist(undefined, "test"), { images, shape, labels, classes } = set;
+    const folder = "/usr/share/datasets/fashion-mnist";
+    assert.deepEqual(classesOf(await idxImages(folder, { split: "test" })), classesOf(set));
+    assert.deepEqual((await idxImages(folder)).classes, classes);
     assert.deepEqual(shape, [10000, 28, 28, 1]);
     assert.equal(images.length, 7840000);
     const counts = classes!.map((_, label) => labels!.filter((other) => other === label).length);
@@ -257,7 +437,11 @@ describe("permutation", () => {
     assert(Math.abs(z) < 4, `z = ${z}`);
   });
 
-  it("permutation() refuses what is no count", () => {
+  it("permutation() refuses what is no count, and a seed in place of a key", () => {
+    assert.throws(() => permutation(5 as unknown as BatchOptions["key"], 3), {
+      name: "RangeError",
+      message: "Cannot permute: key must be a key, such as key(0) gives, got 5",
+    });
     for (const n of [-1, 0.5, 2 ** 32, NaN]) {
       const message = `Cannot permute: n must be a whole number in [0, 2^32), got ${n}`;
       assert.throws(() => permutation(key(0), n), { name: "RangeError", message });
@@ -441,6 +625,24 @@ describe("batches", () => {
     ],
     ["half a size", set, { ...options, size: 1.5 }, /size must be .*, got 1.5$/],
     [
+      "labels that are none of its classes",
+      { ...set, classes: ["a", "b"] },
+      options,
+      /labels must be in \[0, 2\), the classes, got 2$/,
+    ],
+    [
+      "a seed in place of a key",
+      set,
+      { ...options, key: 5 as unknown as BatchOptions["key"] },
+      /key must be a key, such as key\(0\) gives, got 5$/,
+    ],
+    [
+      "a flip that is neither true nor false",
+      set,
+      { ...options, flip: 1 as unknown as boolean },
+      /flip must be true or false, got 1$/,
+    ],
+    [
       "a negative start",
       set,
       { ...options, start: -1 },
@@ -452,4 +654,27 @@ describe("batches", () => {
       assert.throws(() => batches(set, options), { name: "RangeError", message });
     });
   }
+
+  it("batches() refuses floats for bytes, and options that it does not know", () => {
+    const images = new Float32Array([0, 0.5, 1]) as unknown as Uint8Array;
+    assert.throws(() => batches({ images, shape: [3, 1, 1, 1] }, options), {
+      name: "TypeError",
+      message: "Cannot make batches: images must be a Uint8Array, got Float32Array",
+    });
+    const misspelt = { ...options, dequantise: true };
+    assert.throws(() => batches(set, misspelt), {
+      name: "TypeError",
+      message:
+        'Cannot make batches: options must be among size, key, flip, dequantize, start, got "dequantise"',
+    });
+  });
+
+  it("batches() names what does not fit into memory", () => {
+    const one: ImageSet = { images: new Uint8Array(10_000), shape: [1, 100, 100, 1] };
+    const large = batches(one, { ...options, size: 2 ** 32 - 1 })[Symbol.iterator]();
+    assert.throws(() => large.next(), {
+      name: "RangeError",
+      message: "Cannot make batches: size must be of a size that fits into memory, got 4294967295",
+    });
+  });
 });

@@ -1,8 +1,8 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { weightings } from "../../src/denoise/loss.ts";
-import type { Condition } from "../../src/denoise/prediction.ts";
+import { variational, type Weighting, weightings } from "../../src/denoise/loss.ts";
+import type { Condition, Kind } from "../../src/denoise/prediction.ts";
 import {
   noisyClassifier,
   type TimedClassifier,
@@ -13,12 +13,16 @@ import { networkTime } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";
 import {
   cosineContinuous,
+  edm,
   linear,
+  rectified,
   type Schedule,
+  sigmoidContinuous,
   subVp,
   unit,
   ve,
   vp,
+  zeroTerminalSnr,
 } from "../../src/noise/schedule.ts";
 import { useBackend } from "../../src/tensor/backend.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";
@@ -126,6 +130,60 @@ describe("diffusionLoss()", () => {
         assert.equal(got, valueOf(two.network, units)(batchOf(5, m), key(1)));
         assert.deepEqual(one.asked, two.asked);
         assert.ok(one.asked[0]!.x.every((x) => Math.abs(x) < 6));
+      }
+    });
+  }
+
+  const noisy: Record<string, readonly [Schedule, (t: number) => number]> = {
+    ve: [ve(), () => Math.log(5000)],
+    edm: [edm(), (t) => 1 / t],
+    vp: [vp(), (t) => (0.1 + 19.9 * t) / 2 / -Math.expm1(-(0.1 * t + 9.95 * t * t))],
+    subVp: [subVp(), (t) => (0.1 + 19.9 * t) / 2 / Math.tanh((0.1 * t + 9.95 * t * t) / 2)],
+    rectified: [rectified(), (t) => 1 / (t * (1 - t))],
+  };
+  /** The weights that an objective gives eight samples, and their times. */
+  const weightsOf = (options: DiffusionLossOptions): { weights: number[]; t: number[] } => {
+    const { inputs } = diffusionLoss(spy().network, options), given = inputs(batchOf(8, m), key(1));
+    const weights = [...given["weights"]!.dataSync()];
+    tf.dispose(given);
+    return { weights, t: uniformTimes(options.schedule, 8, fold(key(1), "times")) };
+  };
+  for (const [name, [schedule, slope]] of Object.entries(noisy)) {
+    it(`diffusionLoss() under variational() on ${name} weighs by −½·d log-SNR/dt, and so under g²/2 of the score's own error`, () => {
+      const by: readonly Weighting[] = [
+        variational(schedule),
+        ({ score }, { t }) => score * schedule.diffusion(t) ** 2 / 2,
+        ({ v }, { level, t }) => {
+          const { alpha, sigma } = level; // of the schedule's own unit, as the error of v is
+          return v * (alpha / (alpha ** 2 + sigma ** 2)) ** 2 * slope(t);
+        },
+      ];
+      for (const weighting of by) {
+        const { weights, t } = weightsOf({ schedule, kind: "v", weighting });
+        weights.forEach((weight, i) => {
+          const { alpha, sigma } = schedule.at(t[i]!),
+            share = alpha ** 2 / (alpha ** 2 + sigma ** 2);
+          // The eps error of an error of 1 of v in units.
+          assert.ok(Math.abs(weight / (share * slope(t[i]!)) - 1) < 1e-5, `${t[i]}: ${weight}`);
+        });
+      }
+    });
+
+    it(`diffusionLoss() on ${name} weighs by the closed forms of the literature`, () => {
+      const named: readonly (readonly [Weighting, (snr: number) => number])[] = [
+        [weightings.simple, () => 1],
+        [weightings.data, (snr) => 1 / snr],
+        [weightings.truncated, (snr) => Math.max(1, 1 / snr)],
+        [weightings.velocity, (snr) => 1 + 1 / snr],
+        [weightings.minSnr(3), (snr) => Math.min(1, 3 / snr)],
+        [({ score }, { level }) => score * level.sigma ** 2, () => 1],
+      ];
+      for (const [weighting, wanted] of named) {
+        const { weights, t } = weightsOf({ schedule, kind: "x0", weighting });
+        weights.forEach((weight, i) => {
+          const { alpha, sigma } = schedule.at(t[i]!), snr = (alpha / sigma) ** 2;
+          assert.ok(Math.abs(weight / (snr * wanted(snr)) - 1) < 1e-5, `${t[i]}: ${weight}`);
+        });
       }
     });
   }
@@ -296,6 +354,130 @@ describe("diffusionLoss()", () => {
         },
       );
     }
+  });
+});
+
+describe("what diffusionLoss() refuses", () => {
+  before(() => useBackend("cpu"));
+
+  for (
+    const schedule of [
+      rectified(),
+      zeroTerminalSnr(linear()),
+      cosineContinuous({ end: 1 }),
+      sigmoidContinuous({ end: 1 }),
+    ]
+  ) {
+    it(`diffusionLoss() of a kind that cannot be read at the end of ${schedule.name} is refused, naming those that can`, () => {
+      for (const kind of ["eps", "score"] as const) {
+        assert.throws(() => diffusionLoss(spy().network, { schedule, kind }), {
+          name: "RangeError",
+          message:
+            `Cannot make a loss: kind must be x0, v or flow under "${schedule.name}", whose alpha is 0 at ` +
+            `t = ${schedule.span[1]}, got "${kind}"`,
+        });
+      }
+      for (const kind of ["x0", "v", "flow"] as const) {
+        const value = valueOf(spy().network, { schedule, kind })(batchOf(3, 0.5), key(0));
+        assert.ok(value > 0 && Number.isFinite(value));
+      }
+    });
+  }
+
+  const options = { schedule: linear(), kind: "eps" } as const;
+
+  it("diffusionLoss() and noisyClassifierLoss() refuse options that they do not know, and those that do nothing", () => {
+    const { network } = spy(), classifier = timedClassifier({ size: [4, 4], classes: 2, base: 8 });
+    const cases: [() => unknown, string, string][] = [
+      [
+        () => diffusionLoss(network, { ...options, wieghting: () => 1 } as DiffusionLossOptions),
+        "TypeError",
+        "options must be among schedule, kind, weighting, nullShare, times, reweighted, " +
+        'got "wieghting"',
+      ],
+      [
+        () => diffusionLoss(network, { ...options, kind: "epsilon" as Kind }),
+        "RangeError",
+        'kind must be one of eps, x0, v, flow, score, got "epsilon"',
+      ],
+      [
+        () => diffusionLoss(network, { ...options, reweighted: true }),
+        "RangeError",
+        "reweighted must be absent without times, got true",
+      ],
+      [
+        () => diffusionLoss(spy(0).network, { ...options, nullShare: 0.1 }),
+        "RangeError",
+        "nullShare must be 0 for a network without classes, got 0.1",
+      ],
+      [
+        () => noisyClassifierLoss(classifier, { schedule: linear(), kind: "eps" } as never),
+        "TypeError",
+        'options must be among schedule, got "kind"',
+      ],
+    ];
+    for (const [call, name, message] of cases) {
+      assert.throws(call, { name, message: `Cannot make a loss: ${message}` });
+    }
+  });
+
+  it("diffusionLoss() and noisyClassifierLoss() refuse a batch that is not finite, empty or of other sizes, and what is no key", () => {
+    const network = unet({
+      size: [2, 2],
+      base: 8,
+      groups: 4,
+      multipliers: [1],
+      blocks: 1,
+      classes: 3,
+    });
+    const classifier = timedClassifier({ size: [4, 4], classes: 3, base: 8 });
+    const small = diffusionLoss(network, options),
+      large = noisyClassifierLoss(classifier, { schedule: linear() });
+    const square = (n: number, side: number, value = 0): ImageBatch => ({
+      images: new Float32Array(n * side * side).fill(value),
+      shape: [n, side, side, 1],
+      labels: Int32Array.from({ length: n }, (_, i) => i % 3),
+      position: 0,
+    });
+    for (const [{ inputs }, side] of [[small, 2], [large, 4]] as const) {
+      const good = square(2, side), live = tf.memory().numTensors, count = 2 * side * side;
+      const cases: [Partial<ImageBatch>, string][] = [
+        [square(2, side, NaN), "batch.images must be finite, got NaN"],
+        [square(2, side, -Infinity), "batch.images must be finite, got -Infinity"],
+        [square(0, side), `batch.shape must be of at least one image, got [0,${side},${side},1]`],
+        [
+          { images: new Float32Array(3) },
+          `batch.images must be ${count} numbers, as the shape [2,${side},${side},1] has, got 3`,
+        ],
+        [
+          { labels: Int32Array.of(0) },
+          "batch.labels must be one for each of 2 images, got 1",
+        ],
+      ];
+      for (const [change, message] of cases) {
+        assert.throws(() => inputs({ ...good, ...change }, key(0)), {
+          name: "RangeError",
+          message: `Cannot compute the loss: ${message}`,
+        });
+        assert.equal(tf.memory().numTensors, live);
+      }
+      assert.throws(() => inputs(good, 5 as unknown as Key), {
+        name: "TypeError",
+        message: "Cannot compute the loss: key must be a key, as key(0) makes them, got 5",
+      });
+      assert.throws(
+        () => inputs({ ...good, labels: Int32Array.of(0, 3) }, key(0)),
+        /^RangeError: Cannot .*(class|label) must be .*whole number in \[0, 3\), got 3$/,
+      );
+      assert.equal(tf.memory().numTensors, live);
+    }
+    const weights = randomWeights(network.parameters), before = tf.memory().numTensors;
+    assert.throws(
+      () => lossOf(small)(weights, square(2, 4), key(0)),
+      /^RangeError: Cannot apply the network: x must be of shape \[N, 2, 2, 1\], got \[2,4,4,1\]$/,
+    );
+    assert.equal(tf.memory().numTensors, before);
+    tf.dispose(weights);
   });
 });
 

@@ -118,6 +118,8 @@ describe("flatStep()", () => {
           assertClose(next[name]!.dataSync(), vector.dataSync(), 1e-6);
         }
         assertClose(outputs["loss"]!.dataSync(), loss(state.params, { move }).dataSync(), 1e-6);
+        const total = tf.add(tf.sum(wanted["params"]!), tf.sum(wanted["square"]!));
+        assertClose(outputs["sum"]!.dataSync(), total.dataSync(), 1e-5);
       });
     });
   }

@@ -381,8 +381,9 @@ describe("train()", () => {
   for (const bad of [NaN, Infinity]) {
     it(`train() stops at a loss of ${bad} and names the step`, async () => {
       const start = fresh(), before = live(), steps: number[] = [];
-      const scaled: Loss<number> = (params, x, key) => tf.mul(loss(params, 1, key), x);
-      const states = train(start, { ...options, loss: scaled })([1, 1, bad, 1]);
+      const scales = [1, 1, bad, 1];
+      const scaled: Loss<number> = (params, x, key) => tf.mul(loss(params, 1, key), scales[x]!);
+      const states = train(start, { ...options, loss: scaled })([0, 1, 2, 3]);
       await assert.rejects(all(states, ({ step }) => steps.push(step)), {
         name: "RangeError",
         message: `Cannot go on with training: loss must be finite, got ${bad} at step 3`,
@@ -716,6 +717,324 @@ describe("train() every so many steps", () => {
     }
     disposeTraining(start);
   });
+});
+
+/** A training of one number under a loss, on cpu, wasm or as a fold of an engine. */
+const one = (value: number): TrainState => {
+  const w = tf.tensor1d([value, 2]), start = newTraining({ w });
+  w.dispose();
+  return start;
+};
+
+describe("train() of what is not finite", () => {
+  /** |w|: at its minimum the loss is 0, and its gradient 0/0. */
+  const length = (w: tf.Tensor): tf.Scalar => tf.sqrt(tf.sum(tf.square(tf.sub(w, [0, 2]))));
+
+  for (const backend of ["cpu", "wasm"] as const) {
+    for (const engine of [undefined, eager]) {
+      const on = `${backend}${engine ? ", on an engine" : ""}`;
+      const runs = async (
+        more: Partial<TrainOptions<number>> & {
+          readonly of: (w: tf.Tensor, x: tf.Tensor) => tf.Scalar;
+        },
+        { from = 0, batches = [1, 1, 1] as readonly number[] } = {},
+      ): Promise<number[]> => {
+        await useBackend(backend);
+        const start = one(from), live = tf.memory().numTensors, steps: number[] = [];
+        const { of, ...rest } = more;
+        const objective: Objective<number> = {
+          inputs: (x) => ({ x: tf.scalar(x) }),
+          loss: ({ w }, { x }) => tf.tidy(() => of(w!, x!)),
+        };
+        try {
+          const run = train(start, {
+            key: key(0),
+            adam: { rate: 0.1 },
+            ...rest,
+            loss: objective,
+            ...(engine && { engine }),
+          });
+          for await (const { step } of run(batches)) steps.push(step);
+        } finally {
+          assert.equal(tf.memory().numTensors, live);
+          disposeTraining(start);
+        }
+        return steps;
+      };
+
+      it(`train() stops at a gradient of NaN of a loss of 0, and names step and weight, on ${on}`, async () => {
+        for (const adam of [{ rate: 0.1 }, { rate: 0.1, clip: 1 }]) {
+          await assert.rejects(runs({ of: length, adam }), {
+            name: "RangeError",
+            message: "Cannot go on with training: gradient must be finite, got NaN in w at step 1",
+          });
+        }
+        assert.deepEqual(await runs({ of: length, finite: false }, { batches: [1] }), [1]);
+      });
+
+      it(`train() stops at an infinite gradient, clipped or not, on ${on}`, async () => {
+        const steep = (w: tf.Tensor, x: tf.Tensor): tf.Scalar =>
+          tf.mul(tf.sum(tf.sqrt(tf.mul(w, tf.sub(1, x)))), 1);
+        for (const adam of [{}, { clip: 1 }]) {
+          await assert.rejects(
+            runs({ of: steep, adam }, { batches: [0, 0.5, 1] }),
+            /gradient must be finite, got (NaN|-?Infinity) in w at step [13]$/,
+          );
+        }
+      });
+
+      it(`train() stops at weights beyond all numbers, and at gradients whose squares are, on ${on}`, async () => {
+        const line = (w: tf.Tensor, x: tf.Tensor): tf.Scalar => tf.sum(tf.mul(w, x));
+        await assert.rejects(runs({ of: line, adam: { rate: 1e39 } }), {
+          name: "RangeError",
+          message:
+            "Cannot go on with training: weights must be finite, got -Infinity in w at step 1",
+        });
+        await assert.rejects(runs({ of: line }, { batches: [1, 1e25] }), {
+          name: "RangeError",
+          message:
+            "Cannot go on with training: square of the gradient must be finite, got Infinity in w at step 2",
+        });
+        // Large is not infinite, not even where a sum of it is.
+        assert.deepEqual(
+          await runs({ of: line, adam: { rate: 3e37 } }, { from: 3e38, batches: [-1e-3] }),
+          [1],
+        );
+      });
+
+      it(`train() stops at a batch that is not finite, though the loss is, on ${on}`, async () => {
+        const deaf = (w: tf.Tensor, x: tf.Tensor): tf.Scalar =>
+          tf.sum(tf.add(tf.square(w), tf.mul(tf.relu(tf.step(x)), 0)));
+        for (const bad of [NaN, Infinity, -Infinity]) {
+          await assert.rejects(runs({ of: deaf }, { batches: [1, bad] }), {
+            name: "RangeError",
+            message: `Cannot go on with training: batch must be finite, got ${bad} at step 2`,
+          });
+        }
+      });
+
+      it(`train() refuses a start that is not finite before it takes a batch, on ${on}`, async () => {
+        const batches = (function* () {
+          assert.fail("asked");
+          yield 1;
+        })();
+        await assert.rejects(
+          runs({ of: length }, { from: NaN, batches: batches as unknown as number[] }),
+          {
+            name: "RangeError",
+            message: "Cannot train: start.params must be finite, got NaN in w",
+          },
+        );
+      });
+    }
+  }
+
+  for (const backend of ["cpu", "wasm"] as const) {
+    it(`train() finds one number among many that is not finite, on ${backend}`, async () => {
+      await useBackend(backend);
+      const size = 2 ** 15, params = { a: tf.zeros([3]), w: tf.zeros([size]) };
+      const start = newTraining(params);
+      tf.dispose(params);
+      const peak = tf.tidy(() => tf.oneHot(tf.scalar(size - 3, "int32"), size)), before = live();
+      // Of the square of one weight, times a number: squares of its gradient are beyond all numbers at 1e25.
+      const of: Loss<number> = ({ a, w }, x) =>
+        tf.tidy(() => tf.add(tf.sum(tf.mul(tf.mul(w!, peak), x)), tf.sum(a!)) as tf.Scalar);
+      const run = train(start, { loss: of, key: key(0) })([1, 2, 1e25, 1]), steps: number[] = [];
+      await assert.rejects(all(run, ({ step }) => steps.push(step)), {
+        name: "RangeError",
+        message:
+          "Cannot go on with training: square of the gradient must be finite, got Infinity in w at step 3",
+      });
+      assert.deepEqual(steps, [1, 2]);
+      assert.equal(live(), before);
+      peak.dispose();
+      disposeTraining(start);
+    });
+  }
+
+  it("train() finds NaN wherever it is in a batch, and says where", async () => {
+    await useBackend("cpu");
+    const bad = tf.tensor1d([1, NaN]), gone = tf.scalar(1);
+    gone.dispose();
+    const cases: [unknown, string][] = [
+      [[0, 1, NaN], "batch must be finite, got NaN"],
+      [Float32Array.of(1, Infinity), "batch must be finite, got Infinity"],
+      [{ x: { y: Float64Array.of(NaN) } }, "batch.x.y must be finite, got NaN"],
+      [[{ t: 0 }, { t: -Infinity }], "batch[1].t must be finite, got -Infinity"],
+      [{ x: bad }, "batch.x must be finite, got NaN"],
+      [bad, "batch must be finite, got NaN"],
+      [{ x: gone }, "batch.x must be a tensor that is not disposed of, got one that is"],
+    ];
+    const start = one(1), before = live();
+    const plain: Loss<unknown> = ({ w }) => tf.sum(tf.square(w!)) as tf.Scalar;
+    for (const [batch, message] of cases) {
+      const run = train(start, { loss: plain, key: key(0) })([{}, batch]);
+      await assert.rejects(all(run, ({ step }) => step), {
+        name: "RangeError",
+        message: `Cannot go on with training: ${message} at step 2`,
+      });
+      assert.equal(live(), before);
+    }
+    const around: Record<string, unknown> = {
+      n: 1n,
+      s: "NaN",
+      none: null,
+      labels: Int32Array.of(1),
+    };
+    around["self"] = around;
+    const fine = [null, undefined, "x", around, new Map([[1, NaN]]), { big: BigInt64Array.of(1n) }];
+    const steps = await all(train(start, { loss: plain, key: key(0) })(fine), ({ step }) => step);
+    assert.deepEqual(steps, [1, 2, 3, 4, 5, 6]);
+    bad.dispose();
+    disposeTraining(start);
+  });
+});
+
+describe("what train() refuses", () => {
+  before(() => useBackend("cpu"));
+
+  it("train() refuses options that it does not know, no key and no loss, at once", () => {
+    const start = fresh(), before = live();
+    const cases: [object, string, string][] = [
+      [
+        { rate: 1 },
+        "TypeError",
+        'options must be among loss, key, adam, decay, engine, every, signal, finite, got "rate"',
+      ],
+      [
+        { adam: { learningRate: 1 } },
+        "TypeError",
+        "options must be among rate, beta1, beta2, epsilon, decay, warmup, anneal, clip, " +
+        'got "learningRate"',
+      ],
+      [{ key: 5 }, "TypeError", "key must be a key, as key(0) makes them, got 5"],
+      [{ loss: undefined }, "TypeError", "loss must be a function or an objective, got undefined"],
+      [{ loss: { loss } }, "TypeError", "loss must be a function or an objective, got {}"],
+    ];
+    for (const [change, name, message] of cases) {
+      assert.throws(() => train(start, { ...options, ...change }), {
+        name,
+        message: `Cannot train: ${message}`,
+      });
+    }
+    assert.equal(live(), before);
+    disposeTraining(start);
+  });
+
+  it("train() refuses constants out of range before it takes a batch, a moving average that keeps all among them", async () => {
+    const start = fresh(), before = live();
+    for (const engine of [undefined, eager]) {
+      const cases: [object, RegExp][] = [
+        [{ decay: 1 }, /^RangeError: Cannot average weights: decay must be in \[0, 1\), got 1$/],
+        [{ adam: { beta2: 1 } }, /^RangeError: Cannot make a step of Adam: beta2 must be in/],
+      ];
+      for (const [change, message] of cases) {
+        const { batches, seen } = watched(data), more = engine && { engine };
+        const run = train(start, { ...options, loss: objective, ...more, ...change })(batches);
+        await assert.rejects(all(run, () => 0), message);
+        assert.deepEqual([seen.pulled, live()], [0, before]);
+      }
+    }
+    disposeTraining(start);
+  });
+
+  it("train() refuses a start whose parts do not fit, or are disposed of, by name", async () => {
+    const start = fresh(), gone = tf.zeros([2]), flat = tf.zeros([6]);
+    gone.dispose();
+    const before = live(), { moments } = start;
+    const cases: [Partial<TrainState>, string][] = [
+      [
+        { ema: { w: start.ema["w"]! } },
+        "start.ema must have the weights of start.params, got none called b",
+      ],
+      [
+        { ema: { ...start.ema, c: flat } },
+        "start.ema must have the weights of start.params, got also c",
+      ],
+      [
+        { moments: { ...moments, mean: { ...moments.mean, w: flat } } },
+        "start.moments.mean must have the weights of start.params, got w of shape [6] for [3,2]",
+      ],
+      [
+        { moments: { ...moments, square: { ...moments.square, b: gone } } },
+        "start.moments.square must be of tensors that are not disposed of, got b",
+      ],
+      [
+        { params: { ...start.params, b: gone } },
+        "start.params must be of tensors that are not disposed of, got b",
+      ],
+      [{ params: {} }, "start.params must be of at least one weight, got none"],
+      [{ step: -1 }, "start.step must be a whole number of at least 0, got -1"],
+    ];
+    for (const [change, message] of cases) {
+      const { batches, seen } = watched(data);
+      const run = train({ ...start, ...change }, options)(batches);
+      await assert.rejects(all(run, () => 0), {
+        name: "RangeError",
+        message: `Cannot train: ${message}`,
+      });
+      assert.deepEqual([seen.pulled, live()], [0, before]);
+    }
+    assert.throws(() => newTraining({ gone }), {
+      name: "RangeError",
+      message:
+        "Cannot begin training: params must be of tensors that are not disposed of, got gone",
+    });
+    assert.throws(() => newTraining({}), /params must be of at least one weight, got none$/);
+    assert.equal(live(), before);
+    flat.dispose();
+    disposeTraining(start);
+  });
+
+  it("train() makes the same numbers in whatever order the weights come", async () => {
+    const start = fresh();
+    const reversed = (params: Params): Params =>
+      Object.fromEntries(Object.entries(params).reverse());
+    const { mean, square } = start.moments;
+    const other = {
+      ...start,
+      params: reversed(start.params),
+      ema: reversed(start.ema),
+      moments: { mean: reversed(mean), square: reversed(square) },
+    };
+    const numbers = ({ params, ema, moments }: TrainState) =>
+      [params, ema, moments.mean, moments.square].map(({ w, b }) => [
+        [...w!.dataSync()],
+        [...b!.dataSync()],
+      ]);
+    const wanted = await all(train(start, options)(data), numbers);
+    assert.deepEqual(await all(train(other, options)(data), numbers), wanted);
+    disposeTraining(start);
+  });
+});
+
+describe("train() and the event loop", () => {
+  for (const backend of ["cpu", "wasm"] as const) {
+    for (const engine of [undefined, eager]) {
+      it(`train() lets timers fire and a signal by time arrive, on ${backend}${engine ? ", on an engine" : ""}`, async () => {
+        await useBackend(backend);
+        const start = fresh(), before = live(), begun = performance.now();
+        const end = begun + 4000; // of batches that are always there
+        const endless = function* () {
+          while (performance.now() < end) yield 0.3;
+        };
+        let ticks = 0, steps = 0;
+        const timer = setInterval(() => ticks++, 20);
+        const signal = AbortSignal.timeout(300), more = engine && { engine };
+        try {
+          const run = train(start, { ...options, loss: objective, signal, ...more });
+          await assert.rejects(all(run(endless()), () => steps++), { name: "TimeoutError" });
+        } finally {
+          clearInterval(timer);
+        }
+        const took = performance.now() - begun;
+        assert.ok(took >= 290 && took < 1500, `${took} ms`);
+        assert.ok(ticks >= 3 && steps > 10, `${ticks} ticks, ${steps} steps`);
+        assert.equal(live(), before);
+        disposeTraining(start);
+      });
+    }
+  }
 });
 
 describe("a whole training", () => {

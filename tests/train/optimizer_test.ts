@@ -161,6 +161,63 @@ describe("adam()", () => {
   });
 });
 
+describe("what adam() refuses", () => {
+  before(() => useBackend("cpu"));
+
+  it("adam(), adamConstants() and learningRate() refuse options that they do not know", () => {
+    const wrong = { lr: 1 } as AdamOptions, params = { w: tf.scalar(1) };
+    const message =
+      "options must be among rate, beta1, beta2, epsilon, decay, warmup, anneal, clip, " +
+      'got "lr"';
+    const moments = noMoments(params), live = tf.memory().numTensors;
+    for (
+      const call of [
+        () => adam({ params, gradients: params, moments, step: 1 }, wrong),
+        () => adamConstants(1, wrong),
+        () => learningRate(1, wrong),
+      ]
+    ) assert.throws(call, { name: "TypeError", message: `Cannot make a step of Adam: ${message}` });
+    assert.equal(tf.memory().numTensors, live);
+    tf.dispose([params, moments.mean, moments.square]);
+  });
+
+  it("adam() refuses tensors of other names, or disposed of, by name", () => {
+    const w = tf.scalar(1), gone = tf.scalar(1), v = tf.scalar(2);
+    gone.dispose();
+    const params = { w }, moments = noMoments(params), live = tf.memory().numTensors;
+    const cases: [object, string][] = [
+      [{ gradients: {} }, "gradients must have the weights of params, got none called w"],
+      [{ gradients: { w, v } }, "gradients must have the weights of params, got also v"],
+      [{ gradients: { w: gone } }, "gradients must be of tensors that are not disposed of, got w"],
+      [{ params: { w: gone } }, "params must be of tensors that are not disposed of, got w"],
+      [
+        { moments: { ...moments, square: {} } },
+        "moments.square must have the weights of params, got none called w",
+      ],
+    ];
+    for (const [change, message] of cases) {
+      assert.throws(() => adam({ params, gradients: params, moments, step: 1, ...change }), {
+        name: "RangeError",
+        message: `Cannot make a step of Adam: ${message}`,
+      });
+      assert.equal(tf.memory().numTensors, live);
+    }
+    tf.dispose([w, v, moments.mean, moments.square]);
+  });
+
+  it("clipped() refuses a limit that is not above 0", () => {
+    const w = tf.scalar(1), live = tf.memory().numTensors;
+    for (const limit of [0, -1, NaN]) {
+      assert.throws(() => clipped({ w }, limit), {
+        name: "RangeError",
+        message: `Cannot clip gradients: limit must be above 0, got ${limit}`,
+      });
+    }
+    assert.equal(tf.memory().numTensors, live);
+    w.dispose();
+  });
+});
+
 describe("adamConstants()", () => {
   it("adamConstants() has the step size and corrections of the step", () => {
     const { move, scale, keep, ...rest } = adamConstants(3, settings["all together"]);

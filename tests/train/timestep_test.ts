@@ -1,20 +1,29 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { type ScheduleName, scheduleNames, scheduleOf } from "../../src/network/model.ts";
+import { times } from "../../src/noise/grid.ts";
 import {
+  cosine,
   cosineContinuous,
+  discretized,
   edm,
+  fromLevel,
   linear,
   logSnr,
   rectified,
   type Schedule,
+  sigmoidContinuous,
   subVp,
   ve,
   vp,
+  zeroTerminalSnr,
 } from "../../src/noise/schedule.ts";
-import { fold, key } from "../../src/tensor/key.ts";
+import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";
 import {
   sampleTimes,
+  type TimeLaw,
+  type TimeLaws,
   timeLaws,
   type TimeSampler,
   timeSampler,
@@ -38,7 +47,8 @@ const mean = (values: readonly number[]): number => values.reduce((a, b) => a + 
 
 describe("uniformTimes()", () => {
   for (const [name, schedule] of Object.entries(continuous)) {
-    const [start, end] = schedule.span, least = start + 1e-3 * (end - start);
+    const [start, end] = schedule.span;
+    const least = schedule.at(start).sigma > 0 ? start : start + 1e-3 * (end - start);
 
     it(`uniformTimes() puts one time into each n-th of the span of ${name}`, () => {
       for (const n of [1, 2, 7, 64]) {
@@ -292,7 +302,10 @@ describe("timeSampler()", () => {
     const uniform = timeSampler(ou, { least: eta, spread: "independent" });
     const terms = (sampler: TimeSampler) =>
       sampleTimes(sampler, n, key(32)).map((t, i) => sampler.weight(t) * (xi[i]! / sigma(t)) ** 2);
-    const variance = (values: number[]) => mean(values.map((v) => (v - mean(values)) ** 2));
+    const variance = (values: number[]) => {
+      const centre = mean(values);
+      return mean(values.map((v) => (v - centre) ** 2));
+    };
     const [plain, steady] = [terms(uniform), terms(closed)];
     const wanted = [3 * fourth / length - exact ** 2, 2 * exact ** 2];
     assert.ok(Math.abs(wanted[0]! - 601.29) < 0.01 && Math.abs(wanted[1]! - 11.334) < 1e-3);
@@ -408,5 +421,213 @@ describe("sampleTimes()", () => {
     even.slice(1).forEach((u, i) => assert.ok(Math.abs(u - even[i]! - 1 / 9) < 1e-9));
     const strata = sampleTimes(sorted, 9, key(3)).map(sorted.cdf);
     assert.ok(strata.slice(1).some((u, i) => Math.abs(u - strata[i]! - 1 / 9) > 1e-3));
+  });
+});
+
+/** Every law of times on a schedule, by name. */
+const lawsOn = (schedule: Schedule): [keyof TimeLaws, TimeLaw][] =>
+  (Object.keys(timeLaws) as (keyof TimeLaws)[]).map((name) => [
+    name,
+    name === "constantRate" || name === "uniform" ? timeLaws[name]() : timeLaws[name](schedule),
+  ]);
+
+/** Every schedule that has a name, in steps too where it is continuous, and those whose ends are special. */
+const everySchedule: Record<string, Schedule> = {
+  ...Object.fromEntries(scheduleNames.flatMap((name: ScheduleName) => {
+    const schedule = scheduleOf({ name });
+    return schedule.steps === undefined
+      ? [[name, schedule], [`${name}, 8 steps`, discretized(schedule, 8)]]
+      : [[name, schedule]];
+  })),
+  "linear of one step": linear({ steps: 1 }),
+  "linear, zero terminal SNR": zeroTerminalSnr(linear()),
+  "cosine of 10 steps, zero terminal SNR": zeroTerminalSnr(cosine({ steps: 10 })),
+  "ve from zero": ve({ fromZero: true }),
+  "cosineContinuous to 1": cosineContinuous({ end: 1 }),
+  "sigmoidContinuous to 1": sigmoidContinuous({ end: 1 }),
+  "of one's own": fromLevel((t) => ({ alpha: 2 - t, sigma: 0.1 + t })),
+};
+
+describe("what is trained is what samplers ask", () => {
+  for (const [name, schedule] of Object.entries(everySchedule)) {
+    const [first, last] = schedule.span, grid = [...times(schedule), first, last];
+    const asked = [...new Set(grid)].filter((t) => schedule.at(t).sigma > 0);
+    const isDiscrete = schedule.steps !== undefined;
+    // In steps, grids by log-SNR ask between whole times too: then both of these are trained.
+    const whole = (t: number): number[] => [Math.floor(t), Math.ceil(t)];
+
+    it(`uniformTimes() on ${name} cover what its default grid asks`, () => {
+      const n = 4 * (schedule.steps ?? 250), drawn = uniformTimes(schedule, n, key(1));
+      const step = isDiscrete ? 0 : (last - first) / n;
+      for (const t of asked) {
+        assert.ok(t >= drawn[0]! - step && t <= drawn.at(-1)! + step, `${t}`);
+        if (isDiscrete) assert.ok(whole(t).every((near) => drawn.includes(near)), `${t}`);
+      }
+      assert.ok(drawn.every((t) => schedule.at(t).sigma > 0));
+    });
+
+    for (const [what, law] of lawsOn(schedule)) {
+      const isInfinite = what === "likelihood" && schedule.at(last).alpha === 0;
+      if (isInfinite) {
+        it(`timeSampler() of ${what} on ${name} is refused, as its total is infinite at alpha = 0`, () => {
+          assert.throws(() => timeSampler(schedule, { law }), {
+            name: "RangeError",
+            message:
+              'Cannot sample times: the law "likelihood" must have a finite positive total, ' +
+              `got Infinity, as alpha is 0 at t = ${last}${
+                isDiscrete ? "" : "; give a most below it"
+              }`,
+          });
+        });
+        continue;
+      }
+      if (what === "constantRate" && asked.includes(0)) {
+        it(`timeSampler() of ${what} on ${name}, infinite at 0, is cut off above, or refused in steps`, () => {
+          if (isDiscrete) {
+            assert.throws(
+              () => timeSampler(schedule, { law }),
+              /finite positive total, got Infinity$/,
+            );
+          } else assert.equal(timeSampler(schedule, { law }).range[0], 1e-3 * last);
+        });
+        continue;
+      }
+      it(`timeSampler() of ${what} on ${name} covers what its default grid asks`, () => {
+        const { range: [least, most], density, cdf, weight } = timeSampler(schedule, { law });
+        for (const t of asked) {
+          assert.ok(t >= least && t <= most, `${t} is not in [${least}, ${most}]`);
+          if (isDiscrete) {
+            for (const near of whole(t)) {
+              assert.ok(density(near) > 0 && weight(near) < Infinity, `${t}: ${density(near)}`);
+            }
+          } else {
+            const h = 0.05 * (most - least);
+            assert.ok(cdf(Math.min(t + h, most)) > cdf(Math.max(t - h, least)), `${t}`);
+            assert.ok(density(t) >= 0 && density(t) < Infinity, `${t}: ${density(t)}`);
+          }
+        }
+      });
+    }
+  }
+
+  it("times are trained from the least noise of a schedule that has some at its start: 0.002 of edm(), 0.01 of ve()", () => {
+    for (const [schedule, sigma] of [[edm(), 0.002], [ve(), 0.01]] as const) {
+      const { range: [least], quantile } = timeSampler(schedule);
+      assert.ok(Math.abs(schedule.at(least).sigma - sigma) < 1e-15);
+      assert.equal(quantile(0), least);
+      const [drawn] = uniformTimes(schedule, 100_000, key(0));
+      assert.ok(drawn! - least < 1e-3);
+      const units = discretized(schedule, 9), n = 10 * 40;
+      const counts = Array<number>(10).fill(0);
+      for (const t of uniformTimes(units, n, key(2))) counts[t]!++;
+      assert.deepEqual(counts, Array(10).fill(40));
+      const { range, density, weight, cdf } = timeSampler(units);
+      assert.deepEqual(range, [0, 9]);
+      for (let t = 0; t < 10; t++) {
+        assert.ok(Math.abs(density(t) - 0.1) < 1e-15 && Math.abs(weight(t) - 1) < 1e-12);
+        assert.ok(Math.abs(cdf(t) - (t + 1) / 10) < 1e-12);
+      }
+      assert.deepEqual(
+        sampleTimes(timeSampler(units), 50, key(4)),
+        uniformTimes(units, 50, key(4)),
+      );
+    }
+  });
+
+  it("all of EDM's own law of times is trained, and all 18 of its levels", () => {
+    const schedule = edm(), times18 = times(schedule, { steps: 18, spacing: "karras" });
+    const { range: [least], cdf } = timeSampler(schedule, { law: timeLaws.logNormal(schedule) });
+    assert.deepEqual(times18.filter((t) => t > 0 && t < least), []);
+    // ln(0.081998) is 1.0845 deviations below the mean of ln sigma: Φ = 0.139.
+    assert.ok(Math.abs(cdf(0.081998) - 0.139) < 5e-4, `${cdf(0.081998)}`);
+  });
+
+  it("timeSampler() of logitNormal in steps takes the middle of each, and so is even about the middle", () => {
+    for (
+      const [schedule, first] of [[linear({ steps: 9 }), 1], [discretized(ve(), 8), 0]] as const
+    ) {
+      const { density } = timeSampler(schedule, { law: timeLaws.logitNormal(schedule) });
+      const p = Array.from({ length: 9 }, (_, i) => density(first + i));
+      const bell = (share: number) =>
+        Math.exp(-(Math.log(share / (1 - share)) ** 2) / 2) / (share * (1 - share));
+      const all = p.map((_, i) => bell((i + 0.5) / 9)), total = all.reduce((a, b) => a + b);
+      p.forEach((value, i) => assert.ok(Math.abs(value - all[i]! / total) < 1e-12));
+      p.forEach((value, i) => assert.ok(Math.abs(value / p[8 - i]! - 1) < 1e-9));
+    }
+  });
+
+  it("timeSampler() of logNormal at alpha = 0 takes the middle of the last step", () => {
+    const schedule = zeroTerminalSnr(cosine({ steps: 10 })), law = timeLaws.logNormal(schedule);
+    const middle = schedule.at(9.5);
+    const z = (Math.log(middle.sigma / middle.alpha) + 1.2) / 1.2;
+    const wanted = Math.exp(-z * z / 2) * (schedule.diffusion(9.5) / middle.sigma) ** 2 / 2;
+    assert.ok(wanted > 0 && Math.abs(law.density(10) / wanted - 1) < 1e-12);
+    assert.equal(timeLaws.logNormal(rectified()).density(1), 0);
+    assert.equal(timeLaws.logNormal(vp()).density(0), 0);
+  });
+});
+
+describe("what training times refuse", () => {
+  it("uniformTimes() and timeSampler() refuse options that they do not know, or that do nothing in steps", () => {
+    const refused = (call: () => unknown, name: string, message: string) =>
+      assert.throws(call, { name, message });
+    refused(
+      () => uniformTimes(vp(), 4, key(0), { lest: 0 } as object),
+      "TypeError",
+      'Cannot draw times: options must be among least, got "lest"',
+    );
+    refused(
+      () => timeSampler(vp(), { laws: timeLaws.uniform() } as object),
+      "TypeError",
+      'Cannot sample times: options must be among law, least, most, spread, got "laws"',
+    );
+    for (const make of [timeLaws.logNormal, timeLaws.logitNormal]) {
+      refused(
+        () => make(vp(), { std: 1 } as object),
+        "TypeError",
+        'Cannot sample times: options must be among mean, deviation, got "std"',
+      );
+      assert.throws(() => make(vp(), { mean: NaN }), /mean must be finite, got NaN$/);
+    }
+    refused(
+      () => uniformTimes(linear(), 4, key(0), { least: 2 }),
+      "RangeError",
+      "Cannot draw times: least must be absent for a schedule in steps, got 2",
+    );
+    for (const name of ["least", "most"]) {
+      refused(
+        () => timeSampler(linear(), { [name]: 2 }),
+        "RangeError",
+        `Cannot sample times: ${name} must be absent for a schedule in steps, got 2`,
+      );
+    }
+  });
+
+  it("timeSampler() refuses a law that is infinite at an end, where no numerical integral is right", () => {
+    assert.throws(() => timeSampler(vp(), { law: timeLaws.inverseVariance(vp()), least: 0 }), {
+      name: "RangeError",
+      message:
+        'Cannot sample times: least must be a time at which the law "inverseVariance" is finite, got 0',
+    });
+    const late: TimeLaw = { name: "late", density: (t) => 1 / (1 - t) };
+    assert.throws(
+      () => timeSampler(vp(), { law: late }),
+      /most must be a time at which the law "late" is finite, got 1$/,
+    );
+    assert.throws(
+      () => timeSampler(linear({ steps: 2 }), { law: { name: "bad", density: () => -1 } }),
+      /the law "bad" must be at least 0, got -1 at t = 1$/,
+    );
+  });
+
+  it("uniformTimes() and sampleTimes() refuse what is no key", () => {
+    for (const wrong of [5, undefined, {}, { hi: NaN, lo: 0 }]) {
+      const key = wrong as unknown as Key;
+      assert.throws(() => uniformTimes(vp(), 4, key), /^\w+: Cannot draw times: key must be a key/);
+      assert.throws(
+        () => sampleTimes(timeSampler(vp()), 4, key),
+        /^\w+: Cannot sample times: key must be a key/,
+      );
+    }
   });
 });

@@ -71,23 +71,81 @@ describe("toImage()", () => {
 
   it("toImage() clamps to the range and rounds half up", async () => {
     const image = await imageOf(
-      [-9, 0.5, 1.49, 1.5, 254.5, 999, Infinity, -Infinity],
+      [-9, 0.5, 1.49, 1.5, 254.5, 999, 1e38, -1e38],
       [1, 1, 8, 1],
       bytes,
     );
     assert.deepEqual([...image.data], [0, 1, 1, 2, 255, 255, 255, 0]);
   });
 
-  it("toImage() draws -1 as 0, 0 as 128 and 1 as 255 unless told otherwise, NaN as 0", async () => {
-    const image = await imageOf([-1, 0, 1, NaN], [1, 2, 2, 1]);
-    assert.deepEqual([...image.data], [0, 128, 255, 0]);
+  it("toImage() draws -1 as 0, 0 as 128 and 1 as 255 unless told otherwise", async () => {
+    const image = await imageOf([-1, 0, 1, 0.5], [1, 2, 2, 1]);
+    assert.deepEqual([...image.data], [0, 128, 255, 191]);
   });
 
-  it("toImage() with an automatic range spans the finite values of the batch", async () => {
-    const image = await imageOf([-50, 0, 50, 25, Infinity, NaN], [1, 1, 6, 1], { range: "auto" });
-    assert.deepEqual([...image.data], [0, 128, 255, 191, 255, 0]);
+  it("toImage() with an automatic range spans the values of the batch", async () => {
+    const image = await imageOf([-50, 0, 50, 25], [1, 1, 4, 1], { range: "auto" });
+    assert.deepEqual([...image.data], [0, 128, 255, 191]);
     const flat = await imageOf([7, 7], [1, 1, 2, 1], { range: "auto" });
     assert.deepEqual([...flat.data], [0, 0]);
+  });
+
+  it("toImage() and frames() refuse NaN and infinity, on every backend, with the sample", async () => {
+    for (const backend of ["cpu", "wasm"] as const) {
+      await useBackend(backend);
+      for (const value of [NaN, Infinity, -Infinity]) {
+        for (const range of [[-1, 1], "auto"] as const) {
+          await assert.rejects(imageOf([0, 0, 0, value, 0, 0], [3, 1, 2, 1], { range }), {
+            name: "RangeError",
+            message: `Cannot make an image: x must be finite, got ${value} in sample 1`,
+          });
+        }
+        const x = tf.zeros([1, 1, 1, 1]), x0 = tf.fill([1, 1, 1, 1], value);
+        const draw = frames({ of: "x0" })(ReadableStream.from([{ x, x0 }]));
+        await assert.rejects(Array.fromAsync(draw), {
+          message: `Cannot make an image: x0 must be finite, got ${value} in sample 0`,
+        });
+        tf.dispose([x, x0]);
+      }
+    }
+    await useBackend("cpu");
+  });
+
+  it("toImage() refuses a picture too large for the memory before it makes anything", async () => {
+    for (
+      const [options, got] of [
+        [{ grid: [2000, 2000] }, "3136000000 (56000x56000x1)"],
+        [{ grid: [1, 1], scale: 2000 }, "3136000000 (56000x56000x1)"],
+        [{ grid: [1, 2], pad: 1e9 }, "28000001568 (1000000056x28x1)"],
+      ] as const
+    ) {
+      await assert.rejects(imageOf(new Array(784).fill(0), [1, 28, 28, 1], options), {
+        name: "RangeError",
+        message:
+          `Cannot make an image: the picture must be of at most 1073741824 bytes, got ${got}`,
+      });
+    }
+  });
+
+  it("toImage() and frames() refuse options that they do not know, and tensors that are gone", async () => {
+    const bad = { zoom: 3 } as ImageOptions, gone = tf.zeros([1, 1, 1, 1]);
+    const message =
+      "Cannot make an image: options must be among grid, range, pad, background, scale";
+    await assert.rejects(imageOf([0], [1, 1, 1, 1], bad), {
+      name: "TypeError",
+      message: `${message}, got "zoom"`,
+    });
+    await assert.rejects(imageOf([0], [1, 1, 1, 1], { of: "x" } as ImageOptions), TypeError);
+    assert.throws(() => frames(bad), { name: "TypeError", message: `${message}, of, got "zoom"` });
+    gone.dispose();
+    await assert.rejects(toImage(gone), {
+      name: "TypeError",
+      message: "Cannot make an image: x must be a tensor that lives, got one that was disposed of",
+    });
+    await assert.rejects(
+      toImage([1] as unknown as tf.Tensor),
+      /must be a tensor that lives, got obj/,
+    );
   });
 
   it("toImage() refuses what is not a batch of images, and options out of range", async () => {
@@ -102,6 +160,9 @@ describe("toImage()", () => {
       { grid: [0, 9] },
       { range: [1, 1] },
       { range: [0, NaN] },
+      { range: "Auto" as "auto" },
+      { range: [0, 1, 2] as unknown as [number, number] },
+      { grid: 2 as unknown as [number, number] },
       { pad: -1 },
       { pad: 0.5 },
       { background: 256 },
@@ -128,6 +189,14 @@ describe("frames()", () => {
 
   it("frames() refuses an option out of range before any state is asked for", () => {
     assert.throws(() => frames({ scale: 1.5 }), RangeError);
+    assert.throws(() => frames({ of: "X0" as "x0" }), {
+      name: "RangeError",
+      message: 'Cannot make an image: of must be "x" or "x0", got X0',
+    });
+  });
+
+  it("frames() of no states are no pictures", async () => {
+    assert.deepEqual(await Array.fromAsync(frames()(ReadableStream.from([]))), []);
   });
 });
 
@@ -157,5 +226,10 @@ describe("sameSize() and checkImage()", () => {
       assert.throws(() => checkImage(bad), RangeError);
     }
     assert.throws(() => checkImage({ ...image(2, 2), channels: 4 as 3 }), RangeError);
+    const floats = new Float32Array(4) as unknown as Uint8Array;
+    assert.throws(() => checkImage({ ...image(2, 2), data: floats }), {
+      name: "TypeError",
+      message: "Cannot encode an image: image must have data in a Uint8Array, got Float32Array",
+    });
   });
 });

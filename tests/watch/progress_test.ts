@@ -1,5 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { progress, type Progressing, type ProgressOptions } from "../../src/watch/progress.ts";
 
 /** What progress writes of items that come at given times, in milliseconds. */
@@ -78,12 +79,13 @@ describe("progress()", () => {
 
   it("progress() is silent where the standard error is not a terminal, unless told otherwise", async () => {
     const module = new URL("../../src/watch/progress.ts", import.meta.url).href;
+    const config = fileURLToPath(new URL("../../deno.json", import.meta.url));
     const code = (style: string) =>
       `import { progress } from ${JSON.stringify(module)};
        const items = ReadableStream.from([{ step: 0 }, { step: 1 }]);
        for await (const _ of progress({ style: "${style}", now: () => 0 })(items));`;
     const said = async (style: string): Promise<string> => {
-      const args = ["eval", "--no-config", code(style)];
+      const args = ["eval", "--quiet", "--no-lock", "--config", config, code(style)];
       const { stderr, stdout } = await new Deno.Command(Deno.execPath(), { args }).output();
       assert.equal(stdout.length, 0);
       return new TextDecoder().decode(stderr);
@@ -96,5 +98,16 @@ describe("progress()", () => {
     for (const bad of [{ total: -1 }, { every: 0 }, { interval: NaN }, { every: 1.5 }]) {
       assert.throws(() => progress(bad), RangeError);
     }
+    assert.throws(() => progress({ style: "bar" as "line" }), {
+      name: "RangeError",
+      message: 'Cannot show progress: style must be one of auto, line, plain, got "bar"',
+    });
+  });
+
+  it("progress() refuses an option that it does not know", () => {
+    assert.throws(() => progress({ totl: 5 } as ProgressOptions), {
+      name: "TypeError",
+      message: /^Cannot show progress: options must be among total, every, .*, got "totl"$/,
+    });
   });
 });

@@ -206,5 +206,9 @@ describe("watched()", () => {
     });
     await assert.rejects(Array.fromAsync(stop(source(5, log)())), /enough/);
     assert.deepEqual(log, { pulled: 3, closed: 1 });
+    assert.throws(() => watched(undefined as unknown as () => void), {
+      name: "TypeError",
+      message: "Cannot watch a stream: look must be a function, got undefined",
+    });
   });
 });

@@ -7,28 +7,7 @@
  * @module
  */
 
-import { type IdxArray, type ImageSet, readIdx } from "../../train/data.ts";
-
-/** Names of the classes of Fashion-MNIST, and what its training set is known by: SHA-256 of labels and of images. */
-const fashion = {
-  shape: [60000, 28, 28],
-  digests: [
-    "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
-    "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
-  ],
-  names: [
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-  ],
-} as const;
+import { idxImages, type ImageSet } from "../../train/data.ts";
 
 /** SHA-256 in hexadecimal. */
 export async function sha256(bytes: Uint8Array): Promise<string> {
@@ -59,20 +38,21 @@ export async function digestOf({ images, shape, labels }: ImageSet): Promise<str
  * @throws {RangeError} If the names do not fit the labels.
  */
 export async function trainingSet(folder: string, names?: readonly string[]): Promise<ImageSet> {
-  const [images, labels] = await Promise.all([
-    readEither(`${folder}/train-images-idx3-ubyte`),
-    readEither(`${folder}/train-labels-idx1-ubyte`),
-  ]);
-  const [n, height, width] = images.shape as [number, number, number];
-  if (images.shape.length !== 3) {
-    throw unfit(folder, "rank of the images", "3", images.shape.length);
-  }
-  if (`${labels.shape}` !== `${n}`) {
-    throw unfit(folder, "shape of the labels", `[${n}]`, `[${labels.shape}]`);
-  }
-  const classes = classesOf(labels.data, names ?? await ownNames(images, labels));
-  return { images: images.data, shape: [n, height, width, 1], ...classes };
+  const set = await idxImages(folder).catch((error) => {
+    throw isAbsence(error) ? new Error(`${error.message}${hint}`, { cause: error }) : error;
+  });
+  if (set.labels !== undefined) return { ...set, ...classesOf(set.labels, names ?? set.classes) };
+  throw new Error(
+    `Cannot read images: labels must be there, got none in ${folder} (train-labels-idx1-ubyte, .gz or not)`,
+  );
 }
+
+const hint =
+  " (`apt install dataset-fashion-mnist` or https://github.com/zalandoresearch/fashion-mnist has " +
+  "Fashion-MNIST)";
+
+const isAbsence = (error: unknown): error is Error =>
+  error instanceof Error && /must be there/.test(error.message);
 
 /** Labels from 0 up, and their names. */
 function classesOf(
@@ -95,37 +75,3 @@ function classesOf(
     classes: names ?? found.map(String),
   };
 }
-
-/** The names of Fashion-MNIST, if that is what these are. */
-async function ownNames(
-  images: IdxArray,
-  labels: IdxArray,
-): Promise<readonly string[] | undefined> {
-  if (`${images.shape}` !== `${fashion.shape}`) return undefined;
-  const [ofLabels, ofImages] = fashion.digests;
-  const same = await sha256(labels.data) === ofLabels && await sha256(images.data) === ofImages;
-  return same ? fashion.names : undefined;
-}
-
-/** An IDX file by its name without `.gz`, compressed or not; where both are there, the compressed one. */
-async function readEither(path: string): Promise<IdxArray> {
-  let missing: unknown;
-  for (const file of [`${path}.gz`, path]) {
-    try {
-      return await readIdx(file);
-    } catch (cause) {
-      const absent = cause instanceof Deno.errors.NotFound ||
-        cause instanceof Deno.errors.NotADirectory;
-      if (!absent) throw cause;
-      missing = cause;
-    }
-  }
-  throw new Error(
-    `Cannot read images: ${path} or ${path}.gz must be there, got no such file (` +
-      "`apt install dataset-fashion-mnist` or https://github.com/zalandoresearch/fashion-mnist has Fashion-MNIST)",
-    { cause: missing },
-  );
-}
-
-const unfit = (folder: string, what: string, wanted: string, got: unknown): SyntaxError =>
-  new SyntaxError(`Cannot read images: ${what} must be ${wanted}, got ${got}, in ${folder}`);

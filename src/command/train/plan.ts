@@ -86,7 +86,8 @@ export function objective(target: TrainTarget): Trained {
   if (target.task === "classify") return classifying(target.model);
   const { kind, schedule: config, network: layers } = target.model, network = unet(layers);
   const { nullShare, times } = target, schedule = scheduleOf(config);
-  const options = { schedule, kind, nullShare, ...(times && timing(schedule, times)) };
+  const share = network.classes > 0 ? nullShare : 0;
+  const options = { schedule, kind, nullShare: share, ...(times && timing(schedule, times)) };
   return { network, loss: diffusionLoss(network, options) };
 }
 

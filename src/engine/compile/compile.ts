@@ -5,6 +5,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { checkOptions, type Known, refusal, shown } from "../../tensor/check.ts";
 import type { Compiled, Engine, Fold, FoldStep, Pure, Tensors } from "../../tensor/engine.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { DType } from "../graph/value.ts";
@@ -22,6 +23,20 @@ export interface CompilerOptions {
    * its operators would be carried out on the CPU all the same. Default: true.
    */
   readonly blocked?: boolean;
+}
+
+/** The names of all options of {@link compiler}. */
+export const compilerOptions: Known<CompilerOptions> = { shapes: true, blocked: true };
+
+/** Throws for options that make no engine. */
+export function checkCompiler(options: CompilerOptions): void {
+  checkOptions("make an engine", options, compilerOptions);
+  const { shapes = 8, blocked = true } = options;
+  if (!Number.isSafeInteger(shapes) || shapes < 1) {
+    throw refusal("make an engine", "shapes must be a whole number of at least 1", shapes);
+  }
+  if (typeof blocked === "boolean") return;
+  throw new TypeError(`Cannot make an engine: blocked must be a boolean, got ${shown(blocked)}`);
 }
 
 /** A function compiled for one set of shapes. */
@@ -43,15 +58,12 @@ interface Cache {
  * @param executor What runs the graphs. It is the engine's from here on: closing the one closes the other.
  * @param options How much is kept.
  * @returns The engine.
+ * @throws {TypeError} If an option is unknown, or of another type.
  * @throws {RangeError} If `shapes` is not a whole number of at least 1.
  */
 export function compiler(executor: Executor, options: CompilerOptions = {}): Engine {
+  checkCompiler(options);
   const { shapes = 8, blocked = true } = options;
-  if (!Number.isSafeInteger(shapes) || shapes < 1) {
-    throw new RangeError(
-      `Cannot make an engine: shapes must be a whole number of at least 1, got ${shapes}`,
-    );
-  }
   let folds = 0, block: Promise<number> | undefined;
   return {
     name: executor.name,

@@ -12,6 +12,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { checkOptions, type Known, refusal } from "../../tensor/check.ts";
 import { outlining, type Pure, releaseTape, type Tensors, type Unit } from "../../tensor/engine.ts";
 import type { Constant, Graph } from "../graph/graph.ts";
 import { called, type Library } from "../graph/call.ts";
@@ -57,6 +58,8 @@ export interface TraceOptions {
    */
   readonly block?: number;
 }
+
+const traceOptions: Known<TraceOptions> = { block: true };
 
 /** All kernels that can be traced. */
 export const lowerings: Lowerings = {
@@ -248,9 +251,9 @@ function kernelOf(kernelName: string): tf.KernelFunc {
  * @param constants Inputs that never change, which become part of the graph.
  * @param options How it is written down.
  * @returns The graph.
- * @throws {TypeError} If the function reads numbers, brings along more than a table of them, uses an operation that has
+ * @throws {TypeError} If an option is unknown, or the function reads numbers, brings along more than a table of them, uses an operation that has
  *   no lowering, answers something other than named tensors, or is not the same function twice.
- * @throws {RangeError} If an operation has an attribute that its lowering does not know.
+ * @throws {RangeError} If an operation has an attribute that its lowering does not know, or an option is outside its domain.
  */
 export function trace(
   fn: Pure,
@@ -258,6 +261,11 @@ export function trace(
   constants: Tensors = {},
   options: TraceOptions = {},
 ): Program {
+  checkOptions("compile", options, traceOptions);
+  const { block = 0 } = options;
+  if (!Number.isSafeInteger(block) || block < 0) {
+    throw refusal("compile", "block must be a whole number of at least 0", block);
+  }
   const fixed = Object.entries(constants).map(([name, tensor]) => [name, fixedOf(tensor)] as const);
   const look = (): Program =>
     outlining(undefined, () => traced(fn, { specs, fixed, rec: recorder(options) }));

@@ -14,9 +14,11 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { kinds } from "../../denoise/prediction.ts";
+import { checkTensors, notFinite, refusal } from "../../tensor/check.ts";
 import type { Pure } from "../../tensor/engine.ts";
 import type { Network, Params } from "../../network/layer.ts";
-import type { ImageModelConfig } from "../../network/model.ts";
+import { type ImageModelConfig, scheduleOf } from "../../network/model.ts";
 import { unet } from "../../network/unet.ts";
 import type { Attribute, Constant, Graph, Port } from "../graph/graph.ts";
 import { denoiserFormat } from "./import.ts";
@@ -42,7 +44,8 @@ const marker = 7919;
  * @param config What the network is, and what it was trained for.
  * @param params Its weights, which stay the caller's.
  * @returns The file's bytes, for {@link onnxModel}, ONNX Runtime or any other reader of ONNX.
- * @throws {RangeError} If the configuration describes no network, or one whose graph is tied to a number of samples.
+ * @throws {RangeError} If the configuration describes no network, no schedule or no kind, or a network whose graph is tied to a
+ *   number of samples; if a weight is missing, of another shape or not finite. So {@link onnxModel} reads what is written here.
  *
  * @example A small network and what its file says
  * ```ts
@@ -60,6 +63,8 @@ const marker = 7919;
  */
 export function exportDenoiser(config: ImageModelConfig, params: Params): Uint8Array<ArrayBuffer> {
   const network = unet(config.network), { size, channels = 1 } = config.network;
+  checkConfig(config, network);
+  checkParams(network, params);
   const specs = {
     x: { shape: [marker, ...size, channels] },
     t: { shape: [marker] },
@@ -67,6 +72,30 @@ export function exportDenoiser(config: ImageModelConfig, params: Params): Uint8A
   };
   const { graph } = trace(pure(network), specs, params);
   return encode(anyBatch(graph, marker), metadataOf(config));
+}
+
+/** Refuses what the metadata could not be read back from. */
+function checkConfig({ schedule, kind, classes }: ImageModelConfig, network: Network): void {
+  scheduleOf(schedule);
+  if (!kinds.includes(kind)) {
+    throw refusal("export a denoiser", `kind must be one of ${kinds.join(", ")}`, kind);
+  }
+  if (classes === undefined || classes.length === network.classes) return;
+  throw refusal(
+    "export a denoiser",
+    `classes must be the names of ${network.classes} classes`,
+    classes.length,
+  );
+}
+
+/** Refuses weights that are not the network's, or no numbers. */
+function checkParams({ parameters }: Network, params: Params): void {
+  const action = "export a denoiser";
+  checkTensors(action, params, { name: "params", like: parameters, whose: "the network" });
+  for (const name of Object.keys(parameters)) {
+    const wrong = notFinite(params[name]!.dataSync());
+    if (wrong !== undefined) throw refusal(action, `params must be finite, ${name} too`, wrong);
+  }
 }
 
 /** The network as a function of x_t, times and classes, with its weights by name. */

@@ -11,6 +11,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { type Condition, type Kind, kinds, type Model } from "../../denoise/prediction.ts";
 import type { Schedule } from "../../noise/schedule.ts";
+import { checkOptions, type Known } from "../../tensor/check.ts";
 import { inUnits, networkTime, type ScheduleConfig, scheduleOf } from "../../network/model.ts";
 import type { Executor, HostTensor, SessionPort } from "../runtime/executor.ts";
 import { decode, type Description } from "./proto.ts";
@@ -49,6 +50,26 @@ export interface OnnxModelOptions {
   readonly nullClass?: number;
 }
 
+const modelOptions: Known<OnnxModelOptions> = {
+  schedule: true,
+  kind: true,
+  inputs: true,
+  output: true,
+  layout: true,
+  times: true,
+  units: true,
+  classes: true,
+  nullClass: true,
+};
+
+const inputNames: Known<NonNullable<OnnxModelOptions["inputs"]>> = {
+  x: true,
+  t: true,
+  label: true,
+};
+
+const layouts: readonly unknown[] = ["NHWC", "NCHW"] satisfies Layout[];
+
 /** A graph as a model. */
 export interface OnnxModel {
   /** The model, without a condition; `given` puts one on, where the graph takes classes. */
@@ -78,7 +99,8 @@ interface Plan
  * @param options What the file does not say of itself.
  * @returns The model, whose x_t is of the graph's shape with the channels last.
  * @throws {SyntaxError} If the bytes are no ONNX file, or its metadata are damaged.
- * @throws {TypeError} If something is neither in the metadata nor in the options, the graph has other inputs or outputs,
+ * @throws {TypeError} If an option is unknown, of another type or has nothing to act on, if something is neither in the metadata
+ *   nor in the options, the graph has other inputs or outputs,
  *   they are of types that cannot be fed, or constants lie in another file; all this before the executor is asked.
  * @throws What the executor throws.
  *
@@ -102,6 +124,7 @@ export async function onnxModel(
   bytes: Uint8Array,
   options: OnnxModelOptions = {},
 ): Promise<OnnxModel> {
+  checkModel(options);
   const description = decode(bytes), plan = planOf(description, options);
   const { id } = await executor.load(bytes);
   const under = (schedule: Schedule) => (condition?: Condition): Model => ({
@@ -125,6 +148,31 @@ export async function onnxModel(
 const refused = (name: string, wanted: string, got: unknown): TypeError =>
   new TypeError(`Cannot use a graph as a model: ${name} must be ${wanted}, got ${got}`);
 
+/** Throws for options that no file can make sense of. */
+function checkModel(options: OnnxModelOptions): void {
+  const action = "use a graph as a model";
+  checkOptions(action, options, modelOptions);
+  const { schedule, kind, inputs, layout, times, units, classes, nullClass } = options;
+  if (inputs !== undefined) checkOptions(action, inputs, inputNames);
+  if (schedule !== undefined && typeof schedule.timeOf !== "function") {
+    throw refused("schedule", "a schedule", schedule);
+  }
+  if (kind !== undefined && !kinds.includes(kind)) {
+    throw refused("kind", `one of ${kinds.join(", ")}`, kind);
+  }
+  if (layout !== undefined && !layouts.includes(layout)) {
+    throw refused("layout", `one of ${layouts.join(", ")}`, layout);
+  }
+  if (times !== undefined && typeof times !== "function") {
+    throw refused("times", "a function", times);
+  }
+  if (units !== undefined && typeof units !== "boolean") throw refused("units", "a boolean", units);
+  for (const [name, value] of Object.entries({ classes, nullClass })) {
+    if (value === undefined || (Number.isSafeInteger(value) && value >= 0)) continue;
+    throw refused(name, "a whole number of at least 0", value);
+  }
+}
+
 function planOf(description: Description, options: OnnxModelOptions): Plan {
   const known: OnnxModelOptions = { ...ownOptions(description), ...options };
   const { schedule, kind, inputs, layout = "NCHW", times, units = false, classes, nullClass } =
@@ -132,6 +180,10 @@ function planOf(description: Description, options: OnnxModelOptions): Plan {
   if (schedule === undefined) throw refused("schedule", "given for such a file", "none");
   if (kind === undefined) throw refused("kind", "given for such a file", "none");
   if (inputs === undefined) throw refused("inputs", "given for such a file", "none");
+  for (const name of ["classes", "nullClass"] as const) {
+    if (inputs.label !== undefined || options[name] === undefined) continue;
+    throw refused(name, "absent where the graph takes no class", options[name]);
+  }
   const [file] = description.files;
   if (file !== undefined) throw refused("its constants", "in one file with it", `some in ${file}`);
   return {
@@ -242,11 +294,15 @@ async function feedsOf(
 ): Promise<Record<string, HostTensor>> {
   const dims = turned(x.shape, plan), samples = x.shape[0]!;
   checkShape(plan.x, dims);
+  const time = plan.times(t, plan.schedule);
+  if (!Number.isFinite(time)) {
+    throw new RangeError(`Cannot predict: times(${t}) must be a finite number, got ${time}`);
+  }
   const labels = plan.label &&
     labelsOf(plan, condition ?? Array<null>(samples).fill(null), samples);
   return {
     [plan.x.name]: { type: "float32", dims, data: await elementsOf(laidOut(x, plan)) },
-    [plan.t.name]: numbers(plan.t, repeated(plan.t, plan.times(t, plan.schedule), samples)),
+    [plan.t.name]: numbers(plan.t, repeated(plan.t, time, samples)),
     ...(plan.label && { [plan.label.name]: numbers(plan.label, labels!) }),
   };
 }

@@ -7,6 +7,7 @@
  * @module
  */
 
+import { checkOptions as checkNames, type Known, shown } from "../../tensor/check.ts";
 import { Worker } from "node:worker_threads";
 import type { Executor, HostTensor, OnnxOptions } from "./executor.ts";
 import type { Answer, Fault, Method } from "./worker.ts";
@@ -34,6 +35,15 @@ export interface ExecutorOptions extends OnnxOptions {
   readonly module?: string;
 }
 
+/** The names of all options of {@link executor}. */
+export const executorOptions: Known<ExecutorOptions> = {
+  provider: true,
+  threads: true,
+  spinning: true,
+  worker: true,
+  module: true,
+};
+
 /**
  * Starts ONNX Runtime.
  *
@@ -44,13 +54,24 @@ export interface ExecutorOptions extends OnnxOptions {
  *
  * @param options How it is to work.
  * @returns What runs encoded graphs; close it to free its thread and memory.
+ * @throws {TypeError} If an option is unknown, or of another type.
  * @throws {RangeError} If an option does not make sense.
  * @throws {EngineUnavailable} If a permission, the package, its binary or the provider is missing, with what to do.
  */
 export async function executor(options: ExecutorOptions = {}): Promise<Executor> {
-  checkOptions(options);
+  checkExecutor(options);
   await checkPermissions(options.worker ?? true);
   return await (options.worker === false ? start(options) : remote(spawn(options)));
+}
+
+function checkExecutor(options: ExecutorOptions): void {
+  checkNames("use the onnx engine", options, executorOptions);
+  checkOptions(options);
+  const { worker = true, module = "" } = options;
+  const refused = (wanted: string, got: unknown): TypeError =>
+    new TypeError(`Cannot use the onnx engine: ${wanted}, got ${shown(got)}`);
+  if (typeof worker !== "boolean") throw refused("worker must be a boolean", worker);
+  if (typeof module !== "string") throw refused("module must be a string", module);
 }
 
 const source = new URL("./worker.ts", import.meta.url);

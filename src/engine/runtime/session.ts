@@ -98,8 +98,11 @@ const arrays = {
 
 const providers: readonly string[] = ["cpu", "webgpu", "cuda"];
 
-/** Throws a RangeError for options that do not make sense. */
-export function checkOptions({ provider = "cpu", threads = 1 }: OnnxOptions): void {
+/** Throws a RangeError for options that do not make sense, a TypeError for one of another type. */
+export function checkOptions({ provider = "cpu", threads = 1, spinning }: OnnxOptions): void {
+  if (spinning !== undefined && typeof spinning !== "boolean") {
+    throw new TypeError(`Cannot use the onnx engine: spinning must be a boolean, got ${spinning}`);
+  }
   if (!providers.includes(provider)) {
     const wanted = providers.join(", ");
     throw new RangeError(

@@ -18,6 +18,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { onWasm } from "./nan.ts";
 import { everywhere, repairBackend } from "./repair.ts";
 
 type Shape4 = [number, number, number, number];
@@ -285,7 +286,7 @@ export function registerWasmKernels(): void {
   replaceKernel("DepthwiseConv2dNativeBackpropInput", depthwiseInput);
   replaceKernel("DepthwiseConv2dNativeBackpropFilter", depthwiseFilter);
   replaceKernel("UnsortedSegmentSum", segmentSum);
-  repairBackend("wasm", everywhere);
+  repairBackend("wasm", [...onWasm, ...everywhere]);
 }
 
 function replaceKernel(

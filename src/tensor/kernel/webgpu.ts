@@ -19,6 +19,7 @@
 
 import type { WebGPUBackend } from "@tensorflow/tfjs-backend-webgpu";
 import * as tf from "@tensorflow/tfjs-core";
+import { onWebGpu } from "./nan.ts";
 import { type Call, everywhere, filled, type Repair, repairBackend } from "./repair.ts";
 
 const size = tf.util.sizeFromShape;
@@ -193,6 +194,7 @@ export function repairWebGpu(): void {
     lines,
     segments,
     convolutions,
+    ...onWebGpu,
     ...everywhere,
   ]);
 }

@@ -9,6 +9,7 @@ import "../../../src/tensor/autodiff.ts";
 import { useBackend } from "../../../src/tensor/backend.ts";
 import { eager, type Engine, type FoldStep, type Pure } from "../../../src/tensor/engine.ts";
 import { compiler, type CompilerOptions } from "../../../src/engine/compile/compile.ts";
+import { trace, type TraceOptions } from "../../../src/engine/compile/trace.ts";
 import type { Executor, HostTensor } from "../../../src/engine/runtime/executor.ts";
 import { start } from "../../../src/engine/runtime/session.ts";
 
@@ -320,6 +321,18 @@ describe("compiler().compile()", () => {
           `Cannot make an engine: shapes must be a whole number of at least 1, got ${shapes}`,
       });
     }
+    const wrong: readonly [object, RegExp][] = [
+      [{ shape: 8 }, /^Cannot make an engine: options must be among shapes, blocked, got "shape"$/],
+      [{ blocked: 1 }, /^Cannot make an engine: blocked must be a boolean, got 1$/],
+    ];
+    for (const [options, message] of wrong) {
+      assert.throws(() => compiler(executor, options), { name: "TypeError", message });
+    }
+    assert.throws(() => trace(({ x }) => ({ x: x! }), {}, {}, { blocks: 8 } as TraceOptions), {
+      name: "TypeError",
+      message: 'Cannot compile: options must be among block, got "blocks"',
+    });
+    assert.throws(() => trace(({ x }) => ({ x: x! }), {}, {}, { block: -1 }), RangeError);
     assert.equal(compiler(executor).name, executor.name);
     await executor.close();
   });

@@ -187,6 +187,34 @@ describe("exportDenoiser()", () => {
     assert.equal(tf.getBackend(), "cpu");
     assert.deepEqual([...first.dataSync()], numbers);
   });
+
+  it("writes nothing that could not be read back: no other kind or schedule, no weights that are none", () => {
+    const params = weightsOf(bare), [name, first] = Object.entries(params)[0]!;
+    const refused = (config: ImageModelConfig, weights: Params, message: RegExp): void =>
+      assert.throws(() => exportDenoiser(config, weights), { name: "RangeError", message });
+    refused(
+      { ...bare, kind: "noise" as "eps" },
+      params,
+      /^Cannot export .*: kind must be one of eps, x0/,
+    );
+    refused({ ...bare, schedule: { name: "quadratic" as "linear" } }, params, /schedule/);
+    refused({ ...full, classes: ["one"] }, params, /names of 3 classes, got 1$/);
+    const { [name]: _, ...fewer } = params, count = tf.memory().numTensors;
+    refused(
+      bare,
+      fewer,
+      new RegExp(`params must have the weights of the network, got none called ${name}$`),
+    );
+    const flat = tf.reshape(first, [-1]), wrong = tf.mul(first, NaN);
+    refused(bare, { ...params, [name]: flat }, /of shape \[.*\] for \[.*\]$/);
+    refused(
+      bare,
+      { ...params, [name]: wrong },
+      new RegExp(`params must be finite, ${name} too, got NaN$`),
+    );
+    tf.dispose([flat, wrong]);
+    assert.equal(tf.memory().numTensors, count);
+  });
 });
 
 const node = (op: string, inputs: string[], attributes: Node["attributes"] = {}): Node => ({

@@ -228,6 +228,25 @@ describe("onnxModel()", () => {
         message: `Cannot use a graph as a model: ${message}`,
       });
     await refused(file(half), { kind, inputs }, "schedule must be given for such a file, got none");
+    const wrong: readonly [object, string][] = [
+      [
+        { layouts: "NHWC" },
+        "options must be among schedule, kind, inputs, output, layout, times, units, classes, nullClass, " +
+        'got "layouts"',
+      ],
+      [{ inputs: { x: "sample", time: "t" } }, 'options must be among x, t, label, got "time"'],
+      [{ schedule: "linear" }, "schedule must be a schedule, got linear"],
+      [{ kind: "noise" }, "kind must be one of eps, x0, v, flow, score, got noise"],
+      [{ layout: "CHW" }, "layout must be one of NHWC, NCHW, got CHW"],
+      [{ times: 5 }, "times must be a function, got 5"],
+      [{ units: 1 }, "units must be a boolean, got 1"],
+      [{ classes: -1 }, "classes must be a whole number of at least 0, got -1"],
+      [{ nullClass: NaN }, "nullClass must be a whole number of at least 0, got NaN"],
+      [{ nullClass: 3 }, "nullClass must be absent where the graph takes no class, got 3"],
+    ];
+    for (const [changed, message] of wrong) {
+      await refused(file(half), { ...foreign, ...changed } as OnnxModelOptions, message);
+    }
     await refused(file(half), { schedule, inputs }, "kind must be given for such a file, got none");
     await refused(file(half), { schedule, kind }, "inputs must be given for such a file, got none");
     await refused(
@@ -256,6 +275,19 @@ describe("onnxModel()", () => {
       "its constants must be in one file with it, got some in unet.data",
     );
     assert.deepEqual(asked, []);
+  });
+
+  it("refuses to show the graph a time that is no number", async () => {
+    const { executor, asked } = standIn(same);
+    const bytes = file(ports({ sample: images, timestep: ["int64"] }));
+    const { model } = await onnxModel(executor, bytes, { ...foreign, times: () => NaN });
+    const x = ramp(1, 2, 2, 3);
+    await assert.rejects(async () => await model.predict(x, 3), {
+      name: "RangeError",
+      message: "Cannot predict: times(3) must be a finite number, got NaN",
+    });
+    assert.deepEqual(asked, ["load"]);
+    x.dispose();
   });
 
   it("refuses damaged metadata and files", async () => {

@@ -1,8 +1,10 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ModelProtoSchema, TensorProto_DataType as DataType } from "onnx-buf";
+import { onnx } from "../../../src/engine/engine.ts";
 import type { Executor, HostTensor } from "../../../src/engine/runtime/executor.ts";
 import { EngineUnavailable, executor, remote, spawn } from "../../../src/engine/runtime/remote.ts";
 import { closed } from "../../../src/engine/runtime/session.ts";
@@ -538,6 +540,39 @@ describe("executor() that cannot be had", () => {
           `Cannot use the onnx engine: threads must be a positive whole number, got ${threads}`,
       });
     }
+    const wrong: readonly [object, string][] = [
+      [
+        { thread: 1 },
+        'options must be among provider, threads, spinning, worker, module, got "thread"',
+      ],
+      [{ spinning: 1 }, "spinning must be a boolean, got 1"],
+      [{ worker: "no" }, 'worker must be a boolean, got "no"'],
+      [{ module: 5 }, "module must be a string, got 5"],
+    ];
+    for (const [options, message] of wrong) {
+      await assert.rejects(executor(options), {
+        name: "TypeError",
+        message: `Cannot use the onnx engine: ${message}`,
+      });
+    }
+  });
+
+  it("onnx() refuses what executor() and compiler() do, before anything is started", async () => {
+    // A module that tells whether it was loaded.
+    const module = "data:text/javascript,globalThis.loadedByMistake = true; throw new Error('no');";
+    const wrong: readonly [object, RegExp][] = [
+      [
+        { thread: 1 },
+        /^Cannot use the onnx engine: options must be among .*blocked, got "thread"$/,
+      ],
+      [{ shapes: 0 }, /shapes must be a whole number of at least 1, got 0$/],
+      [{ blocked: "no" }, /blocked must be a boolean, got "no"$/],
+      [{ threads: 0 }, /threads must be a positive whole number, got 0$/],
+    ];
+    for (const [options, message] of wrong) {
+      await assert.rejects(onnx({ ...options, module, worker: false }), { message });
+    }
+    assert.equal("loadedByMistake" in globalThis, false);
   });
 });
 
@@ -569,8 +604,10 @@ Deno.test({
 /** Runs a program in a Deno of its own; how it ended, and what it printed. */
 async function program(code: string): Promise<{ code: number; out: string; err: string }> {
   const remote = new URL("../../../src/engine/runtime/remote.ts", import.meta.url);
+  const config = fileURLToPath(new URL("../../../deno.json", import.meta.url));
+  const flags = ["run", "--quiet", "--no-lock", "--no-check"];
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-lock", "--no-config", "--no-check", "--allow-ffi", "--allow-read", "-"],
+    args: [...flags, "--config", config, "--allow-ffi", "--allow-read", "-"],
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",

@@ -8,10 +8,130 @@ import { type Slip, slip } from "./slip.ts";
 
 /** All of them. */
 export const files: readonly Slip[] = [
+  // Which kind of file came.
+  slip("io/model/description.ts", "isNoisy(config) !== wanted.noisy", "false", "io/weights"),
+  slip(
+    "io/model/description.ts",
+    "shown(got) + holdsInstead(metadata)",
+    "shown(got)",
+    "io/weights",
+  ),
+  slip(
+    "io/model/description.ts",
+    "steps as number > mostSteps",
+    "steps as number > Infinity",
+    "io/weights",
+  ),
+  slip("io/model/description.ts", "levels * Math.max(blocks, 1)", "blocks", "io/weights"),
+  // What is written can be read.
   slip(
     "io/weights.ts",
-    "{ ...classifierFields, schedule: noSchedule }",
-    "classifierFields",
+    "  checkNumbers(tensors, action);\n  await writeSafetensors",
+    "  await writeSafetensors",
     "io/weights",
+  ),
+  slip(
+    "io/weights.ts",
+    "  checkParameters(tensors, network.parameters, action);\n",
+    "",
+    "io/weights",
+  ),
+  slip("io/weights.ts", "{ ...metadata, format:", "{ format:", "io/weights"),
+  slip("io/checkpoint.ts", "  checkFinite(saving, tensors);\n", "", "io/checkpoint"),
+  slip("io/checkpoint.ts", '  checkRecord("meta", meta);\n', "", "io/checkpoint"),
+  slip(
+    "io/tensors/device.ts",
+    "data instanceof Float64Array ? data : floats(tensor)",
+    "floats(tensor)",
+    "io/checkpoint",
+  ),
+  slip(
+    "io/tensors/device.ts",
+    "values[1] === tensor.data ? own(values) : values",
+    "values",
+    "io/checkpoint",
+  ),
+  slip(
+    "io/safetensors.ts",
+    "!Array.isArray(shape) || !shape.every",
+    "!shape.every",
+    "io/safetensors",
+  ),
+  slip("io/safetensors.ts", "  checkStored(whole, options);\n", "", "io/safetensors"),
+  slip(
+    "io/safetensors.ts",
+    "(x, i) => !Number.isFinite(x) && Number.isFinite(exact[i])",
+    '(x, i) => wanted === "F16" && !Number.isFinite(x) && Number.isFinite(exact[i])',
+    "io/weights",
+  ),
+  // Element types and metadata.
+  slip(
+    "io/tensors/header.ts",
+    "metadata === undefined || metadata === null",
+    "metadata === undefined",
+    "io/safetensors",
+  ),
+  slip("io/tensors/dtype.ts", "2 ** (exponent - 7)", "2 ** (exponent - 8)", "io/safetensors"),
+  slip("io/tensors/dtype.ts", "bits << 8", "bits << 7", "io/safetensors"),
+  // Header and size first.
+  slip(
+    "io/tensors/open.ts",
+    "headerOf(bytes, file.size - start)",
+    "headerOf(bytes, Infinity)",
+    "io/safetensors",
+  ),
+  slip(
+    "train/data/file.ts",
+    "throw refusal(action,",
+    "throw new RangeError(action); refusal(action,",
+    "io/safetensors",
+  ),
+  slip("train/data/file.ts", "  checkKind(path, await Deno.stat(path));\n", "", "io/safetensors"),
+  slip("train/data/idx.ts", "  checkLength(layout, file.size - start);\n", "", "train/data"),
+  slip("train/data/idx.ts", "      checkPacked(layout, file.size);\n", "", "train/data"),
+  slip("train/data/idx.ts", "  checkPacked(layout, bytes.length);\n", "", "train/data"),
+  slip("train/data/idx.ts", "maxOutputLength: most, ", "", "train/data"),
+  slip("train/data/idx.ts", "filled + piece.length > found.data.length", "false", "train/data"),
+  slip("train/data/idx.ts", "  checkLength(layout, filled);\n", "", "train/data"),
+  // Sets and their classes.
+  slip("train/data/images.ts", "new Uint8Array(hash).toHex() === digest", "true", "train/data"),
+  slip("train/data/images.ts", "label >= count", "label > count", "train/data"),
+  slip("train/data.ts", "label >= count", "label > count", "train/data"),
+  slip("train/data.ts", '  checkBytes("images", images);\n', "", "train/data"),
+  slip("train/data.ts", "  checkOptions(making, options, batchOptions);\n", "", "train/data"),
+  slip("train/data.ts", "  checkKey(making, key);\n", "", "train/data"),
+  // Files are replaced as they were, and links followed.
+  slip("io/file.ts", "  await Deno.chmod(part, old.mode & 0o7777);\n", "", "io/file"),
+  slip("io/file.ts", "{ mode: mode & 0o600 }", "{}", "io/file"),
+  slip("io/file.ts", "if (!found?.isSymlink) return real;", "return real;", "io/file"),
+  slip("io/file.ts", "Deno.realPath(folderOf(real))", "Promise.resolve(folderOf(real))", "io/file"),
+  // States.
+  slip("io/model/state.ts", "  checkFinite(action, host);\n", "", "io/state"),
+  slip("io/model/state.ts", "tf.clone(tensors[name]!)", "tensors[name]!", "io/state"),
+  slip(
+    "io/model/state.ts",
+    "a.dataId === b.dataId && a.dtype === b.dtype && tf.util.arraysEqual(a.shape, b.shape)",
+    "a.dataId === b.dataId",
+    "io/state",
+  ),
+  slip("io/model/state.ts", "  checkNames(names, file, path);\n", "", "io/state"),
+  slip(
+    "io/model/state.ts",
+    "if (depth > deepest) throw unfit",
+    "if (depth > 1e9) throw unfit",
+    "io/state",
+  ),
+  // Pictures.
+  slip("watch/frames.ts", "  checkFinite(values, shape, name);\n", "", "watch/frames"),
+  slip("watch/frames.ts", "  checkSize(shape, grid, options);\n", "", "watch/frames"),
+  slip("watch/frames.ts", "Math.floor(i * count / values.length)", "i", "watch/frames"),
+  slip("watch/frames.ts", "  checkOptions(making, options, imageOptions);\n", "", "watch/frames"),
+  slip("io/png.ts", "  checkOptions(writing, options, known);\n", "", "io/png"),
+  slip("io/video.ts", "  checkOptions(writing, options, y4mOptions);\n", "", "io/video"),
+  slip(
+    "io/process.ts",
+    '  checkOptions("write to standard output", options, pipeOptions);\n',
+    "",
+    "io/process",
   ),
 ];

@@ -7,4 +7,58 @@
 import { type Slip, slip } from "./slip.ts";
 
 /** All of them. */
-export const tensor: readonly Slip[] = [];
+export const tensor: readonly Slip[] = [
+  slip("engine/engine.ts", "checkCompiler(kept); //", "//", "engine/runtime/executor"),
+  slip(
+    "engine/runtime/remote.ts",
+    'checkNames("use the onnx engine", options, executorOptions);',
+    "",
+    "engine/runtime/executor",
+  ),
+  slip("engine/onnx/export.ts", "  checkParams(network, params);", "", "engine/onnx/export"),
+  slip("engine/onnx/export.ts", "  checkConfig(config, network);", "", "engine/onnx/export"),
+  slip("engine/onnx/import.ts", "  checkModel(options);", "", "engine/onnx/import"),
+  slip("tensor/kernel/nan.ts", '["ClipByValue", "Relu6"]', '["Relu6"]', "tensor/kernel/nan"),
+  slip("tensor/kernel/nan.ts", '["Maximum", "Minimum"]', '["Maximum"]', "tensor/kernel/nan"),
+  slip(
+    "tensor/kernel/nan.ts",
+    "!Number.isFinite(tf.tidy",
+    "Number.isFinite(tf.tidy",
+    "tensor/kernel/nan",
+  ),
+  slip(
+    "tensor/kernel/nan.ts",
+    'tf.notEqual(inputs["x"]!, 0)',
+    'tf.greater(inputs["x"]!, 0)',
+    "tensor/kernel/nan",
+  ),
+  slip("tensor/autodiff.ts", '"logSigmoid", ', "", "tensor/autodiff"),
+  slip("tensor/autodiff.ts", '"logSoftmax", ', "", "tensor/autodiff"),
+  slip("tensor/autodiff.ts", ', "softmaxCrossEntropy"', "", "tensor/autodiff"),
+  slip("tensor/key.ts", "isWord(hi) && isWord(lo)", "key !== undefined", "tensor/key"),
+  slip(
+    "tensor/key.ts",
+    'checkKey("fold a key", parent, "parent");',
+    "",
+    "tensor/key",
+  ),
+  slip(
+    "tensor/random.ts",
+    "checkKey(action, key, name);",
+    "void [action, key, name];",
+    "tensor/random",
+  ),
+  slip(
+    "tensor/random.ts",
+    'checkOptions("draw uniforms", options, uniformOptions);',
+    "",
+    "tensor/random",
+  ),
+  slip("tensor/check.ts", "|| Object.hasOwn(known, name)) continue", ") continue", "tensor/check"),
+  slip(
+    "tensor/engine.ts",
+    "worked < every ? undefined : paused(worked)",
+    "undefined",
+    "sample/run/fit",
+  ),
+];

@@ -1,0 +1,132 @@
+/**
+ * Tensors on the host, in all element types that can be told apart in a file.
+ *
+ * Sources: IEEE 754-2019 (half, single and double precision); "OCP 8-bit floating point specification (OFP8)", Open Compute
+ * Project (2023), section 5 (E4M3 and E5M2).
+ *
+ * @module
+ */
+
+/** The array that holds each element type on the host. */
+export interface HostArrays {
+  /** Booleans, a byte each, 0 or 1. */
+  readonly BOOL: Uint8Array;
+  /** Unsigned bytes. */
+  readonly U8: Uint8Array;
+  /** Signed bytes. */
+  readonly I8: Int8Array;
+  /** Unsigned 16-bit whole numbers. */
+  readonly U16: Uint16Array;
+  /** Signed 16-bit whole numbers. */
+  readonly I16: Int16Array;
+  /** Unsigned 32-bit whole numbers. */
+  readonly U32: Uint32Array;
+  /** Signed 32-bit whole numbers. */
+  readonly I32: Int32Array;
+  /** Unsigned 64-bit whole numbers. */
+  readonly U64: BigUint64Array;
+  /** Signed 64-bit whole numbers. */
+  readonly I64: BigInt64Array;
+  /** IEEE half precision. */
+  readonly F16: Float16Array;
+  /** The upper halves of float32 numbers, as bits: {@link floats} widens them. */
+  readonly BF16: Uint16Array;
+  /** Bytes of 4 bits of exponent and 3 of fraction, without infinities, as OCP's FP8: {@link floats} widens them. */
+  readonly F8_E4M3: Uint8Array;
+  /** Bytes of 5 bits of exponent and 2 of fraction, the upper halves of half precision: {@link floats} widens them. */
+  readonly F8_E5M2: Uint8Array;
+  /** IEEE single precision. */
+  readonly F32: Float32Array;
+  /** IEEE double precision. */
+  readonly F64: Float64Array;
+}
+
+/** An element type, by its name in the file. */
+export type Dtype = keyof HostArrays;
+
+/** A tensor on the host: plain data, not bound to any engine. */
+export interface HostTensor<D extends Dtype = Dtype> {
+  /** Element type. */
+  readonly dtype: D;
+  /** Size of each axis; empty for a scalar. */
+  readonly shape: readonly number[];
+  /** The elements, the last axis fastest; as many as the product of `shape`. */
+  readonly data: HostArrays[D];
+}
+
+/** Host tensors by name. */
+export type HostTensors = Readonly<Record<string, HostTensor>>;
+
+/** The array of each element type. */
+export const constructors = {
+  BOOL: Uint8Array,
+  U8: Uint8Array,
+  I8: Int8Array,
+  U16: Uint16Array,
+  I16: Int16Array,
+  U32: Uint32Array,
+  I32: Int32Array,
+  U64: BigUint64Array,
+  I64: BigInt64Array,
+  F16: Float16Array,
+  BF16: Uint16Array,
+  F8_E4M3: Uint8Array,
+  F8_E5M2: Uint8Array,
+  F32: Float32Array,
+  F64: Float64Array,
+} as const;
+
+/** Whether a name is that of an element type. */
+export const isDtype = (name: unknown): name is Dtype =>
+  typeof name === "string" && Object.hasOwn(constructors, name);
+
+/** Whether an element type is one of floats. */
+export const isFloat = (dtype: Dtype): boolean => dtype.includes("F");
+
+/** Bytes of one element. */
+export const widthOf = (dtype: Dtype): number => constructors[dtype].BYTES_PER_ELEMENT;
+
+/**
+ * A tensor's elements as float32: bfloat16, float16 and the two kinds of float8 widened without loss, others rounded to the nearest.
+ *
+ * @param tensor The tensor.
+ * @returns As many floats as the tensor has elements: its own array when that is float32 already, else a new one.
+ *
+ * @example The bits 0x3fc0 are 1.5 in bfloat16
+ * ```ts
+ * import { floats } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * const half = { dtype: "BF16", shape: [2], data: new Uint16Array([0x3fc0, 0xc000]) } as const;
+ * assert.deepEqual([...floats(half)], [1.5, -2]);
+ * ```
+ */
+export function floats(tensor: HostTensor): Float32Array {
+  const { dtype, data } = tensor;
+  if (data instanceof Float32Array) return data;
+  if (dtype === "BF16") {
+    return new Float32Array(Uint32Array.from(data as Uint16Array, widened).buffer);
+  }
+  if (dtype === "F8_E4M3") return Float32Array.from(data as Uint8Array, (bits) => quarters[bits]!);
+  if (dtype === "F8_E5M2") {
+    return new Float32Array(new Float16Array(Uint16Array.from(data as Uint8Array, upper).buffer));
+  }
+  if (data instanceof BigInt64Array || data instanceof BigUint64Array) {
+    return Float32Array.from(data, Number);
+  }
+  return new Float32Array(data);
+}
+
+/** The float32 bits of a bfloat16. */
+const widened = (bits: number): number => bits << 16;
+
+/** The float16 bits of a float8 with 5 bits of exponent. */
+const upper = (bits: number): number => bits << 8;
+
+/** The values of float8 with 4 bits of exponent, whose bias is 7; all ones are NaN, of either sign. */
+const quarters = Float32Array.from({ length: 256 }, (_, bits) => {
+  const exponent = bits >> 3 & 15, fraction = bits & 7, sign = bits & 128 ? -1 : 1;
+  if ((bits & 127) === 127) return NaN;
+  if (exponent === 0) return sign * fraction * 2 ** -9;
+  return sign * (1 + fraction / 8) * 2 ** (exponent - 7);
+});

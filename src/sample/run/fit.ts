@@ -1,0 +1,203 @@
+/**
+ * What is asked once, before the first step of a run: whether its parts fit together.
+ *
+ * A sampler's coefficients are those of one schedule, a model's answers mean something under one schedule, and a start has
+ * the noise of one time. Where they differ the numbers come out wrong without a word, so they are compared here.
+ *
+ * @module
+ */
+
+import * as tf from "@tensorflow/tfjs-core";
+import { checkPrediction, decorated, type Model } from "../../denoise/prediction.ts";
+import { rescheduled } from "../../denoise/reschedule.ts";
+import type { Level, Schedule } from "../../noise/schedule.ts";
+import { checkBackend, checkOptions, type Known, refusal, shown } from "../../tensor/check.ts";
+import { andThen } from "../../tensor/engine.ts";
+import type { Carried, RunOptions, State } from "../chain.ts";
+
+/** The names of all options of a run. */
+export const runOptions: Known<RunOptions> = {
+  model: true,
+  key: true,
+  first: true,
+  signal: true,
+  noise: true,
+  density: true,
+  finite: true,
+  engine: true,
+  until: true,
+};
+
+/**
+ * Refuses options that no run can be made with.
+ *
+ * @throws {TypeError} If an option is unknown, or model, key, noise, engine or until is none.
+ * @throws {RangeError} If `first` is not a whole number of at least 0.
+ */
+export function checkRun(options: RunOptions): void {
+  checkOptions("run", options, runOptions);
+  const { model, key, first = 0, finite, noise, until, signal } = options;
+  if (typeof model?.predict !== "function" || typeof model.schedule?.at !== "function") {
+    throw wrong("model must be a model: a schedule and predict", model);
+  }
+  if (!Number.isInteger(key?.hi) || !Number.isInteger(key.lo)) {
+    throw wrong("key must be a key, such as key(0)", key);
+  }
+  if (!Number.isSafeInteger(first) || first < 0) {
+    throw refusal("run", "first must be a whole number of at least 0", first);
+  }
+  if (finite !== undefined && typeof finite !== "boolean") {
+    throw wrong("finite must be a boolean", finite);
+  }
+  for (const [name, value] of Object.entries({ noise, until })) {
+    if (value !== undefined && typeof value !== "function") {
+      throw wrong(`${name} must be a function`, value);
+    }
+  }
+  if (signal !== undefined && typeof signal.throwIfAborted !== "function") {
+    throw wrong("signal must be an AbortSignal", signal);
+  }
+  checkBackend("run");
+}
+
+const wrong = (wanted: string, got: unknown): TypeError =>
+  new TypeError(`Cannot run: ${wanted}, got ${shown(got)}`);
+
+/**
+ * The model of a run: one that answers under the sampler's schedule, and whose answers are looked at.
+ *
+ * Where the model's schedule has other levels at the sampler's times, but the same log-SNR, the same noise is on the same
+ * data in another unit, and the model is {@link rescheduled}.
+ *
+ * @param model The model that was given.
+ * @param carried What the sampler says of its times and its schedule; nothing is compared without them.
+ * @returns The model that the steps see, before the sampler's own changes.
+ * @throws {RangeError} If the two schedules differ.
+ */
+export function fitted(model: Model, carried: Carried): Model {
+  return asked(sameSchedule(model, carried));
+}
+
+function sameSchedule(model: Model, { schedule, times = [] }: Carried): Model {
+  if (schedule === undefined || schedule === model.schedule) return model;
+  const pairs = times.map((t) => ({ t, ours: schedule.at(t), theirs: levelAt(model.schedule, t) }));
+  const off = pairs.find(({ ours, theirs }) => !theirs || !isClose(ours, theirs));
+  if (off === undefined) return model;
+  const isOtherUnit = pairs.every(({ ours, theirs }) =>
+    theirs !== undefined && isClose(inUnit(ours), inUnit(theirs))
+  );
+  if (isOtherUnit) return rescheduled(model, schedule);
+  const told = ({ alpha, sigma }: Level): string => `alpha ${alpha}, sigma ${sigma}`;
+  throw new RangeError(
+    `Cannot run: the sampler's schedule must be the model's, "${model.schedule.name}", got ` +
+      `"${schedule.name}" with ${told(off.ours)} at t = ${off.t}, where the model has ` +
+      `${
+        off.theirs ? told(off.theirs) : "no time"
+      }; make the sampler on model.schedule, or give the run ` +
+      "rescheduled(model, schedule)",
+  );
+}
+
+function levelAt(schedule: Schedule, t: number): Level | undefined {
+  try {
+    return schedule.at(t);
+  } catch {
+    return undefined;
+  }
+}
+
+const inUnit = ({ alpha, sigma }: Level): Level => {
+  const size = Math.hypot(alpha, sigma);
+  return { alpha: alpha / size, sigma: sigma / size };
+};
+
+/** Levels that differ by rounding only, also those that another program has computed in float32. */
+const isClose = (a: Level, b: Level): boolean =>
+  Math.abs(a.alpha - b.alpha) <= 1e-6 * Math.hypot(a.alpha, a.sigma) &&
+  Math.abs(a.sigma - b.sigma) <= 1e-6 * Math.hypot(a.alpha, a.sigma);
+
+/** The model whose answers are held against what was asked. */
+const asked = (model: Model): Model =>
+  decorated(model, (model) => ({
+    predict: (x, t, signal) =>
+      andThen(model.predict(x, t, signal), (prediction) => checkPrediction(prediction, x)),
+  }));
+
+/** Whether two numbers are the same but for rounding. */
+function isNear(a: number, b: number, scale = 0): boolean {
+  const gap = Math.abs(a - b);
+  if (!Number.isFinite(gap)) return a === b;
+  return gap <= Math.max(1e-9 * Math.max(Math.abs(a), Math.abs(b)), 1e-12 * scale);
+}
+
+/**
+ * Whether a state at one time can stand for one at another: they are the same but for rounding, or have the same level.
+ *
+ * @param schedule The schedule of both.
+ * @param t A time.
+ * @param wanted Another.
+ */
+export function isLevel(schedule: Schedule, t: number, wanted: number): boolean {
+  const [least, most] = schedule.span;
+  if (isNear(t, wanted, most - least)) return true;
+  const a = levelAt(schedule, t), b = levelAt(schedule, wanted);
+  return a !== undefined && b !== undefined && isNear(a.alpha, b.alpha) && isNear(a.sigma, b.sigma);
+}
+
+/**
+ * Refuses a state that no run can start from. Whether its time is that of the sampler, the first transition asks.
+ *
+ * @param state The state.
+ * @throws {TypeError} If it has no x, or one that is disposed of, or no time.
+ * @throws {RangeError} If its batch is empty.
+ */
+export function checkStart(state: State): void {
+  if (!(state?.x instanceof tf.Tensor)) throw wrong("the start must have a tensor x", state?.x);
+  const tensors = tf.tensor_util.getTensorsInContainer(
+    { ...state } as unknown as tf.TensorContainer,
+  );
+  if (tensors.some(({ isDisposed }) => isDisposed)) {
+    throw wrong("the start's tensors must be alive", "one that is disposed of");
+  }
+  if (state.x.rank === 0 || state.x.size === 0) {
+    throw refusal("run", "the start's x must have at least one sample", `shape [${state.x.shape}]`);
+  }
+  if (!Number.isFinite(state.t)) throw wrong("the start's t must be a finite number", state.t);
+  if (!Number.isSafeInteger(state.step) || state.step < 0) {
+    throw wrong("the start's step must be a whole number of at least 0", state.step);
+  }
+}
+
+/**
+ * The shape of a batch.
+ *
+ * @param action What is to be done with it.
+ * @param shape [N, ...sample].
+ * @returns The shape.
+ * @throws {TypeError} If it is no list of numbers.
+ * @throws {RangeError} If it is empty, or one is not a whole number of at least 1.
+ */
+export function checkedShape(action: string, shape: readonly number[]): readonly number[] {
+  if (!Array.isArray(shape) && !ArrayBuffer.isView(shape)) {
+    throw new TypeError(`Cannot ${action}: shape must be a list of numbers, got ${shown(shape)}`);
+  }
+  const all = [...shape];
+  if (all.length > 0 && all.every((size) => Number.isSafeInteger(size) && size >= 1)) return all;
+  throw refusal(action, "shape must be of whole numbers of at least 1", all);
+}
+
+/**
+ * A time for data to be noised to.
+ *
+ * @param action What is to be done there.
+ * @param schedule The schedule.
+ * @param t The time.
+ * @returns The time; the end of the span for one that rounding has put beyond it.
+ * @throws {RangeError} If it is none of the schedule, or beyond its span.
+ */
+export function checkedTime(action: string, schedule: Schedule, t: number): number {
+  const [least, most] = schedule.span, isNumber = typeof t === "number" && !Number.isNaN(t);
+  if (isNumber && isNear(t, most)) return most;
+  if (isNumber && t <= most && levelAt(schedule, t) !== undefined) return t;
+  throw refusal(action, `t must be a time of "${schedule.name}", in [${least}, ${most}]`, t);
+}

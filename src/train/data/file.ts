@@ -1,0 +1,84 @@
+/**
+ * Regular files, opened for reading piece by piece: a reader knows the size before it reads, and holds no more than it
+ * asks for.
+ *
+ * @module
+ */
+
+import { refusal } from "../../tensor/check.ts";
+
+/** A file that is open for reading. */
+export interface OpenFile {
+  /** Its size in bytes, as it was when it was opened. */
+  readonly size: number;
+  /**
+   * Fills an array with the bytes that follow an offset, and gives the array back; an error where the file ends before,
+   * which then has changed.
+   */
+  readonly fill: <B extends Uint8Array>(bytes: B, offset: number) => Promise<B>;
+}
+
+/**
+ * Opens a file, and closes it again.
+ *
+ * @param path Where it is.
+ * @param use What is done with it.
+ * @returns What `use` gives.
+ * @throws {TypeError} If the path is that of a folder, a device or a pipe: these have no size, and some no end.
+ * @throws {Deno.errors.NotFound} If there is no such file.
+ * @throws What `use` throws.
+ */
+export async function withFile<A>(path: string, use: (file: OpenFile) => Promise<A>): Promise<A> {
+  // Before it is opened: a pipe that nobody writes to would not let go.
+  checkKind(path, await Deno.stat(path));
+  const file = await Deno.open(path);
+  try {
+    const { size } = await file.stat();
+    return await use({ size, fill: (bytes, offset) => filled(file, bytes, { path, offset }) });
+  } finally {
+    file.close();
+  }
+}
+
+function checkKind(path: string, { isFile, isDirectory }: Deno.FileInfo): void {
+  if (isFile) return;
+  const kind = isDirectory ? "a directory" : "a device or a pipe";
+  throw new TypeError(`Cannot read ${path}: path must be that of a file, got ${kind}`);
+}
+
+async function filled<B extends Uint8Array>(
+  file: Deno.FsFile,
+  bytes: B,
+  { path, offset }: { readonly path: string; readonly offset: number },
+): Promise<B> {
+  await file.seek(offset, Deno.SeekMode.Start);
+  for (let done = 0; done < bytes.length;) {
+    const read = await file.read(bytes.subarray(done));
+    if (read === null) {
+      throw new Error(
+        `Cannot read ${path}: the file must stay as it is while it is read, got its end at byte ${
+          offset + done
+        }`,
+      );
+    }
+    done += read;
+  }
+  return bytes;
+}
+
+/**
+ * New bytes, or an error that says what was too large for the memory.
+ *
+ * @param action What could not be done, such as `"decode IDX"`.
+ * @param what What the bytes are of, such as `"the data"`.
+ * @param length How many.
+ * @returns The bytes, all 0.
+ * @throws {RangeError} If there is no room for them.
+ */
+export function room(action: string, what: string, length: number): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(length);
+  } catch {
+    throw refusal(action, `the bytes of ${what} must fit into memory`, length);
+  }
+}
