@@ -334,31 +334,6 @@ describe("tweedie train", () => {
     });
   });
 
-  it("--average 1 never fixes its window: the average follows the weights, and is not the first of them", async () => {
-    await within(async (folder) => {
-      await dataset(`${folder}/data`);
-      const steps = ["--steps", "60", "--average", "1", "--warmup", "0", "--constant"];
-      assert.equal((await called(...training(folder, ...steps))).code, 0);
-      const { groups, meta } = await loadCheckpoint(`${folder}/run.safetensors`);
-      const { target, seed } = meta["plan"] as TrainPlan;
-      assert.ok(target.task === "denoise");
-      await useBackend("cpu");
-      const first = initialize(unet(target.model.network).parameters, fold(key(seed), "weights"));
-      const apart = (of: (name: string) => ArrayLike<number>): number => {
-        let sum = 0;
-        for (const [name, tensor] of Object.entries(groups["ema"]!)) {
-          const other = of(name);
-          floats(tensor).forEach((value, i) => sum += (value - other[i]!) ** 2);
-        }
-        return Math.sqrt(sum);
-      };
-      const toFirst = apart((name) => first[name]!.dataSync());
-      const toLast = apart((name) => floats(groups["model"]![name]!));
-      assert.ok(toLast < 0.3 * toFirst, `${toLast} and ${toFirst}`);
-      tf.dispose(Object.values(first));
-    });
-  });
-
   it("--task classify trains a classifier, which loadClassifier() builds and loadDenoiser() refuses", async () => {
     await within(async (folder) => {
       await dataset(`${folder}/data`);

@@ -155,7 +155,7 @@ function addFiles(command: Command): void {
 
 function addOptimizer(command: Command): void {
   const count = numeric({ least: 0, whole: true }), size = numeric({ least: 0 });
-  const share = numeric({ least: 0, most: 1 });
+  const decay = numeric({ least: 0, below: 1 });
   command.optionsGroup("Optimization:")
     .option("--steps <n>", "number of steps", positive, 5000)
     .option("--batch <n>", "images a step", positive, 32)
@@ -168,7 +168,7 @@ function addOptimizer(command: Command): void {
     .option(
       "--average <number>",
       "decay of the moving average of the weights",
-      share,
+      decay,
       0.999,
     )
     .option("--flip", "mirror images left to right at random")
