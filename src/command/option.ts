@@ -10,24 +10,32 @@ import { type Command, InvalidArgumentError } from "commander";
 /** A reader of an option's text. */
 export type Reader<A> = (text: string) => A;
 
-/** A number within bounds; `whole` refuses fractions and what float64 cannot count exactly. */
-export function numeric(
-  options: {
-    readonly least?: number;
-    readonly most?: number;
-    readonly below?: number;
-    readonly whole?: boolean;
-  } = {},
-): Reader<number> {
+/** Bounds of a number; `whole` refuses fractions and what float64 cannot count exactly. */
+export interface Bounds {
+  /** The least that is taken. */
+  readonly least?: number;
+  /** The most that is taken. */
+  readonly most?: number;
+  /** The least that is not taken any more. */
+  readonly below?: number;
+  /** Whether it must be whole. */
+  readonly whole?: boolean;
+}
+
+/** A number within bounds. */
+export function numeric(options: Bounds = {}): Reader<number> {
   const { least = -Infinity, most = Infinity, below = Infinity, whole = false } = options;
-  const wanted = `a ${whole ? "whole " : ""}number` +
-    (least > -Infinity ? ` of at least ${least}` : "") +
-    (most < Infinity ? `${least > -Infinity ? " and" : " of"} at most ${most}` : "") +
-    (below < Infinity ? `${least > -Infinity ? " and" : ""} below ${below}` : "");
+  const bounds = [
+    least > -Infinity && `of at least ${least}`,
+    most < Infinity && `${least > -Infinity ? "" : "of "}at most ${most}`,
+    below < Infinity && `below ${below}`,
+  ].filter((bound) => bound !== false);
+  const wanted = `a ${whole ? "whole " : ""}number ${bounds.join(" and ")}`.trimEnd();
   return (text) => {
     const value = Number(text);
     const right = text.trim() !== "" && Number.isFinite(value) && value >= least && value <= most &&
-      value < below && (!whole || Number.isSafeInteger(value));
+      value < below &&
+      (!whole || Number.isSafeInteger(value));
     if (!right) throw new InvalidArgumentError(`It must be ${wanted}.`);
     return value;
   };

@@ -5,7 +5,7 @@
  */
 
 import type { Command } from "commander";
-import { basename, dirname, join, normalize, resolve } from "node:path";
+import { basename, dirname, isAbsolute, join, normalize, resolve } from "node:path";
 import { misused } from "./option.ts";
 
 /** The longest chain of links that is followed, as Linux has it. */
@@ -24,7 +24,9 @@ export async function real(path: string): Promise<string> {
     if (found !== undefined) return found;
     const link = await Deno.readLink(at).catch(() => undefined);
     if (link === undefined) break;
-    at = resolve(dirname(at), link);
+    // From the folder that the link really is in, which `..` leads out of.
+    const folder = await Deno.realPath(dirname(at)).catch(() => dirname(at));
+    at = isAbsolute(link) ? link : `${folder}/${link}`;
   }
   const folder = await Deno.realPath(dirname(at)).catch(() => resolve(dirname(at)));
   return join(folder, basename(at));

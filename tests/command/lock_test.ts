@@ -1,7 +1,13 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { locked } from "../../src/command/train/lock.ts";
-import { called, dataset, happening, listed, started, within } from "./run.ts";
+import { called, dataset, happening, listed, type Running, started, within } from "./run.ts";
+
+/** Starts a command line that has a minute. */
+function brief(args: readonly string[]): Running {
+  const run = started(args), late = setTimeout(() => run.kill("SIGKILL"), 60_000);
+  return { ...run, ended: run.ended.finally(() => clearTimeout(late)) };
+}
 
 const names = (folder: string): string[] => listed(folder).map((line) => line.split(" ")[0]!);
 
@@ -71,7 +77,7 @@ describe("two runs of tweedie train on one checkpoint", () => {
         ...["train", "--data", data, "--checkpoint", file(checkpoint)],
         ...["--weights", file(weights), ...small],
       ];
-      const first = started(args("run", "w"));
+      const first = brief(args("run", "w"));
       await first.saying(/step 5\//);
       const pid = (await Deno.readTextFile(file("run.lock"))).trim();
       // As it would be while the first writes.
@@ -79,7 +85,7 @@ describe("two runs of tweedie train on one checkpoint", () => {
       await Deno.writeTextFile(half, "half a checkpoint");
       await Deno.symlink("run", file("link"));
       for (const [checkpoint, weights] of [["run", "w"], ["link", "v"], ["other", "w"]] as const) {
-        const { code, said } = await started(args(checkpoint, weights)).ended;
+        const { code, said } = await brief(args(checkpoint, weights)).ended;
         const path = file(checkpoint === "other" ? "w" : checkpoint);
         assert.equal(
           said,
@@ -93,7 +99,7 @@ describe("two runs of tweedie train on one checkpoint", () => {
       first.kill("SIGKILL");
       assert.equal((await first.ended).code, 137);
       assert.ok(names(folder).includes("run.lock"));
-      const second = started(args("link", "w"));
+      const second = brief(args("link", "w"));
       await second.saying(/steps \d+ to 1000000 of 2 images/);
       assert.notEqual((await Deno.readTextFile(file("run.lock"))).trim(), pid);
       second.kill("SIGINT");

@@ -45,6 +45,7 @@ describe("numeric()", () => {
     );
     refused(limited(3), ["0", "4"], "a whole number of at least 1 and at most 3");
     refused(numeric({ most: 1 }), ["1.0001"], "a number of at most 1");
+    refused(numeric({ below: 1, least: 0 }), ["1", "-1"], "a number of at least 0 and below 1");
   });
 
   it("positives() reads a list, and refuses one with a wrong entry", () => {
@@ -218,6 +219,10 @@ describe("tweedie, wrongly used", () => {
       [
         [...train, "--schedule", "rectified", "--predict", "eps"],
         /'--predict <kind>' must be x0 or v for rectified, which ends in noise alone, got eps/,
+      ],
+      [
+        [...train, "--average", "1"],
+        /'1' is invalid\. It must be a number of at least 0 and below 1/,
       ],
       [[...train, "--classes", "a,a"], /'a,a' is invalid\. It must be names, separated by commas/],
       [[...train, "--weights", "./c"], /'--checkpoint <file>' and '--weights <file>' must be two/],

@@ -14,10 +14,13 @@ describe("real()", () => {
       await Deno.symlink("b/new", `${folder}/dangling`);
       await Deno.symlink("dangling", `${folder}/second`);
       await Deno.symlink("round", `${folder}/round`);
+      await Deno.mkdir(`${folder}/a/deep`);
+      await Deno.symlink("a/deep", `${folder}/deep`);
+      await Deno.symlink("../new", `${folder}/a/deep/up`);
       for (const name of ["a/file", "b/file", "./b/../a/file", "link"]) {
         assert.equal(await real(`${folder}/${name}`), `${home}/a/file`, name);
       }
-      for (const name of ["a/new", "b/new", "dangling", "second"]) {
+      for (const name of ["a/new", "b/new", "dangling", "second", "deep/up"]) {
         assert.equal(await real(`${folder}/${name}`), `${home}/a/new`, name);
       }
       assert.equal(typeof await real(`${folder}/round`), "string");

@@ -5,7 +5,7 @@
  */
 
 import type { Condition } from "../../denoise/prediction.ts";
-import { readSafetensors } from "../../io/safetensors.ts";
+import { withTensors } from "../../io/tensors/open.ts";
 import { refusal } from "../../tensor/check.ts";
 
 /** The names of classes, or their numbers. */
@@ -59,7 +59,7 @@ interface Plan {
  * @returns False if the file says that no image was ever shown without its class; true if it says nothing of it.
  */
 export async function knowsNone(path: string): Promise<boolean> {
-  const { metadata } = await readSafetensors(path);
+  const metadata = await withTensors(path, ({ metadata }) => Promise.resolve(metadata));
   const stored = (text: string | undefined): unknown => {
     try {
       return JSON.parse(text ?? "null");

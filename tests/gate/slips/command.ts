@@ -82,7 +82,7 @@ export const command: readonly Slip[] = [
   slip(
     "command/train/images.ts",
     "classes: names ?? found.map(String)",
-    "classes: names ?? fashion.names",
+    "classes: names ?? [...found.map(String), 'more']",
     "command/images",
   ),
   slip("command/train/lock.ts", "!await file.tryLock(true)", "!file", "command/lock"),
