@@ -188,7 +188,7 @@ function addDenoiser(command: Command): void {
     )
     .option(
       "--least <t>",
-      "least of these times, on a continuous schedule (default: a thousandth of its span)",
+      "least of these times, on a continuous schedule (default: its least, or a thousandth of its span where sigma is 0 there)",
       numeric({ least: 0 }),
     )
     .option(
