@@ -603,7 +603,8 @@ async function* trajectory<S extends State>(
   let left: Promise<S> | undefined;
   try {
     checkStart(state);
-    await checkFinite(state, options);
+    let held = tensorsOf(state);
+    await checkFinite(state, held, options);
     for (const check of sampler.checks ?? []) await check(env, state);
     yield state;
     for await (const transition of sampler) {
@@ -613,9 +614,15 @@ async function* trajectory<S extends State>(
       if (coming instanceof Promise) left = coming;
       const reached = left ? await orAborted(left, signal) : coming as S;
       left = undefined;
-      const before = state;
+      const old = held, made = tensorsOf(reached);
       state = reached;
-      await checkFinite(state, options, before).finally(() => release(before, state));
+      held = made;
+      const fresh = made.filter((each) => !old.includes(each));
+      try {
+        await checkFinite(state, fresh, options);
+      } finally {
+        dropped(old, made);
+      }
       await pace();
       signal?.throwIfAborted();
       yield state;
@@ -652,7 +659,7 @@ function abandon<S extends State>(state: S, left: Promise<S> | undefined): void 
   const free = (): void => tensorsOf(state).forEach((tensor) => tensor.dispose());
   if (left === undefined) return free();
   left.then((next) => {
-    release(next, state);
+    dropped(tensorsOf(next), tensorsOf(state));
     free();
   }, free);
 }
@@ -681,11 +688,9 @@ export function retained<S>(value: S): S {
   return replaced(value, (tensor) => tf.clone(tensor));
 }
 
-/** Disposes of the tensors of a state that its successor does not hold. */
-function release(state: State, next: State): void {
-  const held = new Set(tensorsOf(next).map(({ id }) => id));
-  tensorsOf(state).filter(({ id }) => !held.has(id)).forEach((tensor) => tensor.dispose());
-}
+/** Disposes of the tensors of one state that another does not hold. */
+const dropped = (tensors: readonly tf.Tensor[], held: readonly tf.Tensor[]): void =>
+  tensors.filter((tensor) => !held.includes(tensor)).forEach((tensor) => tensor.dispose());
 
 const tensorsOf = (state: State): tf.Tensor[] =>
   tf.tensor_util.getTensorsInContainer({ ...state } as unknown as tf.TensorContainer);
@@ -694,13 +699,13 @@ const tensorsOf = (state: State): tf.Tensor[] =>
  * Asks all that a step has made: what replaces a part of x_t would hide a NaN in the prediction, and a density shows nothing of
  * its own in x_t.
  */
-async function checkFinite(state: State, options: RunOptions, before?: State): Promise<void> {
+async function checkFinite(
+  state: State,
+  made: readonly tf.Tensor[],
+  options: RunOptions,
+): Promise<void> {
   if (options.finite === false) return;
-  const old = new Set(before && tensorsOf(before)), { x, x0, ...rest } = state;
-  const made = tensorsOf({ x, ...(x0 && { x0 }), ...rest }).filter((each) =>
-    each.dtype === "float32" && !old.has(each)
-  );
-  if (await areFinite(made)) return;
+  if (await areFinite(made.filter(({ dtype }) => dtype === "float32"))) return;
   const place = `got NaN or infinity at step ${state.step}, t = ${state.t}`;
   if (state.step === 0) throw new RangeError(`Cannot run: the start's x must be finite, ${place}`);
   const names = await Promise.all(
@@ -721,14 +726,16 @@ const called: Readonly<Record<string, string>> = { x0: "the model's prediction" 
 /** NaN and infinity both survive a sum; a sum costs one number's read-back. */
 async function areFinite(tensors: readonly tf.Tensor[]): Promise<boolean> {
   if (tensors.length === 0) return true;
+  const nothing = (of: tf.Tensor): tf.Tensor => tf.sum(tf.mul(of, 0));
   const total = tf.tidy(() => {
-    const alike = tensors.filter(({ shape }) => tf.util.arraysEqual(shape, tensors[0]!.shape));
-    const others = tensors.filter((each) => !alike.includes(each));
-    const nothing = (of: tf.Tensor): tf.Tensor => tf.sum(tf.mul(of, 0));
-    return others.map(nothing).reduce(
-      (sum, each) => tf.add(sum, each),
-      nothing(alike.reduce((sum, each) => tf.add(sum, each))),
-    );
+    // Those of one shape are added first: to read a sum costs more than to add.
+    const sums: tf.Tensor[] = [];
+    for (const each of tensors) {
+      const i = sums.findIndex(({ shape }) => tf.util.arraysEqual(shape, each.shape));
+      if (i < 0) sums.push(each);
+      else sums[i] = tf.add(sums[i]!, each);
+    }
+    return sums.map(nothing).reduce((sum, each) => tf.add(sum, each));
   });
   const [value] = await total.data().finally(() => total.dispose());
   return value === 0;
