@@ -36,8 +36,9 @@ import {
   type State,
   type Transition,
 } from "../sample/chain.ts";
-import { checkOptions, type Known, refusal as refused } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal as refused, shown } from "../tensor/check.ts";
 import { andThen, type Awaitable, disposing } from "../tensor/engine.ts";
+import { fitted } from "../sample/run/fit.ts";
 import { uniform } from "../tensor/random.ts";
 import { movedAfter, movedBefore, rescued } from "./move.ts";
 
@@ -282,9 +283,18 @@ export function corrected(
   if (order !== "after" && order !== "before") {
     throw refusal('order must be "after" or "before"', order);
   }
+  if (typeof corrector?.size !== "function") {
+    throw new TypeError(
+      `Cannot correct: corrector must be a corrector, such as langevin(), got ${shown(corrector)}`,
+    );
+  }
+  if (model !== undefined && typeof model.schedule?.at !== "function") {
+    throw new TypeError(`Cannot correct: model must be a model, got ${shown(model)}`);
+  }
   checkedSteps(corrector.steps);
   const stirs = stirring(corrector, purpose, final);
-  const stirred = (env: Env) => stirs(model ? { ...env, model } : env);
+  const stirred = (env: Env) => (state: State) =>
+    stirs(model ? { ...env, model: asIn(env, model, state.t) } : env)(state);
   return <S extends State>(sampler: Sampler<S>): Sampler<S> =>
     refined<S>((transition): Transition<S> => (env) => (state) =>
       order === "after"
@@ -292,6 +302,10 @@ export function corrected(
         : movedBefore(env, state, stirred(env), transition(env))
     )(sampler);
 }
+
+/** A corrector's own model, under the schedule of the run. */
+const asIn = ({ model: { schedule } }: Env, model: Model, t: number): Model =>
+  fitted(model, { schedule, times: [t] });
 
 /** The x that a state's becomes by all steps of a corrector; its own, where there is nothing to do. */
 const stirring =

@@ -66,7 +66,13 @@ export function edited(
     if (x0.isDisposed) {
       throw new TypeError("Cannot edit: x0 must be alive, got one that is disposed of");
     }
-    const { schedule } = env.model, t = checkedTime("edit", schedule, options.t ?? from ?? NaN);
+    const { schedule } = env.model, asked = options.t ?? from;
+    if (asked === undefined) {
+      throw new TypeError(
+        "Cannot edit: t must be given, as the sampler does not say where it starts",
+      );
+    }
+    const t = checkedTime("edit", schedule, asked);
     const z = noise(env, { x: x0, t, step }, "edit"), x = jump(x0, schedule.at(t), z);
     z.dispose();
     return { x, t, step };

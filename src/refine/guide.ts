@@ -181,6 +181,7 @@ export function classifierFree(condition: Condition, options: ClassifierFreeOpti
   checkNegative(condition, options);
   checkRescale(options.rescale ?? 0);
   if (interval === undefined) return mixing(condition, rest);
+  checkOptions("guide", interval, { t: true, sigma: true } satisfies Names<Interval>);
   return during(mixing(condition, rest), {
     ...interval,
     otherwise: mixing(condition, { scale: 1 }),
@@ -274,6 +275,12 @@ function halves(prediction: Prediction): Pair {
 function joined([given, none]: Pair, scale: Scale, rescale: number): Prediction {
   const join = (a: tf.Tensor, b: tf.Tensor): tf.Tensor =>
     tf.tidy(() => {
+      if (rescale !== 0 && a.size === a.shape[0]) {
+        throw refusal(
+          "rescale must be 0 where a sample is one number, which has no deviation",
+          rescale,
+        );
+      }
       const mix = tf.add(b, tf.mul(tf.sub(a, b), column(scale, a)));
       return rescale === 0 ? mix : rescaled(mix, a, rescale);
     });
@@ -375,6 +382,7 @@ export function during(guide: Guide, options: DuringOptions): Guide {
     { t: true, sigma: true, otherwise: true } satisfies Names<DuringOptions>,
   );
   const { t: times = everywhere, sigma = everywhere, otherwise = (model) => model } = options;
+  if (typeof guide !== "function") throw refusal("guide must be a function of a model", guide);
   checkBounds("t", times);
   checkBounds("sigma", sigma);
   const inside = (t: number, { alpha, sigma: noise }: Level): boolean =>

@@ -270,7 +270,14 @@ function solved(system: System, b: tf.Tensor): tf.Tensor {
   if (operator.gram !== undefined) return tf.div(b, r2 * operator.gram + noise2);
   const times = (p: tf.Tensor): tf.Tensor =>
     tf.add(tf.mul(operator.apply(operator.adjoint(p)), r2), tf.mul(p, noise2));
-  return conjugateGradients(times, b, iterations);
+  // The system is symmetric, so a gradient goes back through another solution of it, of any order, and not through the solver,
+  // which divides by what is left of a residual.
+  const inverse = (b: tf.Tensor): tf.Tensor =>
+    tf.customGrad((...inputs) => ({
+      value: conjugateGradients(times, inputs[0] as tf.Tensor, iterations),
+      gradFunc: (dy: tf.Tensor) => inverse(dy),
+    }))(b);
+  return inverse(b);
 }
 
 /** As many steps as told, each sample by itself: no number is read, so that the step can be compiled. */
@@ -441,6 +448,13 @@ export function observed(
     throw refusal('method must be "replacement", "dps" or "pigdm"', method);
   }
   checkOptions(`use what is known by method "${method}"`, options, methods[method]);
+  if (typeof operator?.apply !== "function" || typeof operator.adjoint !== "function") {
+    throw new TypeError(
+      `Cannot use what is known: operator must have apply and adjoint, such as mask(kept), got ${
+        shown(operator)
+      }`,
+    );
+  }
   checkTensor("y", y);
   checkAtLeast("scale", scale);
   checkAtLeast("std", std);
@@ -479,8 +493,17 @@ interface Measurement extends Operator {
 const measured = (operator: Operator, y: tf.Tensor): Check => async (env, start) => {
   await operator.check?.(env, start);
   checkTensor("y", y);
-  const image = tf.tidy(() => operator.apply(start.x));
-  image.dispose();
+  const [image, back] = tf.tidy(() => {
+    const image = operator.apply(start.x);
+    return [image, operator.adjoint(image)];
+  }) as [tf.Tensor, tf.Tensor];
+  tf.dispose([image, back]);
+  if (!tf.util.arraysEqual(back.shape, start.x.shape)) {
+    throw refusal(
+      `operator must be of samples of shape [${start.x.shape.slice(1)}]`,
+      `one whose adjoint gives [${back.shape.slice(1)}]`,
+    );
+  }
   checkFits("y", y, image.shape);
   await checkNumbers("y", tf.tidy(() => operator.within ? operator.within(y) : tf.clone(y)));
 };
@@ -545,23 +568,10 @@ function pseudoinverse(options: Pseudoinverse): Guide {
   };
 }
 
-/**
- * gapᵀ·(r²·A·Aᵀ + std²·I)⁻¹·gap/2 of each sample, whose gradient with respect to x0 is taken from the same solution, so that
- * none goes through the solver.
- */
+/** gapᵀ·(r²·A·Aᵀ + std²·I)⁻¹·gap/2 of each sample. */
 function residualEnergy(system: System, x0: tf.Tensor, y: tf.Tensor): tf.Tensor {
-  const value = tf.customGrad((...inputs) => {
-    const [x0, save] = inputs as unknown as [tf.Tensor, tf.GradSaveFunc];
-    const gap = tf.sub(y, system.operator.apply(x0)), u = solved(system, gap);
-    save([tf.neg(system.operator.adjoint(u))]);
-    const column = (dy: tf.Tensor): tf.Tensor =>
-      tf.reshape(dy, [-1, ...x0.shape.slice(1).map(() => 1)]);
-    return {
-      value: tf.mul(tf.sum(tf.mul(gap, u), axes(gap)), 0.5),
-      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.mul(saved[0]!, column(dy)),
-    };
-  });
-  return value(x0);
+  const gap = tf.sub(y, system.operator.apply(x0));
+  return tf.mul(tf.sum(tf.mul(gap, solved(system, gap)), axes(gap)), 0.5);
 }
 
 /** Options of {@link repainted}. */

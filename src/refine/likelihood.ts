@@ -33,7 +33,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import "../tensor/autodiff.ts";
 import type { Level } from "../noise/schedule.ts";
-import { convert } from "../denoise/prediction.ts";
+import { convert, decorated, type Model, type Prediction } from "../denoise/prediction.ts";
 import { checkOptions, type Known, refusal as refused } from "../tensor/check.ts";
 import {
   type Env,
@@ -44,8 +44,8 @@ import {
   type Sampler,
   type State,
 } from "../sample/chain.ts";
-import { runOptions } from "../sample/run/fit.ts";
-import { andThen, type Awaitable, releaseTape } from "../tensor/engine.ts";
+import { isLevel, runOptions } from "../sample/run/fit.ts";
+import { andThen, type Awaitable, follows, releaseTape } from "../tensor/engine.ts";
 import { normal, rademacher } from "../tensor/random.ts";
 import { rescued } from "./move.ts";
 
@@ -218,10 +218,22 @@ export function likelihood(
     throw refusal('trace must be absent with rule "jacobian"', trace);
   }
   const density = rule === "jacobian" ? "map" : "flow";
+  const followed = (model: Model): Model =>
+    decorated(model, (model) => ({
+      predict: (x, t, signal) =>
+        andThen(model.predict(x, t, signal), (prediction) => {
+          if (tf.engine().state.gradientDepth > 0) checkFollows(prediction, x);
+          return prediction;
+        }),
+    }));
   const weigh = rule === "jacobian" ? byJacobian : byTrapezoid(trace ?? exactTrace);
   return refined<State, Weighed>((transition) => (env) => {
     checkSmooth(env);
-    const step = transition({ ...env, density });
+    const step = transition({
+      ...env,
+      density,
+      ...(rule === "jacobian" && { model: followed(env.model) }),
+    });
     // The step is not told of the weights, so that what moves a state with weights can tell that they would be stale.
     return ({ logDensity, tau, ...state }: Weighed) =>
       andThen(step(state), (next) =>
@@ -243,6 +255,16 @@ const defined = (
   ...(logDensity && { logDensity }),
   ...(tau && { tau }),
 });
+
+/** Refuses a prediction that a gradient does not go through: its trace would be taken for 0. */
+function checkFollows(prediction: Prediction, x: tf.Tensor): void {
+  const said = prediction.kind === "energy" ? prediction.gradient : prediction.value;
+  if (follows(said, x)) return;
+  throw new TypeError(
+    "Cannot carry a density: the model must make its prediction of x in operations that have a gradient, " +
+      "got one that does not depend on x",
+  );
+}
 
 function checkSmooth({ model }: Env): void {
   if (!model.clipped) return;
@@ -298,7 +320,10 @@ function tauOf(trace: Trace, env: Env, state: State, level: Level): tf.Tensor | 
 
 function epsAt(env: Env, x: tf.Tensor, t: number, level: Level): tf.Tensor {
   const prediction = env.model.predict(x, t);
-  if (!(prediction instanceof Promise)) return convert(prediction, "eps", x, level);
+  if (!(prediction instanceof Promise)) {
+    checkFollows(prediction, x);
+    return convert(prediction, "eps", x, level);
+  }
   prediction.catch(() => undefined);
   throw new TypeError("Cannot carry a density: the model must answer at once, got a promise");
 }
@@ -463,9 +488,14 @@ export async function logLikelihood(
   const t = time ?? sampler.from ?? env.model.schedule.span[0];
   const weighed = likelihood({ ...(trace && { trace }), ...(rule && { rule }) })(sampler);
   let final: { ends: Float32Array; change: Float32Array } | undefined;
+  let end = t;
   for await (const state of run<Weighed>({ x: x0, t, step: 0 }, env)(weighed)) {
     if (state.logDensity === undefined) continue;
-    const ends = prior(state.x, env.model.schedule.at(state.t));
+    if (state.t < end) {
+      throw refusal("sampler must lead from data to noise (`upward`)", `a step to t = ${state.t}`);
+    }
+    end = state.t;
+    const ends = checkedPrior(prior(state.x, env.model.schedule.at(end)), state.x);
     final = {
       ends: await ends.data<"float32">(),
       change: await state.logDensity.data<"float32">(),
@@ -473,7 +503,17 @@ export async function logLikelihood(
     ends.dispose();
   }
   if (final === undefined) throw refusal("sampler must have at least one step", "none");
+  const [, most] = env.model.schedule.span;
+  if (options.prior === undefined && !isLevel(env.model.schedule, end, most)) {
+    throw refusal(`sampler must end at t = ${most}, where the prior is, or prior be given`, end);
+  }
   return Float64Array.from(final.ends, (value, i) => value - final.change[i]!);
+}
+
+function checkedPrior(values: tf.Tensor, { shape: [count] }: tf.Tensor): tf.Tensor {
+  if (values.rank === 1 && values.shape[0] === count) return values;
+  values.dispose();
+  throw refusal(`prior must give one number for each of ${count} samples`, `[${values.shape}]`);
 }
 
 const logLikelihoodOptions: Known<LogLikelihoodOptions> = {

@@ -21,7 +21,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Level, Schedule } from "../noise/schedule.ts";
 import { convert, type Model } from "../denoise/prediction.ts";
 import { andThen, type Awaitable, type Engine, pacer } from "../tensor/engine.ts";
-import { checkBackend } from "../tensor/check.ts";
+import { checkBackend, shown } from "../tensor/check.ts";
 import { fold, type Key } from "../tensor/key.ts";
 import { normal } from "../tensor/random.ts";
 import { checkedShape, checkedTime, checkRun, checkStart, fitted, isLevel } from "./run/fit.ts";
@@ -584,7 +584,14 @@ export function run<S extends State>(
   start: Start<S>,
   options: RunOptions,
 ): (sampler: Sampler<S>) => AsyncIterable<S> {
-  return (sampler) => ({ [Symbol.asyncIterator]: () => trajectory(start, options, sampler) });
+  return (sampler) => {
+    if (typeof sampler?.[Symbol.asyncIterator] !== "function") {
+      throw new TypeError(
+        `Cannot run: sampler must be a sampler, such as ddim(schedule), got ${shown(sampler)}`,
+      );
+    }
+    return { [Symbol.asyncIterator]: () => trajectory(start, options, sampler) };
+  };
 }
 
 async function* trajectory<S extends State>(
@@ -615,6 +622,7 @@ async function* trajectory<S extends State>(
       const reached = left ? await orAborted(left, signal) : coming as S;
       left = undefined;
       const old = held, made = tensorsOf(reached);
+      checkStep(state, reached);
       state = reached;
       held = made;
       const fresh = made.filter((each) => !old.includes(each));
@@ -639,6 +647,18 @@ async function tidied(left: Promise<unknown>): Promise<void> {
   const moment = new Promise((resolve) => timer = setTimeout(resolve, 50));
   await Promise.race([left.catch(() => undefined), moment]);
   clearTimeout(timer);
+}
+
+/** Refuses a step that leads to another shape, which would be broadcast into garbage, or to no time. */
+function checkStep({ x, step, t }: State, reached: State): void {
+  if (tf.util.arraysEqual(x.shape, reached.x.shape) && Number.isFinite(reached.t)) return;
+  dropped(tensorsOf(reached), [x]);
+  throw new RangeError(
+    `Cannot go on with the run: step ${
+      step + 1
+    } must lead from x of shape [${x.shape}], t = ${t} to the like, ` +
+      `got x of shape [${reached.x.shape}], t = ${reached.t}`,
+  );
 }
 
 /** What is to come, or the signal's reason as soon as that comes: a model that ignores its signal keeps nobody waiting. */

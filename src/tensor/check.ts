@@ -24,6 +24,10 @@ export type Known<T> = { readonly [K in keyof T]-?: true };
 export const refusal = (action: string, wanted: string, got: unknown): RangeError =>
   new RangeError(`Cannot ${action}: ${wanted}, got ${shown(got)}`);
 
+/** What JSON would write as null. */
+const isBare = (value: unknown): boolean =>
+  value === undefined || (typeof value === "number" && !Number.isFinite(value));
+
 /** A value as it is written, cut off where it is long. */
 export function shown(value: unknown): string {
   if (typeof value === "number" || typeof value === "bigint" || value === undefined) {
@@ -32,7 +36,8 @@ export function shown(value: unknown): string {
   if (typeof value === "function") return `a function`;
   let text: string | undefined;
   try {
-    text = JSON.stringify(value);
+    text = JSON.stringify(value, (_, part) => isBare(part) ? `\u0000${part}` : part)
+      ?.replaceAll(/"\\u0000([^"]*)"/g, "$1");
   } catch {
     // A cycle, or a number that JSON does not have.
   }

@@ -208,6 +208,24 @@ export function releaseTape(): void {
   state.activeTape = [];
 }
 
+/**
+ * Whether a gradient that is being taken goes from one tensor to another.
+ *
+ * @param value The tensor made.
+ * @param x What it may have been made of.
+ * @returns Whether operations lead from x to it; true where no gradient is taken.
+ */
+export function follows(value: tf.Tensor, x: tf.Tensor): boolean {
+  const { activeTape, gradientDepth } = tf.engine().state;
+  if (gradientDepth === 0 || activeTape == null) return true;
+  const reached = new Set([x.id]);
+  for (const { inputs, outputs } of activeTape) {
+    if (!Object.values(inputs).some(({ id }) => reached.has(id))) continue;
+    outputs.forEach(({ id }) => reached.add(id));
+  }
+  return reached.has(value.id);
+}
+
 /** Other tensors by the same names. */
 export function mapTensors(
   tensors: Tensors,

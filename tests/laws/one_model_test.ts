@@ -13,6 +13,7 @@ import {
   decorated,
   during,
   flow,
+  gaussian,
   guided,
   inpainted,
   kept,
@@ -194,6 +195,26 @@ describe("one run, one model: closed forms", () => {
     x0.dispose();
   });
 
+  it("a density under PiGDM is that of the posterior, of operators with a gram and by conjugate gradients", async () => {
+    const model = gaussian(schedule, { mean: 0.8, variance: 0.25 });
+    // Half way between N(.8, .25) and y = 1.5 with a deviation of .5: N(1.15, .125).
+    const exact = (x: number): number =>
+      -((x - 1.15) ** 2) / 0.25 - Math.log(2 * Math.PI * 0.125) / 2;
+    const operators = [mask(tf.tensor([[1]])), { apply: tf.clone, adjoint: tf.clone }];
+    const y = tf.tensor([[1.5]]), points = [0.8, 1.15, 1.5], x0 = tf.tensor(points, [3, 1]);
+    for (const operator of operators) {
+      const grid = { steps: 300, spacing: "logLinear", final: 1e-3, upward: true } as const;
+      const sampler = observed(operator, y, { std: 0.5, variance: 0.25 })(
+        flow(schedule, { ...grid, tableau: tableaus.rk4 }),
+      );
+      const found = await logLikelihood(x0, { sampler, model, key: root });
+      points.forEach((x, i) => {
+        assert.ok(Math.abs(found[i]! - exact(x)) < 0.01, `${found[i]} for ${exact(x)}`);
+      });
+    }
+    tf.dispose([y, x0]);
+  });
+
   it("during() around an energy, under classifier-free guidance, takes a condition", async () => {
     const model = mixture(schedule, { means: [[-1, 0], [1, 0]], variances: [0.1, 0.1] });
     const energy = during(byEnergy((x) => tf.sum(x, 1)), { sigma: [0.1, 10] });
@@ -287,6 +308,49 @@ describe("what has no density is refused", () => {
       );
     }
   });
+
+  it("a way that does not lead from data to noise, and a prior of another shape", async () => {
+    const x0 = tf.tensor([[0.2, 0.1]]),
+      of = (sampler: Sampler, more = {}) =>
+        logLikelihood(x0, { sampler, model, key: root, ...more });
+    const before = live(), up = { ...grid, final: 1e-3, upward: true } as const;
+    await assert.rejects(
+      () => of(flow(schedule, grid), { t: 1 }),
+      /sampler must lead from data to noise/,
+    );
+    await assert.rejects(
+      () => of(flow(schedule, { ...up, from: 0.5 })),
+      /sampler must end at t = 1, where the prior is, or prior be given, got 0.5/,
+    );
+    await assert.rejects(
+      () => of(flow(schedule, up), { until: ({ step }: State) => step > 1 }),
+      /sampler must end at t = 1/,
+    );
+    await assert.rejects(
+      () => of(flow(schedule, up), { prior: () => tf.scalar(0) }),
+      /prior must give one number for each of 1 samples, got "?\[\]/,
+    );
+    assert.equal(live(), before);
+    x0.dispose();
+  });
+
+  for (const rule of ["trapezoid", "jacobian"] as const) {
+    it(`a model that a gradient does not go through, under rule "${rule}"`, async () => {
+      const deaf: Model = {
+        schedule,
+        predict: (x, t) => ({
+          kind: "x0",
+          value: tf.tensor([...x.dataSync()].map((v) => v * schedule.at(t).alpha), x.shape),
+        }),
+      };
+      const before = live();
+      await assert.rejects(
+        () => numbers(weighed({ rule })(ddim(schedule, grid)), deaf),
+        /the model must make its prediction of x in operations that have a gradient/,
+      );
+      assert.equal(live(), before);
+    });
+  }
 
   it("but the volume of a deterministic map has one, whatever moves x", async () => {
     const shift = meanShifted((x) => tf.sum(x, 1), { scale: 0.1 });

@@ -16,7 +16,12 @@ import {
   timedClassifier,
 } from "../../network/classifier.ts";
 import type { Network, Parameters } from "../../network/layer.ts";
-import { type ImageModelConfig, type ScheduleConfig, scheduleOf } from "../../network/model.ts";
+import {
+  checkKind,
+  type ImageModelConfig,
+  type ScheduleConfig,
+  scheduleOf,
+} from "../../network/model.ts";
 import { unet } from "../../network/unet.ts";
 import type { Schedule } from "../../noise/schedule.ts";
 import { compareShapes } from "../tensors/shape.ts";
@@ -211,7 +216,11 @@ export function denoiserOf(found: unknown, tensors: number, at: At): DescribedDe
   }
   checkSchedule(schedule, at);
   checkNames(config.classes, network.classes ?? 0, at);
-  return built(at, () => ({ config, network: unet(network), schedule: scheduleOf(schedule) }));
+  return built(at, () => {
+    const made = { config, network: unet(network), schedule: scheduleOf(schedule) };
+    checkKind("make a model", { kind: config.kind, schedule: made.schedule });
+    return made;
+  });
 }
 
 /**

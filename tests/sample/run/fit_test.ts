@@ -2,21 +2,32 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import {
+  annealedLangevin,
+  classifierFree,
+  corrected,
   ddim,
+  ddpm,
   edited,
   edm,
   flow,
   gaussian,
+  grey,
+  guided,
   key,
+  langevin,
   last,
   linear,
+  mixture,
   type Model,
+  observed,
   prior,
   run,
   type RunOptions,
   type Sampler,
+  sampler,
   type Schedule,
   type Start,
+  type State,
   subVp,
   unit,
   ve,
@@ -261,6 +272,76 @@ describe("a run asks for its parts", () => {
       }
     });
   }
+});
+
+describe("a run asks what comes back", () => {
+  before(() => useBackend("cpu"));
+  const schedule = vp(), model = gaussian(schedule, { mean: 0.8, variance: 0.25 });
+
+  it("refuses a step to another shape, or to no time, and what is no sampler", async () => {
+    const wrong: readonly (readonly [Partial<State>, RegExp])[] = [
+      [
+        { x: tf.zeros([7, 2]) },
+        /step 1 must lead from x of shape \[2,2\], t = 1 to the like, got x of shape \[7,2\]/,
+      ],
+      [{ t: NaN }, /got x of shape \[2,2\], t = NaN/],
+    ];
+    for (const [change, message] of wrong) {
+      const own = sampler(() => [() => (state: State) => ({ ...state, step: 1, ...change })]);
+      await assert.rejects(() => end(own, prior([2, 2]), { model, key: root }), message);
+    }
+    assert.throws(
+      () => run(prior([1, 1]), { model, key: root })(ddim as never),
+      /sampler must be a sampler/,
+    );
+    assert.throws(
+      () => run(prior([1, 1]), { model, key: root })(undefined as never),
+      /got undefined/,
+    );
+  });
+
+  it("holds a corrector's own model to the schedule and to the shape of x", async () => {
+    const stir = annealedLangevin({ ratio: 0.1, steps: 2 }), plain = ddpm(schedule, { steps: 5 });
+    const ended = (model: Model) =>
+      end(corrected(stir, { model })(plain), prior([20, 1]), {
+        model: gaussian(schedule),
+        key: root,
+      });
+    for (const other of [edm(), subVp(), linear()]) {
+      await assert.rejects(
+        () => ended(gaussian(other)),
+        /the sampler's schedule must be the model's/,
+      );
+    }
+    const narrow: Model = { schedule, predict: () => ({ kind: "eps", value: tf.zeros([1]) }) };
+    await assert.rejects(() => ended(narrow), /value must be of shape \[20,1\], got \[1\]/);
+    await ended(gaussian(vp()));
+    assert.throws(
+      () => corrected(langevin as never),
+      /corrector must be a corrector, such as langevin\(\)/,
+    );
+  });
+
+  it("holds an operator to the shape of x, and rescaling to samples of more than one number", async () => {
+    const y = tf.fill([1, 2, 2, 1], 0.7), options = { model, key: root };
+    for (const operator of [grey(), grey([1])]) {
+      const channels = operator.gram === 1 ? 3 : 1;
+      const sampler = observed(operator, y, { method: "replacement" })(
+        ddim(schedule, { steps: 2 }),
+      );
+      await assert.rejects(
+        () => end(sampler, prior([2, 2, 2, channels]), options),
+        /operator must be of samples of shape \[2,2,[13]\]/,
+      );
+    }
+    const classes = mixture(schedule, { means: [-1, 1], variances: [0.16, 0.16] });
+    const guide = guided(classifierFree([1], { scale: 2, rescale: 0.5 }));
+    await assert.rejects(
+      () => end(guide(ddim(schedule, { steps: 2 })), prior([1, 1]), { model: classes, key: root }),
+      /rescale must be 0 where a sample is one number/,
+    );
+    y.dispose();
+  });
 });
 
 describe("a run lets the event loop turn", () => {
