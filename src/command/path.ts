@@ -85,21 +85,10 @@ export async function isNumbered(pattern: string, count: number, path: string): 
       field,
       (found, digits) => found === "%%" ? "%" : number.padStart(Number(digits ?? 0), "0"),
     );
-  // Whatever numbers there are in the path: few.
-  const numbers = new Set(path.match(/\d+/g)?.flatMap(endings));
-  for (const digits of numbers) {
-    const number = `${Number(digits)}`;
-    if (Number(number) < count && await real(normalize(name(number))) === await real(path)) {
-      return true;
-    }
+  const target = await real(path);
+  // Each by itself: a frame's name may be a link to the file, or the file's to a frame.
+  for (let number = 0; number < count; number++) {
+    if (await real(normalize(name(`${number}`))) === target) return true;
   }
   return false;
 }
-
-/** All parts of a run of digits, as some of them may belong to the name. */
-const endings = (digits: string): string[] =>
-  Array.from(
-    { length: digits.length },
-    (_, from) =>
-      Array.from({ length: digits.length - from }, (_, i) => digits.slice(from, from + i + 1)),
-  ).flat();

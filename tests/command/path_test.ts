@@ -30,6 +30,20 @@ describe("real()", () => {
 });
 
 describe("isNumbered()", () => {
+  it("isNumbered() sees through links, of a frame to the file and of the file to a frame", async () => {
+    await within(async (folder) => {
+      const pattern = `${folder}/%d.png`;
+      await Deno.writeTextFile(`${folder}/weights`, "");
+      await Deno.symlink("weights", `${folder}/3.png`);
+      assert.ok(await isNumbered(pattern, 4, `${folder}/weights`));
+      assert.ok(!await isNumbered(pattern, 3, `${folder}/weights`));
+      await Deno.writeTextFile(`${folder}/1.png`, "");
+      await Deno.symlink("1.png", `${folder}/latest`);
+      assert.ok(await isNumbered(pattern, 2, `${folder}/latest`));
+      assert.ok(!await isNumbered(pattern, 1, `${folder}/latest`));
+    });
+  });
+
   it("isNumbered() knows the files that a pattern is filled in to, and no others", async () => {
     await within(async (folder) => {
       await Deno.mkdir(`${folder}/12`);

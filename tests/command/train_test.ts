@@ -334,6 +334,42 @@ describe("tweedie train", () => {
     });
   });
 
+  it("--weights does not replace a checkpoint, and --start takes no weights of another meaning", async () => {
+    await within(async (folder) => {
+      await dataset(`${folder}/data`);
+      const other = `${folder}/other.safetensors`, first = ["--steps", "1", "--predict", "v"];
+      assert.equal((await called(...training(folder, ...first))).code, 0);
+      await Deno.rename(`${folder}/run.safetensors`, other);
+      const before = await Deno.readFile(other);
+      const replacing = await called(...training(folder, ...first, "--weights", other));
+      assert.equal(replacing.code, 2);
+      assert.match(replacing.said, /option '--weights <file>' must not replace a checkpoint, got/);
+      const start = ["--steps", "1", "--predict", "x0"];
+      for (const path of [other, `${folder}/weights.safetensors`]) {
+        const { code, said } = await called(
+          ...["train", "--data", `${folder}/data`, "--checkpoint", `${folder}/new`, ...small],
+          ...start,
+          ...["--start", path],
+        );
+        assert.equal(code, 1);
+        assert.match(said, /its prediction must be "x0", got "v"/);
+      }
+      assert.deepEqual(await Deno.readFile(other), before);
+    });
+  });
+
+  it("--base 8 trains a network whose norms leave it time and class", async () => {
+    await within(async (folder) => {
+      await dataset(`${folder}/data`);
+      const narrow = ["--base", "8", "--multipliers", "1", "--steps", "1"];
+      assert.equal((await called(...training(folder, ...narrow))).code, 0);
+      const { model, config, params } = await loadDenoiser(`${folder}/weights.safetensors`);
+      assert.equal(config.network.groups, 4);
+      tf.dispose(Object.values(params));
+      assert.ok(model.given);
+    });
+  });
+
   it("--average 1, which would keep the first weights, is refused before anything is read", async () => {
     await within(async (folder) => {
       const { code, said } = await called(...training(folder, "--steps", "2", "--average", "1"));

@@ -141,6 +141,13 @@ function refuseUsage(options: SampleArguments, command: Command): void {
   refuseThreads(options, command);
   if (sampler !== "ddim") refuseGiven(command, ["eta"], "--sampler ddim");
   if (isNone(options.class)) refuseGiven(command, ["scale", "classifier"], "a --class");
+  const asked = options.class?.split(",").length ?? 0;
+  if (asked > count) {
+    misused(
+      command,
+      `option '--count <n>' must be at least ${asked}, one for each --class, got ${count}`,
+    );
+  }
   if (format === "png") refuseGiven(command, ["every"], "--frames other than png");
   if (format !== "apng" && format !== "y4m") refuseGiven(command, ["fps"], "--frames apng or y4m");
   if (out !== "-" && extensions[format]?.test(out) === false) {

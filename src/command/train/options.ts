@@ -36,6 +36,7 @@ import { type NamedFile, refuseSameFile } from "../path.ts";
 import { Interrupted, interruptible } from "../stop.ts";
 import { trainingSet } from "./images.ts";
 import { lockOf } from "./lock.ts";
+import { isCheckpoint } from "./state.ts";
 import {
   planSize,
   type TimesName,
@@ -252,6 +253,9 @@ async function refuseReplacing(options: TrainArguments, command: Command): Promi
     await lock("--weights <file>", weights),
     { option: "--start <file>", path: start },
   );
+  if (weights !== undefined && await isCheckpoint(weights)) {
+    misused(command, `option '--weights <file>' must not replace a checkpoint, got ${weights}`);
+  }
 }
 
 async function trainWith(options: TrainArguments, signal: AbortSignal): Promise<void> {
@@ -354,6 +358,8 @@ function targetOf(options: TrainArguments, set: ImageSet): TrainTarget {
     patch,
     middleAttention,
     classes: names.length,
+    // Norms of one channel a group would take away what the network is told of time and class.
+    ...(base < 16 && { groups: base / 2 }),
   };
   const model = {
     schedule: { name: options.schedule ?? usual },

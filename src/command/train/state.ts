@@ -21,6 +21,7 @@ import {
 } from "../../io/checkpoint.ts";
 import { floats, type HostTensors, writeSafetensors } from "../../io/safetensors.ts";
 import { checkWeights, readWeights } from "../../io/weights.ts";
+import { withTensors } from "../../io/tensors/open.ts";
 import { real } from "../path.ts";
 import type { TrainPlan } from "./plan.ts";
 
@@ -42,9 +43,46 @@ export async function firstWeights(
   if (path === undefined) {
     return { params: () => initialize(parameters, fold(newKey(seed), "weights")), digest: {} };
   }
+  await checkMeaning(path, target);
   const tensors = await readWeights(path, target.task, parameters);
   const hash = await crypto.subtle.digest("SHA-256", await Deno.readFile(path));
   return { params: () => toTensors(tensors), digest: { start: new Uint8Array(hash).toHex() } };
+}
+
+/** What a file says of itself; nothing, where it is none that can be read. */
+async function metadataOf(path: string): Promise<Readonly<Record<string, string>>> {
+  return await withTensors(path, ({ metadata }) => Promise.resolve(metadata)).catch(() => ({}));
+}
+
+/** Whether a file is there, and holds a run that could go on. */
+export async function isCheckpoint(path: string): Promise<boolean> {
+  return (await metadataOf(path))["format"] === "tweedie.checkpoint";
+}
+
+/** Refuses weights that mean something else: another prediction, or classes by other names. */
+async function checkMeaning(path: string, target: TrainPlan["target"]): Promise<void> {
+  const { model, meta } = await metadataOf(path);
+  const own = Object(model ? parsed(model) : Object(Object(parsed(meta)).plan).target?.model);
+  const wanted = target.model as { readonly kind?: unknown; readonly classes?: unknown };
+  for (const name of ["kind", "classes"] as const) {
+    const [found, asked] = [own[name], wanted[name]].map((each) => JSON.stringify(each));
+    // Another number of classes is told by the weights themselves.
+    const isOther = name === "kind" || own.classes?.length === (wanted.classes as unknown[]).length;
+    if (found === undefined || found === asked || !isOther) continue;
+    throw new RangeError(
+      `Cannot start from ${path}: its ${
+        name === "kind" ? "prediction" : "classes"
+      } must be ${asked}, got ${found}`,
+    );
+  }
+}
+
+function parsed(text: string | undefined): unknown {
+  try {
+    return JSON.parse(text ?? "null");
+  } catch {
+    return null;
+  }
 }
 
 export function firstState(first: () => Params): TrainState {

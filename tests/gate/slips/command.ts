@@ -107,4 +107,11 @@ export const command: readonly Slip[] = [
     "numeric({ least: 0, most: 1 }),",
     "command/train",
   ),
+  slip("command/path.ts", "number < count; number++", "number < 0; number++", "command/path"),
+  slip(
+    "command/train/options.ts",
+    "...(base < 16 && { groups: base / 2 }),",
+    "",
+    "command/train",
+  ),
 ];

@@ -123,8 +123,8 @@ export const refine: readonly Slip[] = [
   slip("refine/likelihood.ts", "    checkSmooth(env);\n", "", "laws/one_model"),
   slip(
     "refine/likelihood.ts",
-    "transition({ ...env, density })",
-    "transition(env)",
+    "      density,\n      ...(rule",
+    "      ...(rule",
     "laws/one_model",
   ),
   slip(
@@ -148,9 +148,29 @@ export const refine: readonly Slip[] = [
   ),
   slip(
     "refine/correct.ts",
-    "stirs(model ? { ...env, model } : env)",
+    "stirs(model ? { ...env, model: asIn(env, model, state.t) } : env)",
     "stirs(env)",
     "laws/one_model",
   ),
   slip("refine/correct.ts", "tf.isNaN(logA)", "tf.isNaN(tf.zerosLike(logA))", "laws/finite"),
+  slip(
+    "refine/inpaint.ts",
+    "gradFunc: (dy: tf.Tensor) => inverse(dy),",
+    "gradFunc: (dy: tf.Tensor) => dy,",
+    "laws/one_model",
+  ),
+  slip("refine/likelihood.ts", "if (state.t < end) {", "if (state.t < -end) {", "laws/one_model"),
+  slip(
+    "refine/likelihood.ts",
+    "if (follows(said, x)) return;",
+    "if (said) return;",
+    "laws/one_model",
+  ),
+  slip("refine/correct.ts", "fitted(model, { schedule, times: [t] })", "model", "sample/run/fit"),
+  slip(
+    "refine/guide.ts",
+    "rescale !== 0 && a.size === a.shape[0]",
+    "rescale < 0",
+    "sample/run/fit",
+  ),
 ];

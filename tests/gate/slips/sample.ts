@@ -101,4 +101,5 @@ export const sample: readonly Slip[] = [
     "true",
     "sample/solver",
   ),
+  slip("sample/chain.ts", "      checkStep(state, reached);\n", "", "sample/run/fit"),
 ];
