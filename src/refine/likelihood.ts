@@ -12,10 +12,13 @@
  *
  * The integral is by the trapezoid rule between the states of the sampler, so that the result is of order 2, or of
  * the sampler's order if that is less. On the grid `"logLinear"`, in steps of equal lambda, tau is flat at both ends and the
- * rule far better than its order: there a method of order 4 pays. To or from sigma = 0, where lambda is infinite, tau is
- * taken to fall as sigma², as it does for data with a smooth density: the integral is tau/2. For data on a manifold there is
- * no density at sigma = 0, and ln p grows without bound as the final time nears it. To or from alpha = 0 the same equation reads
- * d ln p = −D·d ln sigma − (D − tau) d lambda, where D − tau falls as alpha²: a step down from it adds
+ * rule far better than its order: there a method of order 4 pays. `adaptiveFlow` makes steps as long as the error of x allows,
+ * over which the trapezoid is coarse, some tenths of a nat at its defaults: weigh on a grid.
+ *
+ * To or from sigma = 0, where lambda is infinite, tau is taken to fall as sigma², as it does for data with a smooth density: the
+ * integral is tau/2. For data on a manifold there is no density at sigma = 0, and ln p grows without bound as the final time
+ * nears it. To or from alpha = 0 the same equation reads d ln p = −D·d ln sigma − (D − tau) d lambda, where D − tau falls as
+ * alpha²: a step down from it adds
  *
  * ```text
  *   −D·ln(sigma_s/sigma_t) − (D − tau_s)/2

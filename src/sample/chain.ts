@@ -444,7 +444,8 @@ export function denoising(
 }
 
 /**
- * The start of a generation: x_t ~ N(0, sigma_t²·I) under the environment's key, one key a sample.
+ * The start of a generation: x_t ~ N(0, sigma_t²·I) under the environment's key, one key a sample. That is the law of x_t as
+ * far as no signal is left at t: from the middle of a schedule start with data, by `edited`.
  *
  * @param shape [N, ...sample].
  * @param t Time to start at. Default: where the sampler starts; the schedule's greatest, if that is not known.
