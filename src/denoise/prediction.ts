@@ -199,24 +199,20 @@ function faultOf(prediction: Prediction, x: tf.Tensor): Error | undefined {
       }`,
     );
   }
-  const wanted = {
-    ...(isEnergy && { gradient: x.shape }),
-    value: isEnergy ? x.shape.slice(0, 1) : x.shape,
-  };
-  for (const [name, shape] of Object.entries(wanted)) {
-    const tensor: unknown = (prediction as unknown as Record<string, unknown>)[name];
-    if (!(tensor instanceof tf.Tensor) || tensor.isDisposed) {
-      return new TypeError(
-        `Cannot use a prediction: ${name} must be a tensor, got ${shown(tensor)}`,
-      );
-    }
-    if (!tf.util.arraysEqual(tensor.shape, shape)) {
-      return new RangeError(
-        `Cannot use a prediction: ${name} must be of shape [${shape}], got [${tensor.shape}]`,
-      );
-    }
+  if (!isEnergy) return misshapen("value", prediction.value, x.shape);
+  const { value, gradient } = prediction as EnergyPrediction;
+  return misshapen("gradient", gradient, x.shape) ??
+    misshapen("value", value, x.shape.slice(0, 1));
+}
+
+function misshapen(name: string, tensor: unknown, shape: readonly number[]): Error | undefined {
+  if (!(tensor instanceof tf.Tensor) || tensor.isDisposed) {
+    return new TypeError(`Cannot use a prediction: ${name} must be a tensor, got ${shown(tensor)}`);
   }
-  return undefined;
+  if (tf.util.arraysEqual(tensor.shape, shape as number[])) return undefined;
+  return new RangeError(
+    `Cannot use a prediction: ${name} must be of shape [${shape}], got [${tensor.shape}]`,
+  );
 }
 
 /**
