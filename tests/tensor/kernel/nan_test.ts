@@ -104,10 +104,21 @@ async function valuesOf(f: () => tf.Tensor): Promise<number[]> {
   }
 }
 
+/**
+ * Whether this GPU's driver is the one that the list was made on. What a shader makes of NaN is each driver's own: SwiftShader's
+ * log gives 89, its exp infinity. There only what the library mends is held.
+ */
+const isListed = /llvmpipe/.test((await navigator.gpu?.requestAdapter())?.info.description ?? "");
+const mended: readonly string[] = ["relu6"];
+
 /** Where NaN goes on a backend, beside cpu. */
 async function held(backend: "wasm" | "webgpu", use: () => Promise<void>): Promise<void> {
   for (const [name, f] of Object.entries(functions)) {
-    if (backend === "webgpu" && unordered.includes(name)) continue;
+    if (
+      backend === "webgpu" && (unordered.includes(name) || !(isListed || mended.includes(name)))
+    ) {
+      continue;
+    }
     await useBackend("cpu");
     const wanted = await valuesOf(f);
     await use();
