@@ -21,6 +21,7 @@
 // Runtime's matrix product, onnx and onnxruntime); without one it is left out.
 
 import { parseArgs } from "node:util";
+import { fileURLToPath } from "node:url";
 import * as tf from "@tensorflow/tfjs-core";
 import {
   eager,
@@ -205,7 +206,7 @@ interface Twin {
 }
 
 function startTwin(python: string, weights: string): Twin {
-  const script = new URL("unet.py", import.meta.url).pathname;
+  const script = fileURLToPath(new URL("unet.py", import.meta.url));
   const child = new Deno.Command(python, {
     args: [script, weights],
     stdin: "piped",

@@ -42,6 +42,7 @@
 //   kdpm2                               3.19e-2    8.14e-2
 
 import { parseArgs } from "node:util";
+import { fileURLToPath } from "node:url";
 import * as tf from "@tensorflow/tfjs-core";
 import {
   adams,
@@ -402,7 +403,7 @@ interface Answer {
 
 async function asked(python: string): Promise<Answer> {
   const child = new Deno.Command(python, {
-    args: [new URL("solvers.py", import.meta.url).pathname],
+    args: [fileURLToPath(new URL("solvers.py", import.meta.url))],
     stdin: "piped",
     stdout: "piped",
     stderr: "inherit",

@@ -47,6 +47,7 @@ import {
   type State,
   type Transition,
 } from "../sample/chain.ts";
+import { isNear } from "../sample/run/fit.ts";
 import { movedAfter, rescued } from "./move.ts";
 
 /** A function from a model to the one that takes its place. */
@@ -385,8 +386,13 @@ export function during(guide: Guide, options: DuringOptions): Guide {
   if (typeof guide !== "function") throw refusal("guide must be a function of a model", guide);
   checkBounds("t", times);
   checkBounds("sigma", sigma);
-  const inside = (t: number, { alpha, sigma: noise }: Level): boolean =>
-    t >= times[0] && t <= times[1] && noise > sigma[0] * alpha && noise <= sigma[1] * alpha;
+  // Times are sums and products that grids have computed: one that is a bound but for rounding is that bound.
+  const atMost = (a: number, b: number): boolean => a <= b || isNear(a, b);
+  const inside = (t: number, level: Level): boolean => {
+    const ratio = level.sigma / level.alpha;
+    return atMost(times[0], t) && atMost(t, times[1]) &&
+      !atMost(ratio, sigma[0]) && atMost(ratio, sigma[1]);
+  };
   return (model) => {
     const joint = decorated(model, (model) => {
       const { schedule } = model, within = guide(model), without = otherwise(model);

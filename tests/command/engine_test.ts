@@ -1,6 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { Worker } from "node:worker_threads";
+import { fileURLToPath } from "node:url";
 import * as tf from "@tensorflow/tfjs-core";
 import { type EngineName, onEngine, type StartOnnx } from "../../src/command/engine.ts";
 import { onnx } from "../../src/engine/engine.ts";
@@ -171,7 +172,7 @@ function apart(a: Uint8Array, b: Uint8Array): number {
   return a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i]!)), 0);
 }
 
-const runtimeCode = new URL("../../src/engine/runtime", import.meta.url).pathname;
+const runtimeCode = fileURLToPath(new URL("../../src/engine/runtime", import.meta.url));
 
 describe("tweedie sample --engine", () => {
   onRuntime("every sampler gives the frames of wasm on onnx and cpu, to rounding", async () => {

@@ -7,6 +7,7 @@
 
 import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
+import { fileURLToPath } from "node:url";
 import { decode } from "fast-png";
 import { main } from "../../src/cli.ts";
 import { timedClassifier } from "../../src/network/classifier.ts";
@@ -34,10 +35,10 @@ export const denoArgs = (permissions: readonly string[]): string[] => [
   "--quiet",
   "--no-prompt",
   "--cached-only",
-  `--config=${new URL("deno.json", root).pathname}`,
+  `--config=${fileURLToPath(new URL("deno.json", root))}`,
   "--frozen",
   ...permissions,
-  new URL("src/cli.ts", root).pathname,
+  fileURLToPath(new URL("src/cli.ts", root)),
 ];
 
 const everything = ["--allow-read", "--allow-write"];

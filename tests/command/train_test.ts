@@ -1,5 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import * as tf from "@tensorflow/tfjs-core";
 import { reported } from "../../src/command/train/report.ts";
 import { trainingSet } from "../../src/command/train/images.ts";
@@ -648,7 +649,7 @@ describe("tweedie train, given what it cannot use", () => {
   });
 
   it("a data folder that is a file", async () => {
-    const path = new URL(import.meta.url).pathname;
+    const path = fileURLToPath(new URL(import.meta.url));
     await refused(nothing, /must be there, got no such file/, "--data", path);
   });
 

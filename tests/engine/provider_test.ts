@@ -5,6 +5,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import type { Given } from "./provider.ts";
 
 /** Where Debian's package `chromium` puts SwiftShader. */
@@ -30,12 +31,12 @@ async function given(provider: "cpu" | "webgpu"): Promise<Given> {
       "--no-prompt",
       "--no-check",
       "--no-lock",
-      `--config=${new URL("deno.json", root).pathname}`,
+      `--config=${fileURLToPath(new URL("deno.json", root))}`,
       "--allow-read",
       "--allow-ffi",
       "--allow-env",
       "--allow-sys",
-      new URL("tests/engine/provider.ts", root).pathname,
+      fileURLToPath(new URL("tests/engine/provider.ts", root)),
       provider,
     ],
     env: { VK_DRIVER_FILES: driver },

@@ -1,5 +1,6 @@
 import { beforeEach, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import * as tf from "@tensorflow/tfjs-core";
 import {
@@ -405,7 +406,7 @@ describe("tensors of a checkpoint", () => {
     const w = '{ dtype: "F32", shape: [1], data: new Float32Array(1) }';
     const text = `const { toTensors } = await import(${file});
       try { toTensors({ w: ${w} }) } catch (error) { console.log(error.name, error.message) }`;
-    const config = `--config=${new URL("deno.json", root).pathname}`;
+    const config = `--config=${fileURLToPath(new URL("deno.json", root))}`;
     const { stdout } = await new Deno.Command(Deno.execPath(), {
       args: ["eval", "--quiet", "--cached-only", "--frozen", config, text],
     }).output();

@@ -5,6 +5,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
+import { fileURLToPath } from "node:url";
 import { inFolder } from "./folder.ts";
 
 const root = new URL("../../", import.meta.url);
@@ -23,7 +24,7 @@ async function added(work: string): Promise<number | undefined> {
   const process = new Deno.Command(Deno.execPath(), {
     args: [
       ...["run", "--quiet", "--no-prompt", "--cached-only", "--frozen"],
-      ...[`--config=${new URL("deno.json", root).pathname}`, "--allow-all", "-"],
+      ...[`--config=${fileURLToPath(new URL("deno.json", root))}`, "--allow-all", "-"],
     ],
     stdin: "piped",
     stdout: "piped",

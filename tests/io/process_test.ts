@@ -1,5 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { ClosedPipe, toProcess, toStdout, toWritable } from "../../src/io/process.ts";
 
 interface Log {
@@ -121,7 +122,7 @@ describe("toStdout()", () => {
     } catch (error) {
       console.error(error instanceof ClosedPipe ? "ClosedPipe" : error);
     }`;
-  const config = `--config=${new URL("../../deno.json", import.meta.url).pathname}`;
+  const config = `--config=${fileURLToPath(new URL("../../deno.json", import.meta.url))}`;
   const start = (count: number) =>
     new Deno.Command(Deno.execPath(), {
       args: ["eval", "--quiet", "--cached-only", "--frozen", config, script(count)],

@@ -1,5 +1,6 @@
 import { beforeEach, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import * as tf from "@tensorflow/tfjs-core";
 import { saveCheckpoint, toTensors } from "../../src/io/checkpoint.ts";
 import {
@@ -195,7 +196,7 @@ describe("loadClassifier() of the shipped weights", () => {
       "../../examples/weights/fashion-mnist-classifier.safetensors",
       import.meta.url,
     );
-    const { network, params, config } = await loadClassifier(path.pathname);
+    const { network, params, config } = await loadClassifier(fileURLToPath(path));
     const x = normal(key(3), [1, 28, 28, 1]), logits = network.apply(params, x);
     assert.deepEqual(Object.keys(config).sort(), ["channels", "classes", "names", "size"]);
     assert.deepEqual([...await logits.data()].map((v) => v.toFixed(4)), [

@@ -4,6 +4,7 @@
 
 import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import * as tf from "@tensorflow/tfjs-core";
 import "../../src/tensor/autodiff.ts";
 import { compiler } from "../../src/engine/compile/compile.ts";
@@ -258,7 +259,7 @@ async function garments(
 describe("the shipped model on the onnx engine", () => {
   const shipped = async (backend: Backend, engine?: Engine) => {
     await useBackend(backend);
-    return await loadDenoiser(weights.pathname, engine ? { engine } : {});
+    return await loadDenoiser(fileURLToPath(weights), engine ? { engine } : {});
   };
   const samplers: Record<string, (model: Model) => Sampler> = {
     "50 steps of ddim()": ({ schedule }) => ddim(schedule, { steps: 50 }),

@@ -7,12 +7,13 @@ import { gaussian, mixture } from "../../src/denoise/oracle.ts";
 import {
   type Condition,
   convert,
+  decorated,
   type Kind,
   type Model,
   type Prediction,
 } from "../../src/denoise/prediction.ts";
 import { variances } from "../../src/denoise/posterior.ts";
-import { linear, vp } from "../../src/noise/schedule.ts";
+import { linear, rectified, vp } from "../../src/noise/schedule.ts";
 import {
   byClassifier,
   byEnergy,
@@ -460,6 +461,22 @@ describe("gradient guides", () => {
     );
     const outside = during(by, { sigma: [level + 0.01, Infinity] })(two);
     assert.deepEqual(await answers(outside, "x0"), await answers(two, "x0"));
+  });
+
+  it("during() takes a computed bound for the bound, and holds at alpha = 0 where nothing bounds sigma", async () => {
+    const by = byEnergy((x) => tf.sum(x, 1)), third = 0.1 * 3;
+    assert.notEqual(third, 0.3);
+    const inside = await answers(by(two), "x0", third);
+    assert.deepEqual(await answers(during(by, { t: [0.1, 0.3] })(two), "x0", third), inside);
+    const { alpha, sigma } = sde.at(0.4), ratio = sigma / alpha, above = ratio * (1 - 1e-15);
+    const plain = await answers(two, "x0");
+    assert.deepEqual(await answers(during(by, { sigma: [above, Infinity] })(two), "x0"), plain);
+    assert.notDeepEqual(await answers(by(two), "x0"), plain);
+    const pure = gaussian(rectified()),
+      guide: Guide = (model) =>
+        decorated(model, () => ({ predict: (x) => ({ kind: "x0", value: tf.onesLike(x) }) }));
+    const ones = await answers(during(guide, { t: [0.5, 1] })(pure), "x0", 1);
+    assert.ok(ones.every((value) => value === 1), `${ones}`);
   });
 
   it("classifierFree() with rescale brings each sample's deviation back to the conditional one's, by its share", async () => {

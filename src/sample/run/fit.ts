@@ -128,8 +128,14 @@ const asked = (model: Model): Model =>
       andThen(model.predict(x, t, signal), (prediction) => checkPrediction(prediction, x)),
   }));
 
-/** Whether two numbers are the same but for rounding. */
-function isNear(a: number, b: number, scale = 0): boolean {
+/**
+ * Whether two numbers are the same but for rounding.
+ *
+ * @param a A number.
+ * @param b Another.
+ * @param scale What rounding is relative to, where that is more than the numbers themselves. Default: 0.
+ */
+export function isNear(a: number, b: number, scale = 0): boolean {
   const gap = Math.abs(a - b);
   if (!Number.isFinite(gap)) return a === b;
   return gap <= Math.max(1e-9 * Math.max(Math.abs(a), Math.abs(b)), 1e-12 * scale);

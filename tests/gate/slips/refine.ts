@@ -8,6 +8,7 @@ import { type Slip, slip } from "./slip.ts";
 
 /** All of them. */
 export const refine: readonly Slip[] = [
+  slip("refine/guide.ts", "a <= b || isNear(a, b)", "a <= b", "refine/guide"),
   slip("refine/correct.ts", "2 * kept(", "kept(", "laws/contract_refinement"),
   slip("refine/correct.ts", "!final && state.t <=", "final && state.t <=", "refine/correct"),
   slip(
