@@ -50,6 +50,16 @@ export * as smooth from "./src/tensor/autodiff.ts";
 export * from "./src/tensor/key.ts";
 export * from "./src/tensor/random.ts";
 export * from "./src/tensor/ndarray.ts";
+export {
+  type Awaitable,
+  awaited,
+  folded,
+  own,
+  owned,
+  scope,
+  type Scoped,
+  type ScopeOptions,
+} from "./src/tensor/scope.ts";
 export * from "./src/tensor/engine.ts";
 export * from "./src/noise/brownian.ts";
 export * from "./src/noise/ode.ts";

@@ -9,7 +9,7 @@
  */
 
 import { type Command, Option } from "commander";
-import { type Backend, useBackend } from "../tensor/backend.ts";
+import { type Backend, useBackend } from "../tensor/backend/backend.ts";
 import type { Engine } from "../tensor/engine.ts";
 import type { EngineOptions } from "../network/model.ts";
 import { limited, oneLine, refuseGiven, say } from "./option.ts";

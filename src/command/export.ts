@@ -5,7 +5,7 @@
  */
 
 import { Command, Option } from "commander";
-import { useBackend } from "../tensor/backend.ts";
+import { useBackend } from "../tensor/backend/backend.ts";
 import { checkWritable, writeAtomically } from "../io/file.ts";
 import { loadDenoiser } from "../io/weights.ts";
 import { misused, say } from "./option.ts";

@@ -25,7 +25,6 @@ import {
 import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import {
   andThen,
-  type Awaitable,
   type Compiled,
   disposing,
   type Engine,
@@ -33,6 +32,7 @@ import {
   outlined,
   type Tensors,
 } from "../tensor/engine.ts";
+import type { Awaitable } from "../tensor/scope.ts";
 import type { Network, Params } from "./layer.ts";
 import { unet, type UNetConfig } from "./unet.ts";
 

@@ -30,7 +30,8 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { checkOptions, type Known } from "../tensor/check.ts";
-import { andThen, type Awaitable, disposing } from "../tensor/engine.ts";
+import { andThen, disposing } from "../tensor/engine.ts";
+import { type Awaitable } from "../tensor/scope.ts";
 
 /**
  * The right-hand side f(x, t): a tensor of the shape of x, handed over to the caller. It owns neither x nor anything of

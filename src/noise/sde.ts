@@ -27,7 +27,8 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { checkOptions, type Known, refusal } from "../tensor/check.ts";
-import { andThen, type Awaitable, disposing } from "../tensor/engine.ts";
+import { andThen, disposing } from "../tensor/engine.ts";
+import { type Awaitable } from "../tensor/scope.ts";
 import { checkKey, type Key } from "../tensor/key.ts";
 import type { Keys } from "../tensor/random.ts";
 import { brownianSteps } from "./brownian.ts";

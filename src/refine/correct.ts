@@ -37,7 +37,8 @@ import {
   type Transition,
 } from "../sample/chain.ts";
 import { checkOptions, type Known, refusal as refused, shown } from "../tensor/check.ts";
-import { andThen, type Awaitable, disposing } from "../tensor/engine.ts";
+import { andThen, disposing } from "../tensor/engine.ts";
+import { type Awaitable } from "../tensor/scope.ts";
 import { fitted } from "../sample/run/fit.ts";
 import { uniform } from "../tensor/random.ts";
 import { movedAfter, movedBefore, rescued } from "./move.ts";

@@ -27,7 +27,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { logSoftmax } from "../tensor/autodiff.ts";
 import { checkOptions, type Known as Names, refusal as refused, shown } from "../tensor/check.ts";
-import { andThen, type Awaitable, disposing, releaseTape } from "../tensor/engine.ts";
+import { andThen, disposing, releaseTape } from "../tensor/engine.ts";
+import { type Awaitable } from "../tensor/scope.ts";
 import {
   coefficients,
   type Condition,

@@ -48,7 +48,8 @@ import {
   type State,
 } from "../sample/chain.ts";
 import { isLevel, runOptions } from "../sample/run/fit.ts";
-import { andThen, type Awaitable, follows, releaseTape } from "../tensor/engine.ts";
+import { andThen, releaseTape } from "../tensor/engine.ts";
+import { type Awaitable, follows } from "../tensor/scope.ts";
 import { normal, rademacher } from "../tensor/random.ts";
 import { rescued } from "./move.ts";
 

@@ -9,7 +9,8 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Env, State } from "../sample/chain.ts";
-import { andThen, type Awaitable } from "../tensor/engine.ts";
+import { andThen } from "../tensor/engine.ts";
+import { type Awaitable } from "../tensor/scope.ts";
 
 /** A step that has been made. */
 export interface Made<S extends State> {

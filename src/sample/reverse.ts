@@ -30,7 +30,8 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { andThen, type Awaitable, disposing } from "../tensor/engine.ts";
+import { andThen, disposing } from "../tensor/engine.ts";
+import { type Awaitable } from "../tensor/scope.ts";
 import { between } from "../noise/forward.ts";
 import { type GridOptions, timesAmong } from "../noise/grid.ts";
 import {

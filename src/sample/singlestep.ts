@@ -24,7 +24,8 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { andThen, type Awaitable, disposing } from "../tensor/engine.ts";
+import { andThen, disposing } from "../tensor/engine.ts";
+import { type Awaitable } from "../tensor/scope.ts";
 import { type GridOptions, timesAmong } from "../noise/grid.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
 import { checkOptions, type Known } from "../tensor/check.ts";

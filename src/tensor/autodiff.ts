@@ -26,6 +26,7 @@ import { reduction } from "./gradient/reduction.ts";
 import type { Gradient } from "./gradient/rule.ts";
 import { shape } from "./gradient/shape.ts";
 import { window } from "./gradient/window.ts";
+import { activeName } from "./scope.ts";
 
 export { exp, logSoftmax, sigmoid, silu, softmax, tanh } from "./gradient/smooth.ts";
 
@@ -47,16 +48,15 @@ const composed: ReadonlySet<string> = new Set(
 /** What a function with a gradient of its own is given to save, where that gradient is left out. */
 const forget: tf.GradSaveFunc = () => {};
 
-/** The engine, as far as it is changed here; the scope bears the name of the function of tfjs that is running. */
+/** The engine, as far as it is changed here. */
 interface Differentiating {
   customGrad: typeof tf.customGrad;
-  readonly state: { readonly activeScope: { readonly name: string } | null };
 }
 
 function composeInPlace(engine: Differentiating): void {
   const own = engine.customGrad.bind(engine);
   engine.customGrad = (f) => {
-    if (!composed.has(engine.state.activeScope?.name ?? "")) return own(f);
+    if (!composed.has(activeName())) return own(f);
     return (...inputs) => f(...inputs, forget).value;
   };
 }

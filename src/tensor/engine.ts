@@ -10,15 +10,13 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import type { Awaitable } from "./scope.ts";
 
 /** Tensors by name. */
 export type Tensors = Readonly<Record<string, tf.Tensor>>;
 
 /** A pure, synchronous function from named tensors to named tensors, which the caller disposes of. */
 export type Pure = (inputs: Tensors) => Record<string, tf.Tensor>;
-
-/** A value, or a promise of it. */
-export type Awaitable<A> = A | Promise<A>;
 
 /**
  * A function of a value that may still be to come: at once if it is there. What is at hand at every step can be traced.
@@ -206,24 +204,6 @@ export function releaseTape(): void {
   if (state.gradientDepth > 0 || state.activeTape == null) return;
   tf.dispose(state.activeTape.map(({ saved }) => saved ?? []));
   state.activeTape = [];
-}
-
-/**
- * Whether a gradient that is being taken goes from one tensor to another.
- *
- * @param value The tensor made.
- * @param x What it may have been made of.
- * @returns Whether operations lead from x to it; true where no gradient is taken.
- */
-export function follows(value: tf.Tensor, x: tf.Tensor): boolean {
-  const { activeTape, gradientDepth } = tf.engine().state;
-  if (gradientDepth === 0 || activeTape == null) return true;
-  const reached = new Set([x.id]);
-  for (const { inputs, outputs } of activeTape) {
-    if (!Object.values(inputs).some(({ id }) => reached.has(id))) continue;
-    outputs.forEach(({ id }) => reached.add(id));
-  }
-  return reached.has(value.id);
 }
 
 /** Other tensors by the same names. */

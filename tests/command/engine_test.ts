@@ -7,7 +7,7 @@ import { type EngineName, onEngine, type StartOnnx } from "../../src/command/eng
 import { onnx } from "../../src/engine/engine.ts";
 import { loadCheckpoint } from "../../src/io/checkpoint.ts";
 import { floats, readSafetensors } from "../../src/io/safetensors.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { eager, type Engine } from "../../src/tensor/engine.ts";
 import { assertClose } from "../network/weights.ts";
 import { called, dataset, listed, same, started, weights, within } from "./run.ts";

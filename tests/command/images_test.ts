@@ -4,7 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { labels } from "../../src/command/option.ts";
 import { digestOf, trainingSet } from "../../src/command/train/images.ts";
 import { loadClassifier, loadDenoiser } from "../../src/io/weights.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { called, dataset, idx, within } from "./run.ts";
 
 const installed = await Deno.stat("/usr/share/datasets/fashion-mnist").then(

@@ -6,7 +6,7 @@ import { opened, saveState, saveWeights } from "../../src/command/train/state.ts
 import { loadCheckpoint, saveCheckpoint } from "../../src/io/checkpoint.ts";
 import { floats, readSafetensors } from "../../src/io/safetensors.ts";
 import { loadDenoiser } from "../../src/io/weights.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { disposeTraining, newTraining, type TrainState } from "../../src/train/loop.ts";
 import { called, dataset, same, within } from "./run.ts";
 

@@ -17,7 +17,7 @@ import { ddim } from "../../src/sample/ancestral.ts";
 import { prior, run } from "../../src/sample/chain.ts";
 import { gaussian } from "../../src/denoise/oracle.ts";
 import { unet } from "../../src/network/unet.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { eager } from "../../src/tensor/engine.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 import { uniforms } from "../../src/tensor/random.ts";

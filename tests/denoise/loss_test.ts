@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import "../../src/tensor/autodiff.ts";
 import { key, split } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";

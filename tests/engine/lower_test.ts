@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import "../../src/tensor/autodiff.ts";
 import * as ort from "onnxruntime-node";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import type { Pure, Tensors } from "../../src/tensor/engine.ts";
 import { compiler } from "../../src/engine/compile/compile.ts";
 import { type Ort, sessions } from "../../src/engine/runtime/session.ts";

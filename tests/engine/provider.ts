@@ -15,7 +15,7 @@ import type { TensorPrediction } from "../../src/denoise/prediction.ts";
 import { networkModel } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";
 import { linear } from "../../src/noise/schedule.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";
 import { diffusionLoss } from "../../src/train/diffusion.ts";

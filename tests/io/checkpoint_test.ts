@@ -12,7 +12,7 @@ import {
   toTensors,
 } from "../../src/io/checkpoint.ts";
 import { encodeSafetensors, type HostTensor, writeSafetensors } from "../../src/io/safetensors.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
 import { disposeTraining, newTraining } from "../../src/train/loop.ts";

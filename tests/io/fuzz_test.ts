@@ -30,7 +30,7 @@ import { classifier, timedClassifier } from "../../src/network/classifier.ts";
 import { initialize } from "../../src/network/layer.ts";
 import type { ImageModelConfig } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fillBits, fold, type Key, key } from "../../src/tensor/key.ts";
 import { decodeIdx, readIdx } from "../../src/train/data.ts";
 import type { Image } from "../../src/watch/frames.ts";

@@ -22,7 +22,7 @@ import { deis, lms } from "../../src/sample/multistep.ts";
 import { adaptiveFlow, arrived, flow } from "../../src/sample/reverse.ts";
 import { pndm } from "../../src/sample/singlestep.ts";
 import { dpmSolver, uniPc } from "../../src/sample/solver.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { recorded } from "../../src/watch/record.ts";
 import { inFolder } from "./folder.ts";

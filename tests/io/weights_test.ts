@@ -24,7 +24,7 @@ import type { Parameters, Params } from "../../src/network/layer.ts";
 import { type EngineOptions, type ImageModelConfig, scheduleOf } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";
 import { subVp, ve } from "../../src/noise/schedule.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";
 import { batches } from "../../src/train/data.ts";

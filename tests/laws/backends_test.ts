@@ -14,7 +14,7 @@ import { linear } from "../../src/noise/schedule.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
 import { prior, run, type Sampler } from "../../src/sample/chain.ts";
 import { dpmSolver } from "../../src/sample/solver.ts";
-import { type Backend, checkGpu, useBackend } from "../../src/tensor/backend.ts";
+import { type Backend, checkGpu, useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 
 const schedule = linear();

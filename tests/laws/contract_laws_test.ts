@@ -55,7 +55,7 @@ import {
   vp,
   type Weighed,
 } from "../../mod.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 
 const schedule = vp(), top = schedule.span[1], clean: Level = { alpha: 1, sigma: 0 };
 const grid = (steps: number) => ({ steps, spacing: "logLinear" } as const);

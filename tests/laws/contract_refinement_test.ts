@@ -60,7 +60,7 @@ import {
   uniPc,
   vp,
 } from "../../mod.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 
 const schedule = vp(), top = schedule.span[1];
 const grid = (steps: number) => ({ steps, spacing: "logLinear" } as const);

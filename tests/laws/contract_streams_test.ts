@@ -62,7 +62,7 @@ import {
   uniPc,
   vp,
 } from "../../mod.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { inFolder } from "../io/folder.ts";
 
 const schedule = vp(), grid = { steps: 6, spacing: "logLinear" } as const;

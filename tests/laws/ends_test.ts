@@ -50,7 +50,7 @@ import {
   vp,
   zeroTerminalSnr,
 } from "../../mod.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 
 const data = { mean: 1.5, variance: 0.25 }, deviation = 0.5;
 

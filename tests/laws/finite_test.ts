@@ -40,7 +40,7 @@ import {
 } from "../../mod.ts";
 import { compiler } from "../../src/engine/compile/compile.ts";
 import { start as startOnnx } from "../../src/engine/runtime/session.ts";
-import { type Backend, useBackend } from "../../src/tensor/backend.ts";
+import { type Backend, useBackend } from "../../src/tensor/backend/backend.ts";
 import { everyRefinement, type Known } from "./parts.ts";
 
 const schedule = vp(), grid = { steps: 3, spacing: "logLinear" } as const, root = key(9);

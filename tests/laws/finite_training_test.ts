@@ -11,7 +11,7 @@ import { start as startExecutor } from "../../src/engine/runtime/session.ts";
 import { initialize } from "../../src/network/layer.ts";
 import { unet } from "../../src/network/unet.ts";
 import { linear } from "../../src/noise/schedule.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import type { Engine } from "../../src/tensor/engine.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";

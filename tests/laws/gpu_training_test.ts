@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { unet } from "../../src/network/unet.ts";
 import { linear } from "../../src/noise/schedule.ts";
-import { checkGpu } from "../../src/tensor/backend.ts";
+import { checkGpu } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";
 import type { ImageBatch } from "../../src/train/data.ts";

@@ -15,7 +15,7 @@ import {
   tap,
 } from "ix/asynciterable/operators";
 import { ddim, gaussian, key, linear, prior, run, type State } from "../../mod.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 
 const schedule = linear(), steps = 12;
 

@@ -38,7 +38,7 @@ import {
   vp,
   type Weighed,
 } from "../../mod.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { everyRefinement, guides, type Known, type Part } from "./parts.ts";
 
 const schedule = vp(), grid = { steps: 5, spacing: "logLinear" } as const, root = key(3);

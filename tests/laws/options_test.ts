@@ -6,7 +6,7 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { ddim, edited, gaussian, key, last, prior, run, type Sampler, vp } from "../../mod.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { everyRefinement, everySampler, guides, type Known } from "./parts.ts";
 
 const schedule = vp(), root = key(1);

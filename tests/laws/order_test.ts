@@ -6,7 +6,7 @@ import { logSnr, vp } from "../../src/noise/schedule.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
 import { run, type Sampler } from "../../src/sample/chain.ts";
 import { dpmSolver } from "../../src/sample/solver.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 
 /** A mixture on the line: weight, mean and standard deviation of each part. */

@@ -74,10 +74,10 @@ type RefinementName = {
     : never;
 }[keyof Root];
 
-/** What makes a guide; two functions give back whatever they are given. */
+/** What makes a guide; some functions give back whatever they are given, or are told to make. */
 type GuideName = Exclude<
   { [K in keyof Root]: Root[K] extends (...rest: never) => Guide ? K : never }[keyof Root],
-  "outlining" | "retained"
+  "outlining" | "own" | "retained" | "scope"
 >;
 
 /** Options that only a law gives, such as an unknown one. */

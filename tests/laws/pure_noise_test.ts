@@ -31,7 +31,7 @@ import {
   type Weighed,
   zeroTerminalSnr,
 } from "../../mod.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 
 /** Schedules whose greatest time has no signal. */
 const schedules: Readonly<Record<string, Schedule>> = {

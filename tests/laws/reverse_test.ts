@@ -6,7 +6,7 @@ import { type Schedule, subVp, ve, vp } from "../../src/noise/schedule.ts";
 import { ddpm } from "../../src/sample/ancestral.ts";
 import { prior, run, type Sampler } from "../../src/sample/chain.ts";
 import { flow, type Predictor, reverseCoefficients, reverseSde } from "../../src/sample/reverse.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 
 const schedule = vp(), data = { mean: 1.5, tau: 0.5 };

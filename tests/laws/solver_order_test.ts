@@ -24,7 +24,7 @@ import {
   uniPc,
   uniPcCoefficients,
 } from "../../src/sample/solver.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 
 const law = { means: [[-1.2], [0.9]], variances: [[0.1225], [0.25]], weights: [0.3, 0.7] };

@@ -19,7 +19,7 @@ import {
   type State,
 } from "../../src/sample/chain.ts";
 import { dpmSolver } from "../../src/sample/solver.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 
 const schedule = linear(), steps = 6;

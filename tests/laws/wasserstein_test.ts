@@ -5,7 +5,7 @@ import type { Model } from "../../src/denoise/prediction.ts";
 import { linear } from "../../src/noise/schedule.ts";
 import { ddim, type DdimOptions } from "../../src/sample/ancestral.ts";
 import type { Env, Sampler } from "../../src/sample/chain.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 
 const schedule = linear(), counts = [10, 20, 50, 100, 1000];

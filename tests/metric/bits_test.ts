@@ -7,7 +7,7 @@ import {
   dequantized,
   type DequantizeOptions,
 } from "../../src/metric/bits.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key, split } from "../../src/tensor/key.ts";
 import { type Keys, normals } from "../../src/tensor/random.ts";
 

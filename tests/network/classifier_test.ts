@@ -18,7 +18,7 @@ import {
 } from "../../src/network/layer.ts";
 import { linear, logSnr, type Schedule, ve, vp } from "../../src/noise/schedule.ts";
 import { byClassifier } from "../../src/refine/guide.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
 import { checkSlopes } from "../tensor/differences.ts";

@@ -20,7 +20,7 @@ import {
   unpatched,
   upsampled,
 } from "../../src/network/layer.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";
 import { checkSlopes } from "../tensor/differences.ts";

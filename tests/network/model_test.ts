@@ -16,7 +16,7 @@ import { mlp } from "../../src/network/mlp.ts";
 import { unet } from "../../src/network/unet.ts";
 import * as schedules from "../../src/noise/schedule.ts";
 import { eager, type Engine } from "../../src/tensor/engine.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
 import { randomWeights } from "./weights.ts";

@@ -15,7 +15,7 @@ import {
   tableaus,
   type VectorField,
 } from "../../src/noise/ode.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 
 const methods = Object.entries(tableaus) as [keyof typeof tableaus, Tableau][];
 

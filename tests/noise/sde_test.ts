@@ -16,7 +16,7 @@ import {
   simulate,
   type SimulateOptions,
 } from "../../src/noise/sde.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { type Key, key, split } from "../../src/tensor/key.ts";
 import { type Keys, normal } from "../../src/tensor/random.ts";
 

@@ -14,7 +14,7 @@ import {
 } from "../../src/refine/correct.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
 import { noise, prior, run, type Sampler, sampler, type State } from "../../src/sample/chain.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
 

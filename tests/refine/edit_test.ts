@@ -7,7 +7,7 @@ import { linear } from "../../src/noise/schedule.ts";
 import { edited, slerp } from "../../src/refine/edit.ts";
 import { ddim, ddimInverse } from "../../src/sample/ancestral.ts";
 import { run, type State } from "../../src/sample/chain.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
 import { onGpu } from "../tensor/kernel/gpu.ts";

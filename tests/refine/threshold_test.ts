@@ -10,7 +10,7 @@ import { classifierFree, conditioned, guided } from "../../src/refine/guide.ts";
 import { thresholded, type ThresholdOptions } from "../../src/refine/threshold.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
 import { prior, run, type Sampler, type State } from "../../src/sample/chain.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 
 const schedule = linear(), t = 300, level = schedule.at(t);

@@ -23,7 +23,7 @@ import {
   type Sampler,
   type State,
 } from "../../src/sample/chain.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 
 const schedule = linear();

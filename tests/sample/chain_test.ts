@@ -24,7 +24,7 @@ import {
   type State,
   type Transition,
 } from "../../src/sample/chain.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
 

@@ -15,7 +15,7 @@ import {
   reverseSde,
 } from "../../src/sample/reverse.ts";
 import { dpmSinglestep, kdpm2, pndm } from "../../src/sample/singlestep.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 
 const schedule = linear();

@@ -13,7 +13,7 @@ import { adams, deis, lms, multistep, type Node } from "../../src/sample/multist
 import { adaptiveFlow, flow, reverseSde } from "../../src/sample/reverse.ts";
 import { dpmSinglestep, kdpm2, pndm } from "../../src/sample/singlestep.ts";
 import { dpmSolver, multistepCoefficients, uniPc } from "../../src/sample/solver.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 
 const schedule = linear();

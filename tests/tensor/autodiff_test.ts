@@ -5,7 +5,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { attention, groupNorm, residual } from "../../src/network/layer.ts";
 import { mlp } from "../../src/network/mlp.ts";
 import { exp, sigmoid, silu, softmax, tanh } from "../../src/tensor/autodiff.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { whole } from "../network/weights.ts";
 import { cases, conv, matMul } from "./cases.ts";
 import { type Case, checkSlopes } from "./differences.ts";

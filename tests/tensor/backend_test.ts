@@ -10,7 +10,7 @@ import {
   BackendUnavailable,
   checkGpu,
   useBackend,
-} from "../../src/tensor/backend.ts";
+} from "../../src/tensor/backend/backend.ts";
 
 /** Runs a program on its standard input with no permission whatever; gives all that it printed. */
 async function runBare(program: string): Promise<string> {
@@ -73,7 +73,7 @@ async function refused(
 describe("useBackend()", () => {
   it("useBackend() for wasm and cpu needs no permission and prints nothing", async () => {
     const printed = await runBare(`
-      import { useBackend } from "./src/tensor/backend.ts";
+      import { useBackend } from "./src/tensor/backend/backend.ts";
       import * as tf from "@tensorflow/tfjs-core";
       for (const name of ["wasm", "cpu"] as const) {
         await useBackend(name);

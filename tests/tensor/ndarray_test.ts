@@ -9,7 +9,7 @@ import {
   view,
   type ViewData,
 } from "../../src/tensor/ndarray.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 
 const counting = (n: number): Float32Array => Float32Array.from({ length: n }, (_, i) => i);
 

@@ -2,7 +2,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { brownian, type BrownianOptions } from "../../src/noise/brownian.ts";
 import { fold, type Key, key, split } from "../../src/tensor/key.ts";
 import {

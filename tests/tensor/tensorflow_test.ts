@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import nodeUtil from "node:util";
 import * as tf from "@tensorflow/tfjs-core";
 import { initialize, key, normal, unet } from "../../mod.ts";
-import { backends, BackendUnavailable, useBackend } from "../../src/tensor/backend.ts";
+import { backends, BackendUnavailable, useBackend } from "../../src/tensor/backend/backend.ts";
 
 type StandIn = typeof import("./tensorflow_stand_in.ts");
 
@@ -127,7 +127,7 @@ describe("useBackend() for tensorflow, on a stand-in", () => {
 describe("useBackend() for tensorflow, where it is not installed", () => {
   it("useBackend() fetches nothing, asks for nothing, and leaves the engine before in use", async () => {
     const program = `
-      import { useBackend } from "./src/tensor/backend.ts";
+      import { useBackend } from "./src/tensor/backend/backend.ts";
       import * as tf from "@tensorflow/tfjs-core";
       await useBackend("cpu");
       const error = await useBackend("tensorflow").then(() => null, (e) => e);

@@ -24,7 +24,7 @@ import {
   vp,
   zeroTerminalSnr,
 } from "../../src/noise/schedule.ts";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normals, uniforms } from "../../src/tensor/random.ts";
 import type { ImageBatch } from "../../src/train/data.ts";

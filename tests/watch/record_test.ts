@@ -2,7 +2,7 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import * as tf from "@tensorflow/tfjs-core";
-import { useBackend } from "../../src/tensor/backend.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { every, kept, last, recorded, watched } from "../../src/watch/record.ts";
 import { frames, sameSize } from "../../src/watch/frames.ts";
 import { progress } from "../../src/watch/progress.ts";

@@ -10,7 +10,7 @@
 
 import type { State } from "../../sample/chain.ts";
 import type { UNetConfig } from "../../network/unet.ts";
-import type { Backend } from "../../tensor/backend.ts";
+import type { Backend } from "../../tensor/backend/backend.ts";
 
 /** Samples that are drawn at once. */
 export interface Batch {

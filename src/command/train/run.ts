@@ -8,7 +8,7 @@
  * @module
  */
 
-import { checkGpu } from "../../tensor/backend.ts";
+import { checkGpu } from "../../tensor/backend/backend.ts";
 import type { Engine } from "../../tensor/engine.ts";
 import { fold, key as newKey } from "../../tensor/key.ts";
 import { batches, type ImageBatch, type ImageSet } from "../../train/data.ts";

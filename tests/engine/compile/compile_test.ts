@@ -6,7 +6,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import "../../../src/tensor/autodiff.ts";
-import { useBackend } from "../../../src/tensor/backend.ts";
+import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import { eager, type Engine, type FoldStep, type Pure } from "../../../src/tensor/engine.ts";
 import { compiler, type CompilerOptions } from "../../../src/engine/compile/compile.ts";
 import { trace, type TraceOptions } from "../../../src/engine/compile/trace.ts";

@@ -6,7 +6,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import "../../../src/tensor/autodiff.ts";
-import { useBackend } from "../../../src/tensor/backend.ts";
+import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import type { Pure, Tensors } from "../../../src/tensor/engine.ts";
 import { type Program, trace } from "../../../src/engine/compile/trace.ts";
 import type { DType } from "../../../src/engine/graph/value.ts";

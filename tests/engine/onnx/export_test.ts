@@ -5,7 +5,7 @@ import type { Condition, TensorPrediction } from "../../../src/denoise/predictio
 import { initialize, type Params } from "../../../src/network/layer.ts";
 import { imageModel, type ImageModelConfig } from "../../../src/network/model.ts";
 import { unet } from "../../../src/network/unet.ts";
-import { useBackend } from "../../../src/tensor/backend.ts";
+import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import { key } from "../../../src/tensor/key.ts";
 import { normal } from "../../../src/tensor/random.ts";
 import type { Constant, Graph, Node } from "../../../src/engine/graph/graph.ts";

@@ -5,7 +5,7 @@ import { ModelProtoSchema, StringStringEntryProtoSchema, TensorProtoSchema } fro
 import * as tf from "@tensorflow/tfjs-core";
 import type { TensorPrediction } from "../../../src/denoise/prediction.ts";
 import { linear, rectified } from "../../../src/noise/schedule.ts";
-import { useBackend } from "../../../src/tensor/backend.ts";
+import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import type { Port } from "../../../src/engine/graph/graph.ts";
 import type { Executor, Feed, HostTensor } from "../../../src/engine/runtime/executor.ts";
 import { onnxModel, type OnnxModelOptions } from "../../../src/engine/onnx/import.ts";

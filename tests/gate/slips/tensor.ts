@@ -14,7 +14,12 @@ export const tensor: readonly Slip[] = [
     "if (data === null) {\n    throw new TypeError(\n      `Cannot view",
     "tensor/ndarray",
   ),
-  slip("tensor/backend.ts", 'name !== "tensorflow"', 'name === "tensorflow"', "tensor/backend"),
+  slip(
+    "tensor/backend/backend.ts",
+    'name !== "tensorflow"',
+    'name === "tensorflow"',
+    "tensor/backend",
+  ),
   slip("engine/engine.ts", "checkCompiler(kept); //", "//", "engine/runtime/executor"),
   slip(
     "engine/runtime/remote.ts",

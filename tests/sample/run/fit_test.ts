@@ -33,7 +33,7 @@ import {
   ve,
   vp,
 } from "../../../mod.ts";
-import { useBackend } from "../../../src/tensor/backend.ts";
+import { useBackend } from "../../../src/tensor/backend/backend.ts";
 
 const root = key(7), live = (): number => tf.memory().numTensors;
 const end = (sampler: Sampler, start: Start, options: RunOptions) =>

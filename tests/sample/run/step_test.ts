@@ -8,7 +8,7 @@ import { ddim } from "../../../src/sample/ancestral.ts";
 import { prior, run } from "../../../src/sample/chain.ts";
 import { dpmSolver } from "../../../src/sample/solver.ts";
 import { replaced, stepOn } from "../../../src/sample/run/step.ts";
-import { useBackend } from "../../../src/tensor/backend.ts";
+import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import { eager } from "../../../src/tensor/engine.ts";
 import { key } from "../../../src/tensor/key.ts";
 

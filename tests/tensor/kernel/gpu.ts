@@ -7,7 +7,7 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { checkGpu, useBackend } from "../../../src/tensor/backend.ts";
+import { checkGpu, useBackend } from "../../../src/tensor/backend/backend.ts";
 
 const adapter = await navigator.gpu?.requestAdapter();
 const required = Deno.env.get("TWEEDIE_REQUIRE_WEBGPU") === "1";

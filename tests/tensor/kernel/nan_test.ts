@@ -2,7 +2,7 @@ import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import "../../../src/tensor/autodiff.ts";
-import { useBackend } from "../../../src/tensor/backend.ts";
+import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import { onGpu, useGpu } from "./gpu.ts";
 
 const x = () => tf.tensor1d([NaN, 1, -1, Infinity, -Infinity, 0.3]);

@@ -4,7 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { fold, key } from "../../../src/tensor/key.ts";
 import { normal, uniforms } from "../../../src/tensor/random.ts";
 import "../../../src/tensor/autodiff.ts";
-import { useBackend } from "../../../src/tensor/backend.ts";
+import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import { assertClose } from "../../network/weights.ts";
 
 interface Case {

@@ -6,7 +6,7 @@ import { describe } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import * as tf from "@tensorflow/tfjs-core";
-import { checkGpu, useBackend } from "../../../src/tensor/backend.ts";
+import { checkGpu, useBackend } from "../../../src/tensor/backend/backend.ts";
 import { key } from "../../../src/tensor/key.ts";
 import { normal } from "../../../src/tensor/random.ts";
 import { cases } from "../cases.ts";

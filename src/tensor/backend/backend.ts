@@ -18,7 +18,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { WebGPUBackend } from "@tensorflow/tfjs-backend-webgpu";
 import nodeUtil from "node:util";
-import { checkOptions, type Known, shown } from "./check.ts";
+import { checkOptions, type Known, shown } from "../check.ts";
 
 /** The name of an engine. */
 export type Backend = "wasm" | "cpu" | "webgpu" | "tensorflow";
@@ -151,7 +151,7 @@ export async function backends(): Promise<BackendStatus[]> {
 /** Loads the plain JavaScript engine; its first write prints a banner unless tfjs thinks that it is under test. */
 async function startCpu(): Promise<void> {
   const { MathBackendCPU } = await import("@tensorflow/tfjs-backend-cpu");
-  const { repairCpu } = await import("./kernel/cpu.ts");
+  const { repairCpu } = await import("../kernel/cpu.ts");
   repairCpu();
   if (isStarted("cpu")) return;
   const engine = new MathBackendCPU(), testing = tf.env().getBool("IS_TEST");
@@ -179,7 +179,7 @@ type Instantiate = (
  */
 async function startWasm(): Promise<void> {
   const { BackendWasm } = await import("@tensorflow/tfjs-backend-wasm");
-  const { registerWasmKernels } = await import("./kernel/wasm.ts");
+  const { registerWasmKernels } = await import("../kernel/wasm.ts");
   registerWasmKernels();
   if (!isStarted("wasm")) register("wasm", new BackendWasm(bind(await instantiate()) as never));
 }
@@ -239,7 +239,7 @@ async function startWebGpu(): Promise<void> {
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) throw unavailable("webgpu", noAdapter);
   const { WebGPUBackend } = await import("@tensorflow/tfjs-backend-webgpu");
-  const { guard, repairWebGpu } = await import("./kernel/webgpu.ts");
+  const { guard, repairWebGpu } = await import("../kernel/webgpu.ts");
   repairWebGpu();
   register("webgpu", guard(new WebGPUBackend(await openDevice(adapter), adapter.info)));
 }

@@ -1,0 +1,342 @@
+/**
+ * Memory: what is made in a scope and is not in its result is freed when the scope ends, fails or is called off.
+ *
+ * tfjs frees tensors by hand, or in a `tidy` that cannot wait. A {@link scope} can: its work is a generator, in which
+ * `yield* owned(promise)` waits, and between two waits tfjs's own scopes see what is made. Work that waits for nothing is carried
+ * out at once, so that it can be differentiated, and traced by engines, like any function.
+ *
+ * ```text
+ * const langevin = (env: Env, { x, t }: State, eps: number) => scope(function* () {
+ *   const said = yield* owned(env.model.predict(x, t));            // this scope's from now on, also if it comes later
+ *   return tf.add(x, tf.mul(said.value, eps));                     // all but this is freed
+ * });
+ * ```
+ *
+ * What a scope gives belongs to the scope around it, or to the caller. What was there before it began stays whose it was, also
+ * where it is given back. A scope that waits when the one around it has failed, or when its signal has come, is called off: it
+ * is not gone on with, and what it has made, or is still to be given, is freed.
+ *
+ * This file alone knows tfjs's private parts: the tensors of its scope, and the tape of its gradients.
+ *
+ * @module
+ */
+
+import * as tf from "@tensorflow/tfjs-core";
+
+/** A value, or a promise of it. */
+export type Awaitable<A> = A | Promise<A>;
+
+/** Work that may have to wait, written `function*`. A part of it is called by `yield*`. */
+export type Scoped<A> = Generator<Promise<unknown>, A, unknown>;
+
+/** Options of {@link scope}. */
+export interface ScopeOptions {
+  /** Calls the scope off, if it still waits 50 ms after the signal. Default: none. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What a scope holds. */
+interface Arena {
+  /** What is to be freed, besides what tfjs's scope tracks. */
+  readonly made: Set<tf.Tensor>;
+  /** The scopes in it that wait. */
+  readonly waiting: Set<Arena>;
+  /** `"off"`: called off, so that what is still to come for it is freed as it comes. */
+  state: "open" | "over" | "off";
+  /** Calls it off, while it waits. */
+  callOff: (reason: unknown) => void;
+}
+
+let current: Arena | undefined;
+
+const tensorsIn = (value: unknown): tf.Tensor[] =>
+  tf.tensor_util.getTensorsInContainer({ value } as unknown as tf.TensorContainer);
+
+/**
+ * Carries out work whose tensors are freed when it is over, but for those of its result.
+ *
+ * @param work A generator, which may wait, or a plain function, which may not.
+ * @param options A signal that calls it off.
+ * @returns The result: at once, unless the work waits.
+ * @throws What the work throws, when all is freed. Called off, it rejects with the signal's reason.
+ *
+ * @example Nothing is left but the sum
+ * ```ts
+ * import { owned, scope } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const later = async () => (await Promise.resolve(), tf.tensor([1, 2]));
+ * const before = tf.memory().numTensors;
+ * const sum = await scope(function* () {
+ *   const x = yield* owned(later());
+ *   return tf.sum(tf.square(x));
+ * });
+ * assert.equal(sum.dataSync()[0], 5);
+ * assert.equal(tf.memory().numTensors - before, 1);
+ * ```
+ */
+export function scope<A>(work: () => Scoped<A>, options?: ScopeOptions): Awaitable<A>;
+/** The same, of work that cannot wait. */
+export function scope<A>(work: () => A): A;
+export function scope<A>(
+  work: () => Scoped<A> | A,
+  { signal }: ScopeOptions = {},
+): Awaitable<A> {
+  const arena: Arena = { made: new Set(), waiting: new Set(), state: "open", callOff: () => {} };
+  const outer = current;
+  let steps: Scoped<A> | undefined;
+  const first = carriedOn(arena, (): Step<A> => {
+    const begun = work();
+    if (isScoped(begun)) return (steps = begun).next();
+    if (!(begun instanceof Promise)) return { done: true, value: begun };
+    begun.catch(() => undefined);
+    throw new TypeError(
+      "Cannot carry out a scope: work that waits must be a generator, got a promise",
+    );
+  });
+  if (!first.done) return waited(arena, { outer, steps: steps!, first: first.value, signal });
+  settle(arena, outer, first.value);
+  return first.value;
+}
+
+type Step<A> = IteratorResult<Promise<unknown>, A>;
+
+const isScoped = <A>(value: Scoped<A> | A): value is Scoped<A> =>
+  typeof value === "object" && value !== null && Symbol.iterator in value &&
+  typeof (value as Partial<Scoped<A>>).throw === "function";
+
+/**
+ * The work from one wait to the next. It is synchronous, so that scopes that are under way at once do not see each other's
+ * tensors.
+ */
+function carriedOn<A>(arena: Arena, resume: () => Step<A>, isLate = false): Step<A> {
+  const engine = tf.engine(), around = current;
+  engine.startScope("scope");
+  current = arena;
+  let step: Step<A> | undefined;
+  try {
+    return step = resume();
+  } finally {
+    current = around;
+    const isWhole = step?.done === true && !isLate;
+    // Of work that has waited nothing is left to a scope of tfjs, as none is around it any more.
+    if (!isWhole) hold(arena, engine.state.activeScope.track);
+    engine.endScope(isWhole ? step!.value as tf.TensorContainer : undefined);
+    if (step === undefined) fail(arena);
+  }
+}
+
+function hold(arena: Arena, tracked: readonly tf.Tensor[]): void {
+  for (const each of tracked) if (!each.isDisposed && !each.kept) arena.made.add(tf.keep(each));
+}
+
+/** Frees all but what is in the result, which is the outer scope's, if that is under way. */
+function settle(arena: Arena, outer: Arena | undefined, result: unknown): void {
+  if (arena.state === "open") arena.state = "over";
+  if (arena.made.size === 0) return;
+  const given = new Set(tensorsIn(result).map(({ id }) => id));
+  for (const each of arena.made) {
+    if (!given.has(each.id)) each.dispose();
+    else {
+      each.kept = false;
+      if (outer?.state === "open") outer.made.add(each);
+    }
+  }
+  arena.made.clear();
+}
+
+function fail(arena: Arena): void {
+  settle(arena, undefined, undefined);
+  for (const each of arena.waiting) each.callOff(new Error("The scope around it has failed"));
+  releaseTape();
+}
+
+/** Work that waits, and how it began. */
+interface Waiting<A> extends ScopeOptions {
+  readonly outer: Arena | undefined;
+  readonly steps: Scoped<A>;
+  readonly first: Promise<unknown>;
+}
+
+/** The rest of work that waits. */
+function waited<A>(arena: Arena, { outer, steps, first, signal }: Waiting<A>): Promise<A> {
+  if (isDifferentiated()) {
+    first.catch(() => undefined);
+    fail(arena);
+    throw new TypeError(
+      "Cannot take a gradient: what is differentiated must answer at once, got a promise",
+    );
+  }
+  outer?.waiting.add(arena);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const stop = (): void => {
+    timer = setTimeout(() => arena.callOff(signal!.reason), grace);
+  };
+  const over = (): void => {
+    outer?.waiting.delete(arena);
+    signal?.removeEventListener("abort", stop);
+    clearTimeout(timer);
+  };
+  if (signal?.aborted) stop();
+  else signal?.addEventListener("abort", stop);
+  const rest = new Promise<A>((resolve, reject) => {
+    const goOn = (resume: () => Step<A>): void => {
+      if (arena.state === "off") return;
+      try {
+        const step = carriedOn(arena, resume, true);
+        if (!step.done) return wait(step.value);
+        settle(arena, outer, step.value);
+        over();
+        resolve(step.value);
+      } catch (error) {
+        over();
+        reject(error);
+      }
+    };
+    const wait = (coming: Promise<unknown>): void => {
+      coming.then(
+        (value) => goOn(() => steps.next(value)),
+        (error) => goOn(() => steps.throw(error)),
+      );
+    };
+    arena.callOff = (reason) => {
+      if (arena.state !== "open") return;
+      arena.state = "off";
+      over();
+      for (const each of arena.waiting) each.callOff(reason);
+      try {
+        carriedOn(arena, () => steps.return(undefined as A), true);
+      } catch {
+        // It is called off for the reason given: nobody is left to hear what its `finally` throws.
+      }
+      settle(arena, undefined, undefined);
+      reject(reason);
+    };
+    wait(first);
+  });
+  // Nobody may be left who waits for a scope that is called off with the one around it.
+  rest.catch(() => undefined);
+  return rest;
+}
+
+/** Milliseconds in which work that is called off may come to its end by itself. */
+const grace = 50;
+
+/**
+ * Gives tensors to the scope that is under way, which frees them unless they are in its result.
+ *
+ * @param value A tensor, or a tree of plain data with tensors in it.
+ * @param but Whose tensors stay whose they are. Default: none's.
+ * @returns The value.
+ */
+export function own<A>(value: A, but?: unknown): A {
+  if (current === undefined) return value;
+  const spared = but === undefined ? undefined : new Set(tensorsIn(but).map(({ id }) => id));
+  for (const each of tensorsIn(value)) if (!spared?.has(each.id)) current.made.add(each);
+  return value;
+}
+
+/**
+ * A value that may be still to come. Its tensors stay whose they are.
+ *
+ * @param value The value, or a promise of it.
+ * @returns The value; a part of work, called by `yield*`.
+ */
+export function* awaited<A>(value: Awaitable<A>): Scoped<A> {
+  return value instanceof Promise ? (yield value) as A : value;
+}
+
+/**
+ * A value that may be still to come, and is handed over: what a model answers, what a transition gives.
+ *
+ * @param value The value, or a promise of it.
+ * @param but Whose tensors stay whose they are, such as those of the state that a transition starts from. Default: none's.
+ * @returns The value; a part of work, called by `yield*`.
+ */
+export function* owned<A>(value: Awaitable<A>, but?: unknown): Scoped<A> {
+  if (!(value instanceof Promise)) return own(value, but);
+  const arena = current;
+  const here = (yield value.then((late) => {
+    if (arena?.state === "off") release(late, but);
+    return late;
+  })) as A;
+  return own(here, but);
+}
+
+/** Frees the tensors of a value that others do not hold. */
+function release(value: unknown, others: unknown): void {
+  const held = new Set(tensorsIn(others).map(({ id }) => id));
+  for (const each of tensorsIn(value)) if (!held.has(each.id)) each.dispose();
+}
+
+/**
+ * A value carried through steps, each a scope of its own: however many there are, what the scope holds does not grow.
+ *
+ * @param first The value to start from. Its tensors stay whose they are.
+ * @param count Number of steps.
+ * @param step The value that follows; of the one before, what it does not hold is freed.
+ * @returns The last value; a part of work, called by `yield*`.
+ *
+ * @example
+ * ```ts
+ * import { folded, scope } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const x = tf.tensor([1]);
+ * const y = await scope(() => folded(x, 10, function* (x) {
+ *   return tf.add(x, x);
+ * }));
+ * assert.equal(y.dataSync()[0], 1024);
+ * ```
+ */
+export function* folded<A>(
+  first: A,
+  count: number,
+  step: (value: A, index: number) => Scoped<A>,
+): Scoped<A> {
+  let value = first;
+  for (let index = 0; index < count; index++) {
+    const before = value;
+    value = yield* awaited(scope(() => step(before, index)));
+    release(before, [first, value]);
+  }
+  return value;
+}
+
+/** Frees what tfjs has saved for a backward pass that an error has called off, and that it would keep for ever. */
+function releaseTape(): void {
+  const { state } = tf.engine();
+  if (state.gradientDepth > 0 || state.activeTape == null) return;
+  tf.dispose(state.activeTape.map(({ saved }) => saved ?? []));
+  state.activeTape = [];
+}
+
+/**
+ * Whether a gradient that is being taken goes from one tensor to another.
+ *
+ * @param value The tensor made.
+ * @param x What it may have been made of.
+ * @returns Whether operations lead from x to it; true where no gradient is taken.
+ */
+export function follows(value: tf.Tensor, x: tf.Tensor): boolean {
+  const { activeTape, gradientDepth } = tf.engine().state;
+  if (gradientDepth === 0 || activeTape == null) return true;
+  const reached = new Set([x.id]);
+  for (const { inputs, outputs } of activeTape) {
+    if (!Object.values(inputs).some(({ id }) => reached.has(id))) continue;
+    outputs.forEach(({ id }) => reached.add(id));
+  }
+  return reached.has(value.id);
+}
+
+/** Whether a gradient is being taken. */
+export const isDifferentiated = (): boolean => tf.engine().state.gradientDepth > 0;
+
+/** The name of the function of tfjs that is being carried out, or of the scope in it. */
+export const activeName = (): string => tf.engine().state.activeScope?.name ?? "";
