@@ -61,6 +61,18 @@ export {
   type ScopeOptions,
 } from "./src/tensor/scope.ts";
 export * from "./src/tensor/engine.ts";
+export {
+  type Chain,
+  chain,
+  type ChainCarried,
+  type ChainCheck,
+  type ChainEnv,
+  type ChainSampler,
+  type ChainStart,
+  type ChainTransition,
+  underlaid,
+} from "./src/chain/chain.ts";
+export type { RunControl } from "./src/chain/run.ts";
 export * from "./src/noise/brownian.ts";
 export * from "./src/noise/ode.ts";
 export * from "./src/noise/sde.ts";

@@ -1,32 +1,37 @@
 /**
- * The driver of every chain in the library.
- *
- * A `Transition` is a Markov kernel, `env => state => state`. A `Sampler` is a lazy stream of transitions, one a
- * step, and can be iterated again and again. `run` folds a sampler over a start and yields each state: it is the
- * only loop over time in the library. What must reach the next step (correctors, guidance, inpainting) transforms
- * samplers, before `run`; what only looks (pictures, progress, metrics) transforms the states, after it.
+ * Chains with a time and a model: the states, samplers and refinements of diffusion.
  *
  * In one run there is one model. A refinement either changes the model (guidance, conditions, thresholds) or moves the
  * state (correctors, known pixels, densities). A sampler carries its changes of the model beside its transitions, and each
  * transition of an iteration stands under all of them: so a corrector stirs with the score of the guided model, whether it
  * was written before the guide or after it. Changes of the model keep their own order among themselves.
  *
- * Ownership: a yielded state lives until the next pull. `run` disposes of every tensor of the last state that the
- * next one does not share, also when it is broken off, aborted or thrown in. The start belongs to the caller.
- *
  * @module
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import * as chains from "../chain/chain.ts";
+import type {
+  Chain,
+  ChainCarried,
+  ChainCheck,
+  ChainEnv,
+  ChainSampler,
+  ChainStart,
+  ChainTransition,
+} from "../chain/chain.ts";
+import { sampleKeys } from "../chain/draw.ts";
+import { driver, type Driving, plainly, type RunControl } from "../chain/run.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
 import { convert, type Kind, type Model } from "../denoise/prediction.ts";
-import { type Engine, pacer } from "../tensor/engine.ts";
-import { type Awaitable, awaited, own, owned, scope, type Scoped } from "../tensor/scope.ts";
-import { checkBackend, shown } from "../tensor/check.ts";
-import { fold, type Key } from "../tensor/key.ts";
+import { checkBackend } from "../tensor/check.ts";
 import { normal } from "../tensor/random.ts";
+import { type Awaitable, owned, scope, type Scoped } from "../tensor/scope.ts";
 import { checkedShape, checkedTime, checkRun, checkStart, fitted, isLevel } from "./run/fit.ts";
-import { replaced, stepOn } from "./run/step.ts";
+
+export { after } from "../chain/chain.ts";
+export { noise, sampleKeys } from "../chain/draw.ts";
+export { retained } from "../chain/run.ts";
 
 /** A past evaluation, for multistep solvers. */
 export interface Evaluation {
@@ -39,13 +44,11 @@ export interface Evaluation {
 }
 
 /** Where a chain stands. Read-only plain data: it can be recorded, forked, written to disk and resumed. */
-export interface State {
+export interface State extends Chain {
   /** x_t, shape [N, ...sample]. */
   readonly x: tf.Tensor;
   /** Time on the schedule. */
   readonly t: number;
-  /** Number of transitions made, 0 at the start. */
-  readonly step: number;
   /** The x0 prediction that led here, shape of x_t; absent at the start. */
   readonly x0?: tf.Tensor;
   /** Past evaluations of a multistep solver, newest first. */
@@ -53,84 +56,47 @@ export interface State {
 }
 
 /** What a transition may read. */
-export interface Env {
+export interface Env extends ChainEnv {
   /** The model, already refined by guidance and the like. */
   readonly model: Model;
-  /** Root of all randomness of the run. */
-  readonly key: Key;
-  /** Index of the batch's first sample among all samples of the run, for batches and shards. Default: 0. */
-  readonly first?: number;
-  /** Aborts the run. */
-  readonly signal?: AbortSignal;
-  /**
-   * Where {@link noise} comes from: standard normal, shape of `state.x`, handed over to the library, which disposes of
-   * it. For common random numbers, a recorded path or another program's generator. Default: drawn under `key`.
-   */
+  /** Where noise comes from: see {@link ChainEnv.noise}. */
   readonly noise?: (state: State, purpose: string) => tf.Tensor;
-  /**
-   * Set where a log-density is carried along: a step may not draw, as then the law of the next state is not that of a map,
-   * and under `"flow"`, where the density is the probability-flow ODE's, nothing but the flow may move x. What draws or moves
-   * refuses. Default: none is carried.
-   */
-  readonly density?: "flow" | "map";
 }
 
 /** A Markov transition kernel. Returns new tensors, leaves those of the state alone. */
-export type Transition<S extends State = State> = (env: Env) => (state: S) => Awaitable<S>;
+export type Transition<S extends Chain = State, E extends ChainEnv = Env> = ChainTransition<S, E>;
 
 /** Something that has to hold before the first step of a run; throws if it does not. */
-export type Check = (env: Env, start: State) => Awaitable<void>;
+export type Check = ChainCheck<State, Env>;
 
 /** What a sampler says of itself, beside its transitions. A refinement keeps what it does not change. */
-export interface Carried {
-  /**
-   * The change of the model under which all transitions stand, those of later refinements too: guidance, conditions,
-   * thresholds. Default: none.
-   */
-  readonly under?: (model: Model) => Model;
-  /** Time of the state that the first transition takes, at which {@link prior} starts. Default: not known. */
-  readonly from?: number;
+export interface Carried<S extends Chain = State, E extends ChainEnv = Env>
+  extends ChainCarried<S, E> {
   /** The schedule of the transitions' coefficients, which has to be the model's. Default: not known. */
   readonly schedule?: Schedule;
   /** The times at which the two schedules are compared. Default: none. */
   readonly times?: readonly number[];
-  /** What has to hold before the first step. Default: nothing. */
-  readonly checks?: readonly Check[];
 }
 
 /**
  * A lazy stream of transitions, one a step; each iteration starts afresh. Any async iterable of transitions is one;
  * {@link sampler} makes one that also carries what there is to know of it.
  */
-export type Sampler<S extends State = State> = AsyncIterable<Transition<S>> & Carried & {
-  /** The transitions without the change of the model: those of an iteration stand under it. Default: as iterated. */
-  readonly bare?: AsyncIterable<Transition<S>>;
-};
+export type Sampler<S extends Chain = State, E extends ChainEnv = Env> =
+  & ChainSampler<S, E>
+  & Carried<S, E>;
 
 /** A sampler to a sampler, whatever the state. */
 export type Refinement = <S extends State>(sampler: Sampler<S>) => Sampler<S>;
 
 /** Options of {@link run}. */
-export interface RunOptions extends Env {
-  /** Stop with an error when x_t holds NaN or infinity. Default: true. */
-  readonly finite?: boolean;
-  /**
-   * What runs the steps: each is compiled as a whole (network, guidance and update), with everything that it does not
-   * compute with tensors left here. The model must answer at once. Default: none, each operation by itself.
-   */
-  readonly engine?: Engine;
-  /**
-   * Ends the run before the next transition, when a state has awaited: for samplers that go on for ever, such as those that
-   * choose their own steps. Default: never, the run ends with its sampler.
-   */
-  readonly until?: (state: State) => boolean;
-}
+export type RunOptions<S extends State = State> = Env & RunControl<S>;
 
 /**
  * A state, or a function that makes one from the environment and the time at which the sampler starts, if that has one, and
  * hands it over, such as {@link prior}.
  */
-export type Start<S extends State = State> = S | ((env: Env, from?: number) => Awaitable<S>);
+export type Start<S extends Chain = State, E extends ChainEnv = Env> = ChainStart<S, E>;
 
 /**
  * A sampler from a generator function: each iteration calls it afresh, so one sampler drives any number of runs.
@@ -155,107 +121,22 @@ export type Start<S extends State = State> = S | ((env: Env, from?: number) => A
  * assert.equal(pulled, 3);
  * ```
  */
-export function sampler<S extends State = State>(
-  make: () => Iterable<Transition<S>> | AsyncIterable<Transition<S>>,
-  carried: Carried = {},
-): Sampler<S> {
-  const bare: AsyncIterable<Transition<S>> = {
-    async *[Symbol.asyncIterator](): AsyncGenerator<Transition<S>, void, undefined> {
-      yield* make();
-    },
-  };
-  const { under } = carried;
-  if (under === undefined) return { ...carried, ...bare };
-  return {
-    ...carried,
-    bare,
-    async *[Symbol.asyncIterator](): AsyncGenerator<Transition<S>, void, undefined> {
-      for await (const transition of bare) {
-        yield (env) => transition({ ...env, model: under(env.model) });
-      }
-    },
-  };
-}
+export const sampler: <S extends Chain = State, E extends ChainEnv = Env>(
+  make: () => Iterable<Transition<S, E>> | AsyncIterable<Transition<S, E>>,
+  carried?: Carried<S, E>,
+) => Sampler<S, E> = chains.chain;
 
-/** The transitions of a sampler without its change of the model. */
-const bareOf = <S extends State>({ bare, ...source }: Sampler<S>): AsyncIterable<Transition<S>> =>
-  bare ?? source;
+/** {@link chains.rearranged}, of samplers. */
+export const rearranged: <S extends Chain = State, R extends S = S, E extends ChainEnv = Env>(
+  refine: (transitions: AsyncIterable<Transition<S, E>>) => AsyncIterable<Transition<R, E>>,
+  check?: ChainCheck<S, E>,
+) => (source: Sampler<S, E>) => Sampler<R, E> = chains.rearranged;
 
-/** What a sampler carries, with something changed. */
-const carriedBy = <S extends State>(
-  { under, from, schedule, times, checks }: Sampler<S>,
-  change: Carried = {},
-): Carried => ({
-  ...(under && { under }),
-  ...(from !== undefined && { from }),
-  ...(schedule && { schedule }),
-  ...(times && { times }),
-  ...(checks && { checks }),
-  ...change,
-});
-
-/**
- * A function of the transitions of a sampler lifted to the sampler: how a refinement is made that moves the state. What the
- * sampler carries is kept, and the new transitions stand under its change of the model. Closing the result closes its source.
- *
- * @param refine From the stream of transitions to the one that takes its place.
- * @param check Something more that has to hold before the first step. Default: nothing.
- * @returns A function of samplers.
- *
- * @example Every step twice
- * ```ts
- * import { rearranged, sampler } from "@tweedie/tweedie";
- * import assert from "node:assert/strict";
- *
- * const three = sampler(() => [1, 2, 3].map((t) => () => (state) => ({ ...state, t })));
- * const twice = rearranged(async function* (transitions) {
- *   for await (const transition of transitions) yield* [transition, transition];
- * });
- * let steps = 0;
- * for await (const _ of twice(three)) steps++;
- * assert.equal(steps, 6);
- * ```
- */
-export function rearranged<S extends State, R extends S = S>(
-  refine: (transitions: AsyncIterable<Transition<S>>) => AsyncIterable<Transition<R>>,
-  check?: Check,
-): (source: Sampler<S>) => Sampler<R> {
-  return (source) =>
-    sampler(
-      () => refine(bareOf(source)),
-      carriedBy(source, check && { checks: [...source.checks ?? [], check] }),
-    );
-}
-
-/**
- * A function of one transition lifted to a sampler, as by {@link rearranged}.
- *
- * @param refine From a transition to the one that takes its place.
- * @param check Something more that has to hold before the first step. Default: nothing.
- * @returns A function of samplers; a {@link Refinement} if `refine` takes a transition of any state.
- *
- * @example Count the steps of any sampler
- * ```ts
- * import { refined, type State, type Transition } from "@tweedie/tweedie";
- * import assert from "node:assert/strict";
- *
- * let steps = 0;
- * const counted = refined((transition: Transition<State>): Transition<State> => (env) => (state) => {
- *   steps++;
- *   return transition(env)(state);
- * });
- * assert.equal(typeof counted, "function");
- * assert.equal(steps, 0);
- * ```
- */
-export function refined<S extends State, R extends S = S>(
-  refine: (transition: Transition<S>) => Transition<R>,
-  check?: Check,
-): (source: Sampler<S>) => Sampler<R> {
-  return rearranged<S, R>(async function* (transitions) {
-    for await (const transition of transitions) yield refine(transition);
-  }, check);
-}
+/** {@link chains.refined}, of samplers. */
+export const refined: <S extends Chain = State, R extends S = S, E extends ChainEnv = Env>(
+  refine: (transition: Transition<S, E>) => Transition<R, E>,
+  check?: ChainCheck<S, E>,
+) => (source: Sampler<S, E>) => Sampler<R, E> = chains.refined;
 
 /**
  * The refinement that puts another model in place of the environment's, for the whole run: every step, corrector and density
@@ -283,48 +164,8 @@ export function refined<S extends State, R extends S = S>(
  * ```
  */
 export function onModel(change: (model: Model) => Model, check?: Check): Refinement {
-  return <S extends State>(source: Sampler<S>): Sampler<S> => {
-    const { under } = source;
-    return sampler(
-      () => bareOf(source),
-      carriedBy(source, {
-        under: under ? (model) => under(change(model)) : change,
-        ...(check && { checks: [...source.checks ?? [], check] }),
-      }),
-    );
-  };
-}
-
-/**
- * A sampler without its first transitions, to go on from a recorded state: `run(state, env)(after(state.step)(sampler))`
- * gives what the unbroken run gave, bit for bit.
- *
- * @param count Number of transitions to leave out.
- * @returns The refinement.
- * @throws {RangeError} If `count` is not a whole number of at least 0.
- *
- * @example
- * ```ts
- * import { after, sampler } from "@tweedie/tweedie";
- * import assert from "node:assert/strict";
- *
- * const three = sampler(() => [1, 2, 3].map((t) => () => (state) => ({ ...state, t })));
- * let left = 0;
- * for await (const _ of after(2)(three)) left++;
- * assert.equal(left, 1);
- * ```
- */
-export function after(count: number): Refinement {
-  if (!Number.isSafeInteger(count) || count < 0) {
-    throw new RangeError(
-      `Cannot skip transitions: count must be a whole number of at least 0, got ${count}`,
-    );
-  }
-  return <S extends State>({ from, ...source }: Sampler<S>): Sampler<S> =>
-    rearranged<S>(async function* (transitions) {
-      let index = 0;
-      for await (const transition of transitions) if (index++ >= count) yield transition;
-    })({ ...source, ...(count === 0 && from !== undefined && { from }) });
+  return <S extends State>(source: Sampler<S>): Sampler<S> =>
+    chains.underlaid<S, Env>((env) => ({ ...env, model: change(env.model) }), check)(source);
 }
 
 /** One step of a sampler on a time grid, from t to s. */
@@ -516,59 +357,35 @@ export function prior(
   };
 }
 
-/**
- * The keys of a batch for one use: each depends on the run's key, the sample's index in the run, the purpose and
- * the step, and on nothing else.
- *
- * @param env The environment.
- * @param count Number of samples in the batch.
- * @param purpose What the draw is for; different purposes are independent.
- * @param step The state's step.
- * @returns One key for each sample.
- * @throws {TypeError} If a density is carried along, of which nothing that is drawn has a part.
- */
-export function sampleKeys(
-  env: Pick<Env, "key" | "first" | "density">,
-  count: number,
-  purpose: string,
-  step: number,
-): Key[] {
-  if (env.density !== undefined) throw drawn(purpose);
-  // The sample comes last, so that a batch pays for purpose and step once.
-  const use = fold(fold(env.key, purpose), step), first = env.first ?? 0;
-  return Array.from({ length: count }, (_, i) => fold(use, first + i));
+/** See {@link run}. */
+export interface Run {
+  /** Runs a chain without a model and a time. */
+  <S extends Chain>(
+    start: ChainStart<S, ChainEnv>,
+    options: ChainEnv & RunControl<S> & { readonly model?: never },
+  ): (chain: ChainSampler<S, ChainEnv>) => AsyncIterable<S>;
+  /** Runs a sampler under a model. */
+  <S extends State = State>(
+    start: Start<S>,
+    options: RunOptions<S>,
+  ): (sampler: Sampler<S>) => AsyncIterable<S>;
 }
 
-const drawn = (purpose: string): TypeError =>
-  new TypeError(
-    `Cannot carry a density: the sampler must be deterministic, got a step that draws noise ("${purpose}"); ` +
-      "a flow, or a sampler without noise and without correctors, has one",
-  );
+/** How samplers are driven: under one model, which fits. */
+const modelled: Driving<State, Env> = {
+  environment: (options, sampler: Sampler) => {
+    checkRun(options);
+    return { ...options, model: fitted(options.model, sampler) };
+  },
+  check: checkStart,
+  where: ({ t }) => Number.isFinite(t) ? `, t = ${t}` : undefined,
+  called: { x: "x_t", x0: "the model's prediction" },
+};
 
-/**
- * Standard normal noise for one step of a transition, of the shape of the state's x.
- *
- * @param env The environment.
- * @param state The state that the transition starts from.
- * @param purpose What the draw is for.
- * @returns float32, shape of `state.x`, from `env.noise` if there is one. It is the scope's, or the caller's where there is none.
- * @throws {RangeError} If `env.noise` returns another shape.
- */
-export function noise(env: Env, state: State, purpose: string): tf.Tensor {
-  const [count, ...sample] = state.x.shape;
-  if (env.density !== undefined) throw drawn(purpose);
-  if (env.noise) return injected(env.noise(state, purpose), state.x.shape);
-  return normal(sampleKeys(env, count!, purpose, state.step), sample);
-}
-
-function injected(z: tf.Tensor, shape: readonly number[]): tf.Tensor {
-  if (z.shape.join() === shape.join()) return own(z);
-  const wrong = new RangeError(
-    `Cannot draw noise: env.noise must return shape [${shape}], got [${z.shape}]`,
-  );
-  z.dispose();
-  throw wrong;
-}
+const runs = (start: Start, options: RunOptions) => (sampler: Sampler): AsyncIterable<State> => {
+  const isModelled = sampler?.schedule !== undefined || options?.model !== undefined;
+  return driver(isModelled ? modelled : plainly<State, Env>())(start, options)(sampler);
+};
 
 /**
  * Runs a sampler: yields the start, then each x_t, pulled one at a time.
@@ -594,152 +411,4 @@ function injected(z: tf.Tensor, shape: readonly number[]): tf.Tensor {
  * assert.equal(steps, 10);
  * ```
  */
-export function run<S extends State>(
-  start: Start<S>,
-  options: RunOptions,
-): (sampler: Sampler<S>) => AsyncIterable<S> {
-  return (sampler) => {
-    if (typeof sampler?.[Symbol.asyncIterator] !== "function") {
-      throw new TypeError(
-        `Cannot run: sampler must be a sampler, such as ddim(schedule), got ${shown(sampler)}`,
-      );
-    }
-    return { [Symbol.asyncIterator]: () => trajectory(start, options, sampler) };
-  };
-}
-
-async function* trajectory<S extends State>(
-  start: Start<S>,
-  options: RunOptions,
-  sampler: Sampler<S>,
-): AsyncGenerator<S, void, undefined> {
-  checkRun(options);
-  const { engine, signal, until } = options, pace = pacer();
-  signal?.throwIfAborted();
-  const env: RunOptions = { ...options, model: fitted(options.model, sampler) };
-  if (typeof start !== "function") checkStart(start);
-  let state = typeof start === "function"
-    ? await scope(() => owned(start(env, sampler.from)), { signal })
-    : retained(start);
-  const next = (transition: Transition<S>): Awaitable<S> => {
-    const before = state, compiled = engine && stepOn(engine, transition(env), before);
-    return scope(() => owned(compiled ?? transition(env)(before), before), { signal });
-  };
-  try {
-    checkStart(state);
-    let held = tensorsOf(state);
-    await checkFinite(state, held, options);
-    for (const check of sampler.checks ?? []) await check(env, state);
-    yield state;
-    for await (const transition of sampler) {
-      signal?.throwIfAborted();
-      if (until?.(state)) return;
-      const coming = next(transition), reached = coming instanceof Promise ? await coming : coming;
-      const old = held, made = tensorsOf(reached);
-      checkStep(state, reached);
-      state = reached;
-      held = made;
-      const fresh = made.filter((each) => !old.includes(each));
-      try {
-        await checkFinite(state, fresh, options);
-      } finally {
-        dropped(old, made);
-      }
-      await pace();
-      signal?.throwIfAborted();
-      yield state;
-    }
-  } finally {
-    tensorsOf(state).forEach((tensor) => tensor.dispose());
-  }
-}
-
-/** Refuses a step that leads to another shape, which would be broadcast into garbage, or to no time. */
-function checkStep({ x, step, t }: State, reached: State): void {
-  if (tf.util.arraysEqual(x.shape, reached.x.shape) && Number.isFinite(reached.t)) return;
-  dropped(tensorsOf(reached), [x]);
-  throw new RangeError(
-    `Cannot go on with the run: step ${
-      step + 1
-    } must lead from x of shape [${x.shape}], t = ${t} to the like, ` +
-      `got x of shape [${reached.x.shape}], t = ${reached.t}`,
-  );
-}
-
-/**
- * The same value with tensors of its own, so that it can be disposed of by itself. The copies share their numbers with
- * the originals; what is neither a tensor nor plain data is shared as it is.
- *
- * @param value A state, or any tree of plain data and tensors.
- * @returns The copy. The caller disposes of its tensors.
- *
- * @example
- * ```ts
- * import { retained } from "@tweedie/tweedie";
- * import { useBackend } from "@tweedie/tweedie/backend";
- * import * as tf from "@tensorflow/tfjs-core";
- * import assert from "node:assert/strict";
- *
- * await useBackend("cpu");
- * const state = { x: tf.tensor([1, 2]), t: 1, step: 0 }, copy = retained(state);
- * state.x.dispose();
- * assert.deepEqual([...copy.x.dataSync()], [1, 2]);
- * ```
- */
-export function retained<S>(value: S): S {
-  return replaced(value, (tensor) => tf.clone(tensor));
-}
-
-/** Disposes of the tensors of one state that another does not hold. */
-const dropped = (tensors: readonly tf.Tensor[], held: readonly tf.Tensor[]): void =>
-  tensors.filter((tensor) => !held.includes(tensor)).forEach((tensor) => tensor.dispose());
-
-const tensorsOf = (state: State): tf.Tensor[] =>
-  tf.tensor_util.getTensorsInContainer({ ...state } as unknown as tf.TensorContainer);
-
-/**
- * Asks all that a step has made: what replaces a part of x_t would hide a NaN in the prediction, and a density shows nothing of
- * its own in x_t.
- */
-async function checkFinite(
-  state: State,
-  made: readonly tf.Tensor[],
-  options: RunOptions,
-): Promise<void> {
-  if (options.finite === false) return;
-  if (await areFinite(made.filter(({ dtype }) => dtype === "float32"))) return;
-  const place = `got NaN or infinity at step ${state.step}, t = ${state.t}`;
-  if (state.step === 0) throw new RangeError(`Cannot run: the start's x must be finite, ${place}`);
-  const names = await Promise.all(
-    Object.entries(state).filter(([name, value]) => name !== "x" && value instanceof tf.Tensor)
-      .map(async ([name, tensor]) => await areFinite([tensor]) ? [] : [called[name] ?? name]),
-  );
-  const others = names.flat();
-  throw new RangeError(
-    `Cannot go on with the run: x_t must be finite, ${place}${
-      others.length > 0 ? `, also in ${others.join(" and ")}` : ""
-    }`,
-  );
-}
-
-/** What fields of a state are called in messages. */
-const called: Readonly<Record<string, string>> = { x0: "the model's prediction" };
-
-/** NaN and infinity both survive a sum; a sum costs one number's read-back. */
-async function areFinite(tensors: readonly tf.Tensor[]): Promise<boolean> {
-  if (tensors.length === 0) return true;
-  return await scope(function* () {
-    // Those of one shape are added first: to read a sum costs more than to add.
-    const sums: tf.Tensor[] = [];
-    for (const each of tensors) {
-      const i = sums.findIndex(({ shape }) => tf.util.arraysEqual(shape, each.shape));
-      if (i < 0) sums.push(each);
-      else sums[i] = tf.add(sums[i]!, each);
-    }
-    const total = sums.map((each) => tf.sum(tf.mul(each, 0))).reduce((sum, each) =>
-      tf.add(sum, each)
-    );
-    const [value] = yield* awaited(total.data());
-    return value === 0;
-  });
-}
+export const run: Run = runs as unknown as Run;

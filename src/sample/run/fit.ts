@@ -11,29 +11,13 @@ import * as tf from "@tensorflow/tfjs-core";
 import { checkPrediction, decorated, type Model } from "../../denoise/prediction.ts";
 import { rescheduled } from "../../denoise/reschedule.ts";
 import type { Level, Schedule } from "../../noise/schedule.ts";
-import {
-  checkBackend,
-  checkKey,
-  checkOptions,
-  type Known,
-  refusal,
-  shown,
-} from "../../tensor/check.ts";
-import { andThen } from "../../tensor/engine.ts";
+import { chainRunOptions, checkChain, checkRunOptions } from "../../chain/run.ts";
+import { checkBackend, checkOptions, type Known, refusal, shown } from "../../tensor/check.ts";
+import { owned, scope } from "../../tensor/scope.ts";
 import type { Carried, RunOptions, State } from "../chain.ts";
 
 /** The names of all options of a run. */
-export const runOptions: Known<RunOptions> = {
-  model: true,
-  key: true,
-  first: true,
-  signal: true,
-  noise: true,
-  density: true,
-  finite: true,
-  engine: true,
-  until: true,
-};
+export const runOptions: Known<RunOptions> = { model: true, ...chainRunOptions };
 
 /**
  * Refuses options that no run can be made with.
@@ -41,27 +25,13 @@ export const runOptions: Known<RunOptions> = {
  * @throws {TypeError} If an option is unknown, or model, key, noise, engine or until is none.
  * @throws {RangeError} If `first` is not a whole number of at least 0.
  */
-export function checkRun(options: RunOptions): void {
+export function checkRun(options: RunOptions<never>): void {
   checkOptions("run", options, runOptions);
-  const { model, key, first = 0, finite, noise, until, signal } = options;
+  const { model } = options;
   if (typeof model?.predict !== "function" || typeof model.schedule?.at !== "function") {
     throw wrong("model must be a model: a schedule and predict", model);
   }
-  checkKey("run", key);
-  if (!Number.isSafeInteger(first) || first < 0) {
-    throw refusal("run", "first must be a whole number of at least 0", first);
-  }
-  if (finite !== undefined && typeof finite !== "boolean") {
-    throw wrong("finite must be a boolean", finite);
-  }
-  for (const [name, value] of Object.entries({ noise, until })) {
-    if (value !== undefined && typeof value !== "function") {
-      throw wrong(`${name} must be a function`, value);
-    }
-  }
-  if (signal !== undefined && typeof signal.throwIfAborted !== "function") {
-    throw wrong("signal must be an AbortSignal", signal);
-  }
+  checkRunOptions(options, runOptions);
   checkBackend("run");
 }
 
@@ -79,11 +49,14 @@ const wrong = (wanted: string, got: unknown): TypeError =>
  * @returns The model that the steps see, before the sampler's own changes.
  * @throws {RangeError} If the two schedules differ.
  */
-export function fitted(model: Model, carried: Carried): Model {
+export function fitted(model: Model, carried: Pick<Carried, "schedule" | "times">): Model {
   return asked(sameSchedule(model, carried));
 }
 
-function sameSchedule(model: Model, { schedule, times = [] }: Carried): Model {
+function sameSchedule(
+  model: Model,
+  { schedule, times = [] }: Pick<Carried, "schedule" | "times">,
+): Model {
   if (schedule === undefined || schedule === model.schedule) return model;
   const pairs = times.map((t) => ({ t, ours: schedule.at(t), theirs: levelAt(model.schedule, t) }));
   const off = pairs.find(({ ours, theirs }) => !theirs || !isClose(ours, theirs));
@@ -125,7 +98,9 @@ const isClose = (a: Level, b: Level): boolean =>
 const asked = (model: Model): Model =>
   decorated(model, (model) => ({
     predict: (x, t, signal) =>
-      andThen(model.predict(x, t, signal), (prediction) => checkPrediction(prediction, x)),
+      scope(function* () {
+        return checkPrediction(yield* owned(model.predict(x, t, signal)), x);
+      }),
   }));
 
 /**
@@ -164,19 +139,11 @@ export function isLevel(schedule: Schedule, t: number, wanted: number): boolean 
  */
 export function checkStart(state: State): void {
   if (!(state?.x instanceof tf.Tensor)) throw wrong("the start must have a tensor x", state?.x);
-  const tensors = tf.tensor_util.getTensorsInContainer(
-    { ...state } as unknown as tf.TensorContainer,
-  );
-  if (tensors.some(({ isDisposed }) => isDisposed)) {
-    throw wrong("the start's tensors must be alive", "one that is disposed of");
-  }
+  checkChain(state);
   if (state.x.rank === 0 || state.x.size === 0) {
     throw refusal("run", "the start's x must have at least one sample", `shape [${state.x.shape}]`);
   }
   if (!Number.isFinite(state.t)) throw wrong("the start's t must be a finite number", state.t);
-  if (!Number.isSafeInteger(state.step) || state.step < 0) {
-    throw wrong("the start's step must be a whole number of at least 0", state.step);
-  }
 }
 
 /**

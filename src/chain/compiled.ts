@@ -9,7 +9,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { Engine } from "../../tensor/engine.ts";
+import type { Engine } from "../tensor/engine.ts";
 
 /**
  * The state that follows, computed by an engine.
