@@ -504,10 +504,10 @@ describe("gradient guides", () => {
       tf.dispose({ ...said });
       assert.equal(live(), count);
     }
-    for (const  of of["xt", "x0"] as const) {
+    for (const said of ["xt", "x0"] as const) {
       const failing = byEnergy(() => {
         throw new Error("no");
-      }, { of });
+      }, { of: said });
       const count = live();
       assert.throws(() => failing(two).predict(x, 0.4), /^Error: no$/);
       assert.equal(live(), count);

@@ -134,6 +134,7 @@ describe("scope()", () => {
 
   it("frees all when it fails: at once, later, in what it waits for, and in a finally", async () => {
     const failing: (() => Scoped<tf.Tensor>)[] = [
+      // deno-lint-ignore require-yield
       function* () {
         tf.scalar(1);
         throw new Error("dead");
@@ -251,7 +252,7 @@ describe("scope()", () => {
     const x = tf.tensor([1]),
       same = await scope(() =>
         folded(x, 0, function* () {
-          return tf.ones([1]);
+          return yield* awaited(tf.ones([1]));
         })
       );
     assert.equal(same, x);
