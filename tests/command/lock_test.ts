@@ -42,6 +42,27 @@ describe("locked()", () => {
     });
   });
 
+  it("locked() does not take for its own a lock that was taken away while it waited for it", async () => {
+    await within(async (folder) => {
+      const lock = `${folder}/run.lock`, own = Deno.FsFile.prototype.tryLock;
+      let turns = 0;
+      Deno.FsFile.prototype.tryLock = async function (...args): Promise<boolean> {
+        // As a holder does that lets go between the opening of the file and this.
+        if (turns++ === 0) await Deno.remove(lock);
+        return await own.apply(this, args);
+      };
+      try {
+        const unlock = await locked(`${folder}/run`);
+        assert.equal(turns, 2);
+        assert.equal(await Deno.readTextFile(lock), `${Deno.pid}\n`);
+        await unlock();
+        assert.deepEqual(names(folder), []);
+      } finally {
+        Deno.FsFile.prototype.tryLock = own;
+      }
+    });
+  });
+
   it("locked() gives a lock to one of many that ask at once, each time one lets go", async () => {
     await within(async (folder) => {
       let holders = 0, turns = 0;
