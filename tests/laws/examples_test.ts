@@ -102,6 +102,20 @@ const examples: Record<string, Example> = {
       }
     },
   },
+  "13_sa_solver.ts": {
+    check: (output) => {
+      const rows = output.trim().split("\n").map((line) => /deviation (\S+)/.exec(line)![1]);
+      assert.equal(rows.length, 3);
+      for (const row of rows) within(Number(row), 0.09, 0.12);
+    },
+  },
+  "14_brightness.ts": {
+    check: (output) => {
+      const pairs = [...output.matchAll(/asked (\S+), got (\S+)/g)];
+      assert.equal(pairs.length, 3);
+      for (const [, asked, got] of pairs) within(Number(got) - Number(asked), -0.15, 0.15);
+    },
+  },
 };
 
 const present = {

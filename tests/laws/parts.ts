@@ -65,14 +65,17 @@ type SamplerName = {
     : never;
 }[keyof Root];
 
-/** What makes a refinement. */
-type RefinementName = {
-  [K in keyof Root]: Root[K] extends (...rest: never) => (source: infer S) => infer R
-    ? S extends AsyncIterable<(env: never) => (state: never) => unknown>
-      ? R extends AsyncIterable<(env: never) => (state: never) => unknown> ? K : never
-    : never
-    : never;
-}[keyof Root];
+/** What makes a refinement; `underlaid` is `onModel` of the whole environment. */
+type RefinementName = Exclude<
+  {
+    [K in keyof Root]: Root[K] extends (...rest: never) => (source: infer S) => infer R
+      ? S extends AsyncIterable<(env: never) => (state: never) => unknown>
+        ? R extends AsyncIterable<(env: never) => (state: never) => unknown> ? K : never
+      : never
+      : never;
+  }[keyof Root],
+  "underlaid"
+>;
 
 /** What makes a guide; some functions give back whatever they are given, or are told to make. */
 type GuideName = Exclude<
