@@ -1,9 +1,8 @@
 // A refinement of your own: pictures of a brightness that you say, by guidance in a limited interval of noise.
-// Run: deno run --allow-read=examples/weights --allow-write=. examples/14_brightness.ts
+// Run: deno run --allow-read --allow-write=. examples/14_brightness.ts [out.png]
 import * as tw from "@tweedie/tweedie";
 import { useBackend } from "@tweedie/tweedie/backend";
 import * as tf from "@tensorflow/tfjs-core";
-import { pipe } from "fp-ts/lib/function.js";
 
 /** The brightness, the share of what is lacking that is added, and between which sigma/alpha. */
 export interface Brightness {
@@ -34,15 +33,15 @@ export function brightened({ mean, scale = 1, sigma: [least, most] = [0, Infinit
 
 if (import.meta.main) {
   await useBackend("wasm");
-  const { model } = await tw.loadDenoiser("examples/weights/fashion-mnist.safetensors");
-  const sampler = tw.dpmSolver(model.schedule, { steps: 20 });
+  const weights = `${import.meta.dirname}/weights/fashion-mnist.safetensors`;
+  const { model } = await tw.loadDenoiser(weights), sampler = tw.dpmSolver(model.schedule);
+  const rows: tf.Tensor[] = [];
   for (const mean of [-0.8, -0.4, 0]) {
-    const guided = pipe(sampler, brightened({ mean, sigma: [0.5, 20] }));
-    const { x } = await tw.last(
-      pipe(guided, tw.run(tw.prior([8, 28, 28, 1]), { model, key: tw.key(3) })),
-    );
+    const states = tw.run(tw.prior([8, 28, 28, 1]), { model, key: tw.key(3) });
+    const { x } = await tw.last(states(brightened({ mean, sigma: [0.5, 20] })(sampler)));
     console.log(`asked ${mean.toFixed(1)}, got ${tf.mean(x).dataSync()[0]!.toFixed(2)}`);
-    const picture = await tw.toImage(x, { grid: [1, 8] });
-    await tw.savePng(`brightness_${mean}.png`)(ReadableStream.from([picture]));
+    rows.push(x);
   }
+  const picture = await tw.toImage(tf.concat(rows), { grid: [3, 8] });
+  await tw.savePng(Deno.args[0] ?? "brightness.png")(ReadableStream.from([picture]));
 }

@@ -110,7 +110,9 @@ const examples: Record<string, Example> = {
     },
   },
   "14_brightness.ts": {
-    check: (output) => {
+    args: (folder) => [`${folder}/bright.png`],
+    check: async (output, folder) => {
+      await startsWith(`${folder}/bright.png`, [0x89, 0x50, 0x4e, 0x47]);
       const pairs = [...output.matchAll(/asked (\S+), got (\S+)/g)];
       assert.equal(pairs.length, 3);
       for (const [, asked, got] of pairs) within(Number(got) - Number(asked), -0.15, 0.15);
