@@ -31,18 +31,15 @@ import {
   asked,
   type Env,
   noise,
-  refined,
   type Refinement,
   sampleKeys,
-  type Sampler,
   type State,
-  type Transition,
 } from "../sample/chain.ts";
 import { fitted } from "../sample/run/fit.ts";
 import { checkOptions, type Known, refusal as refused, shown } from "../tensor/check.ts";
 import { uniform } from "../tensor/random.ts";
-import { owned, scope, type Scoped } from "../tensor/scope.ts";
-import { checkUnweighed } from "./moved.ts";
+import { owned, type Scoped } from "../tensor/scope.ts";
+import { around, checkUnweighed } from "./moved.ts";
 
 /** What the size of a corrector's step may depend on. */
 export interface LangevinStep {
@@ -296,19 +293,15 @@ export function corrected(
   const moves = along(corrector, purpose, final);
   const stirred = (env: Env, state: State): Scoped<tf.Tensor> =>
     moves(model ? { ...env, model: asIn(env, model, state.t) } : env, state);
-  return <S extends State>(sampler: Sampler<S>): Sampler<S> =>
-    refined<S>((transition): Transition<S> => (env) => (state) =>
-      scope(function* () {
-        if (order === "before") {
-          checkUnweighed(env, state);
-          const x = yield* stirred(env, state);
-          return yield* owned(transition(env)({ ...state, x }), state);
-        }
-        const next = yield* owned(transition(env)(state), state);
-        checkUnweighed(env, next);
-        return { ...next, x: yield* stirred(env, next) };
-      })
-    )(sampler);
+  return around(function* (state, env, step) {
+    if (order === "before") {
+      checkUnweighed(env, state);
+      return yield* step({ ...state, x: yield* stirred(env, state) }, env);
+    }
+    const next = yield* step(state, env);
+    checkUnweighed(env, next);
+    return { ...next, x: yield* stirred(env, next) };
+  });
 }
 
 /** A corrector's own model, under the schedule of the run. */

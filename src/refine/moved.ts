@@ -17,7 +17,29 @@ import {
   type State,
   type Transition,
 } from "../sample/chain.ts";
-import { owned, scope } from "../tensor/scope.ts";
+import { owned, scope, type Scoped } from "../tensor/scope.ts";
+
+/** A transition with more around it: a part of work, to which the transition itself is another. */
+export type Around = <S extends State>(
+  state: S,
+  env: Env,
+  step: (state: S, env: Env) => Scoped<S>,
+) => Scoped<S>;
+
+/**
+ * The refinement that puts work around each transition of a sampler.
+ *
+ * @param work From the state, the environment and the transition to the state that follows.
+ * @param check Something more that has to hold before the first step. Default: nothing.
+ * @returns The refinement.
+ */
+export const around =
+  (work: Around, check?: Check): Refinement => <S extends State>(sampler: Sampler<S>): Sampler<S> =>
+    refined<S>(
+      (transition): Transition<S> => (env) => (state) =>
+        scope(() => work(state, env, (state, env) => owned(transition(env)(state), state))),
+      check,
+    )(sampler);
 
 /**
  * The refinement that puts another x into each state that a sampler reaches.
@@ -27,15 +49,15 @@ import { owned, scope } from "../tensor/scope.ts";
  * @param check Something more that has to hold before the first step. Default: nothing.
  * @returns The refinement. It throws a TypeError while run, if a density is carried along, or was.
  */
-export const moved =
-  (move: (next: State, env: Env, before: State) => tf.Tensor, check?: Check): Refinement =>
-  <S extends State>(sampler: Sampler<S>): Sampler<S> =>
-    refined<S>((transition): Transition<S> => (env) => (state) =>
-      scope(function* () {
-        const next = yield* owned(transition(env)(state), state);
-        checkUnweighed(env, next);
-        return { ...next, x: move(next, env, state) };
-      }), check)(sampler);
+export const moved = (
+  move: (next: State, env: Env, before: State) => tf.Tensor,
+  check?: Check,
+): Refinement =>
+  around(function* (state, env, step) {
+    const next = yield* step(state, env);
+    checkUnweighed(env, next);
+    return { ...next, x: move(next, env, state) };
+  }, check);
 
 /**
  * Refuses to move x where its density would be lost: whether that is carried along outside the move, or came out of the step

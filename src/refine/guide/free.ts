@@ -119,7 +119,8 @@ export function classifierFree(condition: Condition, options: ClassifierFreeOpti
   checkCondition(condition);
   checkScale(options.scale, condition.length);
   checkNegative(condition, options);
-  checkRescale(options.rescale ?? 0);
+  const { rescale = 0 } = options;
+  if (!(rescale >= 0 && rescale <= 1)) throw refusal("rescale must be in [0, 1]", rescale);
   if (interval === undefined) return mixing(condition, rest);
   checkOptions("guide", interval, { t: true, sigma: true } satisfies Known<Interval>);
   return during(mixing(condition, rest), {
@@ -144,11 +145,6 @@ function checkNegative(condition: Condition, { negative, scale }: ClassifierFree
   if (isAll(scale, 1)) {
     throw refusal("negative must be absent at scale 1, where it has no part", negative);
   }
-}
-
-function checkRescale(share: number): void {
-  if (share >= 0 && share <= 1) return;
-  throw refusal("rescale must be in [0, 1]", share);
 }
 
 /** epshat = none + scale·(given − none), at every level. */

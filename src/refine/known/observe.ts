@@ -22,21 +22,12 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import "../../tensor/autodiff.ts";
-import {
-  type Check,
-  noise,
-  onModel,
-  refined,
-  type Refinement,
-  type Sampler,
-  type State,
-  type Transition,
-} from "../../sample/chain.ts";
+import { type Check, noise, onModel, type Refinement } from "../../sample/chain.ts";
 import { checkOptions, type Known, shown } from "../../tensor/check.ts";
-import { awaited, owned, scope } from "../../tensor/scope.ts";
+import { awaited, scope } from "../../tensor/scope.ts";
 import { sharing } from "../guide/combine.ts";
 import { byEnergy, gradientThrough } from "../guide/gradient.ts";
-import { checkUnweighed, moved } from "../moved.ts";
+import { around, checkUnweighed, moved } from "../moved.ts";
 import { checkCount, checkFits, checkMask, checkNumbers, checkTensor, refusal } from "./check.ts";
 import { axes, type Operator, shownBy, solved } from "./operator.ts";
 
@@ -238,16 +229,12 @@ function posteriorSampled({ operator, y }: Measurement, scale: number, check: Ch
     return tf.sqrt(tf.add(tf.sum(tf.square(gap), axes(gap)), 1e-12));
   };
   if (scale === 0) return (sampler) => sampler;
-  return <S extends State>(sampler: Sampler<S>): Sampler<S> =>
-    refined<S>((transition): Transition<S> => (env) => (state) =>
-      scope(function* () {
-        const { x, t } = state;
-        const { prediction, gradient } = gradientThrough(env.model, { x, t, cost });
-        const model = sharing(env.model, { x, t, prediction });
-        const next = yield* owned(transition({ ...env, model })(state), state);
-        checkUnweighed(env, next);
-        return { ...next, x: tf.sub(next.x, tf.mul(gradient, scale)) };
-      }), check)(sampler);
+  return around(function* (state, env, step) {
+    const { x, t } = state, { prediction, gradient } = gradientThrough(env.model, { x, t, cost });
+    const next = yield* step(state, { ...env, model: sharing(env.model, { x, t, prediction }) });
+    checkUnweighed(env, next);
+    return { ...next, x: tf.sub(next.x, tf.mul(gradient, scale)) };
+  }, check);
 }
 
 /** PiGDM: score ← score + scale·∇x0hatᵀ·Aᵀ·u, u = (r²·A·Aᵀ + std²·I)⁻¹·gap, minus the gradient of the energy gapᵀ·u/2. */
