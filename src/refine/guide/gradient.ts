@@ -205,12 +205,7 @@ const readable = (schedule: Schedule, t: number): number =>
   schedule.at(t).alpha > 0 ? t : timeNear(schedule, { alpha: 1, sigma: 300 });
 
 /** A cost of each sample, and its gradient. */
-export interface CostGradient {
-  /** The cost of each sample, shape [N]. */
-  readonly cost: tf.Tensor;
-  /** ∇ of the cost with respect to x_t, shape of x_t. */
-  readonly gradient: tf.Tensor;
-}
+type CostGradient = Omit<GradientThrough, "prediction">;
 
 /** A cost [N] of each sample and its gradient. */
 function costAt(cost: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor): CostGradient {
@@ -238,9 +233,13 @@ export interface CostOfX0 {
 }
 
 /** The prediction at a sample, and a cost of its x0 with the gradient. */
-export interface GradientThrough extends CostGradient {
+export interface GradientThrough {
   /** What the model said. */
   readonly prediction: Prediction;
+  /** The cost of each sample, shape [N]. */
+  readonly cost: tf.Tensor;
+  /** ∇ of the cost with respect to x_t, shape of x_t. */
+  readonly gradient: tf.Tensor;
 }
 
 /**
