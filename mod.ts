@@ -80,6 +80,7 @@ export * from "./src/noise/schedule.ts";
 export { type GridOptions, times } from "./src/noise/grid.ts";
 export * from "./src/noise/forward.ts";
 export * from "./src/denoise/prediction.ts";
+export * from "./src/denoise/energy.ts";
 export * from "./src/denoise/reschedule.ts";
 export * from "./src/denoise/posterior.ts";
 export * from "./src/denoise/loss.ts";
@@ -118,12 +119,66 @@ export {
   pseudoAdams,
 } from "./src/sample/multistep.ts";
 export * from "./src/sample/singlestep.ts";
-export * from "./src/refine/guide.ts";
+export {
+  during,
+  type DuringOptions,
+  type Guide,
+  guided,
+  type Interval,
+  type PredictionAt as Known,
+  sharing,
+  summed,
+} from "./src/refine/guide/combine.ts";
+export {
+  classifierFree,
+  type ClassifierFreeOptions,
+  conditioned,
+} from "./src/refine/guide/free.ts";
+export {
+  byClassifier,
+  byEnergy,
+  classifierEnergy,
+  type CostOfX0 as Through,
+  type EnergyOptions,
+  type GradientOptions,
+  type GradientThrough as Pull,
+  gradientThrough as pulledThrough,
+  meanShifted,
+  type MeanShiftOptions,
+} from "./src/refine/guide/gradient.ts";
+export type { Scale } from "./src/refine/guide/scale.ts";
 export * from "./src/refine/threshold.ts";
-export * from "./src/refine/correct.ts";
-export * from "./src/refine/inpaint.ts";
+export {
+  annealedLangevin,
+  type AnnealedLangevinOptions,
+  corrected,
+  type CorrectedOptions,
+  fixedLangevin,
+  type FixedLangevinOptions,
+  langevin,
+  type LangevinCorrector,
+  type LangevinOptions,
+  type LangevinStep as Stir,
+} from "./src/refine/correct.ts";
+export { blur, downsample, grey, mask, type Operator } from "./src/refine/known/operator.ts";
+export {
+  inpainted,
+  type InpaintOptions,
+  observed,
+  type ObservedMethod,
+  type ObservedOptions,
+} from "./src/refine/known/observe.ts";
+export * from "./src/refine/known/repaint.ts";
 export * from "./src/refine/edit.ts";
+export * from "./src/refine/slerp.ts";
 export * from "./src/refine/likelihood.ts";
+export {
+  exactTrace,
+  hutchinson,
+  type HutchinsonOptions,
+  type Trace,
+  type TraceAt,
+} from "./src/refine/trace.ts";
 export * from "./src/watch/record.ts";
 export * from "./src/watch/progress.ts";
 export * from "./src/watch/frames.ts";

@@ -18,7 +18,7 @@ import {
 import type { Parameters, Params } from "../network/layer.ts";
 import { type EngineOptions, type ImageModelConfig, networkModel } from "../network/model.ts";
 import type { Schedule } from "../noise/schedule.ts";
-import type { NoisyClassifier } from "../refine/guide.ts";
+import type { NoisyClassifier } from "../denoise/energy.ts";
 import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import {
   type At,

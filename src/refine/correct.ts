@@ -24,27 +24,25 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { convert, type EnergyPrediction, type Model } from "../denoise/prediction.ts";
+import { langevinChain, type Point } from "../chain/langevin.ts";
+import type { Model } from "../denoise/prediction.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
 import {
+  asked,
   type Env,
   noise,
-  refined,
   type Refinement,
   sampleKeys,
-  type Sampler,
   type State,
-  type Transition,
 } from "../sample/chain.ts";
-import { checkOptions, type Known, refusal as refused, shown } from "../tensor/check.ts";
-import { andThen, disposing } from "../tensor/engine.ts";
-import { type Awaitable } from "../tensor/scope.ts";
 import { fitted } from "../sample/run/fit.ts";
+import { checkOptions, type Known, refusal as refused, shown } from "../tensor/check.ts";
 import { uniform } from "../tensor/random.ts";
-import { movedAfter, movedBefore, rescued } from "./move.ts";
+import { owned, type Scoped } from "../tensor/scope.ts";
+import { around, checkUnweighed } from "./moved.ts";
 
 /** What the size of a corrector's step may depend on. */
-export interface Stir {
+export interface LangevinStep {
   /** The schedule of the model. */
   readonly schedule: Schedule;
   /** Time of the state. */
@@ -63,9 +61,9 @@ export interface LangevinCorrector {
   readonly steps: number;
   /**
    * eps of a step, in the square of x's unit: one number, or one for each sample in a tensor of shape [N, 1, ...]. Called
-   * in a tf.tidy.
+   * within a scope.
    */
-  readonly size: (stir: Stir) => number | tf.Tensor;
+  readonly size: (step: LangevinStep) => number | tf.Tensor;
   /**
    * Whether each sample's move is put to the test of Metropolis and Hastings, which leaves p_t alone exactly. It needs an
    * energy, a size that is one number, and one evaluation more at each level. Default: false.
@@ -179,9 +177,8 @@ export function langevin(options: LangevinOptions = {}): LangevinCorrector {
 }
 
 /** ‖x‖² of each sample, shape [N, 1, ...]. */
-const squares = (x: tf.Tensor): tf.Tensor => tf.sum(tf.square(x), axes(x), true);
-
-const axes = ({ rank }: tf.Tensor): number[] => Array.from({ length: rank - 1 }, (_, i) => i + 1);
+const squares = (x: tf.Tensor): tf.Tensor =>
+  tf.sum(tf.square(x), x.shape.map((_, i) => i).slice(1), true);
 
 /** 1 − beta of the schedule's own step, or of a thousandth of its span. */
 function kept({ span: [least, most], steps, at }: Schedule, t: number): number {
@@ -293,15 +290,18 @@ export function corrected(
     throw new TypeError(`Cannot correct: model must be a model, got ${shown(model)}`);
   }
   checkedSteps(corrector.steps);
-  const stirs = stirring(corrector, purpose, final);
-  const stirred = (env: Env) => (state: State) =>
-    stirs(model ? { ...env, model: asIn(env, model, state.t) } : env)(state);
-  return <S extends State>(sampler: Sampler<S>): Sampler<S> =>
-    refined<S>((transition): Transition<S> => (env) => (state) =>
-      order === "after"
-        ? andThen(transition(env)(state), (next) => movedAfter(env, { state, next }, stirred(env)))
-        : movedBefore(env, state, stirred(env), transition(env))
-    )(sampler);
+  const moves = along(corrector, purpose, final);
+  const stirred = (env: Env, state: State): Scoped<tf.Tensor> =>
+    moves(model ? { ...env, model: asIn(env, model, state.t) } : env, state);
+  return around(function* (state, env, step) {
+    if (order === "before") {
+      checkUnweighed(env, state);
+      return yield* step({ ...state, x: yield* stirred(env, state) }, env);
+    }
+    const next = yield* step(state, env);
+    checkUnweighed(env, next);
+    return { ...next, x: yield* stirred(env, next) };
+  });
 }
 
 /** A corrector's own model, under the schedule of the run. */
@@ -309,189 +309,45 @@ const asIn = ({ model: { schedule } }: Env, model: Model, t: number): Model =>
   fitted(model, { schedule, times: [t] });
 
 /** The x that a state's becomes by all steps of a corrector; its own, where there is nothing to do. */
-const stirring =
-  (corrector: LangevinCorrector, purpose: string, final: boolean) =>
-  (env: Env) =>
-  (state: State): Awaitable<tf.Tensor> => {
-    const { schedule } = env.model, level = schedule.at(state.t);
-    const left = !final && state.t <= schedule.span[0];
-    if (corrector.steps === 0 || level.sigma === 0 || left) return state.x;
-    const chain = { env, state, level, purpose };
-    return corrector.metropolis === true
-      ? tested(corrector, chain)
-      : untested(corrector, chain, state.x, 0);
+const along = (corrector: LangevinCorrector, purpose: string, final: boolean) =>
+  function* (env: Env, state: State): Scoped<tf.Tensor> {
+    const { schedule } = env.model, { t } = state, level = schedule.at(t), { steps } = corrector;
+    const isLeft = !final && t <= schedule.span[0];
+    if (steps === 0 || level.sigma === 0 || isLeft) return state.x;
+    const isTested = corrector.metropolis === true;
+    const eps = ({ score }: Point, z: tf.Tensor): number | tf.Tensor =>
+      corrector.size({ schedule, t, level, score, z });
+    const u = (i: number): tf.Tensor =>
+      uniform(sampleKeys(env, state.x.shape[0]!, `${purpose} test ${i}`, state.step), []);
+    const { x } = yield* langevinChain({ x: state.x }, {
+      steps,
+      at: (x) => isTested ? withEnergy(env, x, t) : withScore(env, x, t),
+      eps: isTested ? (here, z) => checkedSize(eps(here, z)) : eps,
+      z: (i) => noise(env, state, `${purpose} ${i}`),
+      ...(isTested && { u }),
+    });
+    return x;
   };
 
-/** Where a corrector works, and under which names it draws. */
-interface Chain {
-  readonly env: Env;
-  readonly state: State;
-  readonly level: Level;
-  readonly purpose: string;
+/** A sample with its score. */
+function* withScore(env: Env, x: tf.Tensor, t: number): Scoped<Point> {
+  return { x, score: yield* asked(env, "score", x, t) };
 }
 
-/** The steps from number `index` on, from x, which is disposed of unless it is the state's. */
-function untested(
-  corrector: LangevinCorrector,
-  chain: Chain,
-  x: tf.Tensor,
-  index: number,
-): Awaitable<tf.Tensor> {
-  if (index === corrector.steps) return x;
-  const step = (): Awaitable<tf.Tensor> =>
-    andThen(
-      scored(chain, x),
-      (score) => disposing(score, () => stepped(corrector, chain, { x, score, index })),
-    );
-  const moved = x === chain.state.x ? step() : disposing(x, step);
-  return andThen(moved, (y) => untested(corrector, chain, y, index + 1));
-}
-
-function scored({ env, state, level }: Chain, x: tf.Tensor): Awaitable<tf.Tensor> {
-  return andThen(
-    env.model.predict(x, state.t, env.signal),
-    (prediction) => disposing({ ...prediction }, () => convert(prediction, "score", x, level)),
-  );
-}
-
-/** x, its score, and which step this is. */
-interface Here {
-  readonly x: tf.Tensor;
-  readonly score: tf.Tensor;
-  readonly index: number;
-}
-
-function stepped(corrector: LangevinCorrector, chain: Chain, { x, score, index }: Here): tf.Tensor {
-  return tf.tidy(() => {
-    const z = drawn(chain, index), eps = corrector.size({ ...stirOf(chain), score, z });
-    return proposed(x, score, z, eps);
-  });
-}
-
-const stirOf = ({ env, state, level }: Chain): Pick<Stir, "schedule" | "t" | "level"> => ({
-  schedule: env.model.schedule,
-  t: state.t,
-  level,
-});
-
-const drawn = ({ env, state, purpose }: Chain, index: number): tf.Tensor =>
-  noise(env, state, `${purpose} ${index}`);
-
-const proposed = (
-  x: tf.Tensor,
-  score: tf.Tensor,
-  z: tf.Tensor,
-  eps: number | tf.Tensor,
-): tf.Tensor => tf.addN([x, tf.mul(score, eps), tf.mul(z, tf.sqrt(tf.mul(eps, 2)))]);
-
-/** A sample, its energy [N] and its score. */
-interface Point {
-  readonly x: tf.Tensor;
-  readonly energy: tf.Tensor;
-  readonly score: tf.Tensor;
-}
-
-/** All steps of a corrector with the Metropolis test. */
-function tested(corrector: LangevinCorrector, chain: Chain): Awaitable<tf.Tensor> {
-  const from = (point: Point, index: number): Awaitable<Point> => {
-    if (index === corrector.steps) return point;
-    const next = disposing({ ...point }, () => metropolis(corrector, chain, point, index));
-    return andThen(next, (moved) => from(moved, index + 1));
-  };
-  return andThen(
-    pointAt(chain, tf.clone(chain.state.x)),
-    (start) =>
-      andThen(from(start, 0), ({ x, energy, score }) => {
-        tf.dispose([energy, score]);
-        return x;
-      }),
-  );
-}
-
-/** A sample with what the model says there; owns x from now on. */
-function pointAt({ env, state }: Chain, x: tf.Tensor): Awaitable<Point> {
-  const said = rescued(() => env.model.predict(x, state.t, env.signal), () => x.dispose());
-  return andThen(said, (prediction) => {
-    if (prediction.kind !== "energy") {
-      tf.dispose([x, prediction.value]);
-      throw new TypeError(
-        `Cannot test a move: the model must give an energy, got a prediction of kind "${prediction.kind}"`,
-      );
-    }
-    return disposing(prediction.gradient, () => pointOf(x, prediction));
-  });
-}
-
-const pointOf = (x: tf.Tensor, { value, gradient }: EnergyPrediction): Point => ({
-  x,
-  energy: value,
-  score: tf.neg(gradient),
-});
-
-/** One step: the proposal where it is taken, the point before elsewhere. */
-function metropolis(
-  corrector: LangevinCorrector,
-  chain: Chain,
-  before: Point,
-  index: number,
-): Awaitable<Point> {
-  const z = drawn(chain, index), eps = sizeOf(corrector, chain, before.score, z);
-  const y = tf.tidy(() => proposed(before.x, before.score, z, eps));
-  return disposing(z, () =>
-    andThen(pointAt(chain, y), (after) =>
-      disposing({ ...after }, () => {
-        const logU = logUniform(chain, index);
-        return disposing(logU, () => chosen(before, after, { z, eps, logU }));
-      })));
-}
-
-function sizeOf(
-  corrector: LangevinCorrector,
-  chain: Chain,
-  score: tf.Tensor,
-  z: tf.Tensor,
-): number {
-  const eps = corrector.size({ ...stirOf(chain), score, z });
-  if (typeof eps === "number") return eps;
-  tf.dispose([eps, z]);
+/** A sample with its energy and its score. */
+function* withEnergy({ model, signal }: Env, x: tf.Tensor, t: number): Scoped<Point> {
+  const said = yield* owned(model.predict(x, t, signal));
+  if (said.kind === "energy") return { x, energy: said.value, score: tf.neg(said.gradient) };
   throw new TypeError(
-    "Cannot test a move: the corrector's size must be a number, got a tensor",
+    `Cannot test a move: the model must give an energy, got a prediction of kind "${said.kind}"`,
   );
 }
 
-function logUniform({ env, state, purpose }: Chain, index: number): tf.Tensor {
-  const keys = sampleKeys(env, state.x.shape[0]!, `${purpose} test ${index}`, state.step);
-  const u = uniform(keys, []);
-  return disposing(u, () => tf.log(u)) as tf.Tensor;
+/** One size for all: where it depends on the point the way back is another. */
+function checkedSize(eps: number | tf.Tensor): number {
+  if (typeof eps === "number") return eps;
+  throw new TypeError("Cannot test a move: the corrector's size must be a number, got a tensor");
 }
-
-/** The draws of a step and its size. */
-interface Draws {
-  readonly z: tf.Tensor;
-  readonly eps: number;
-  readonly logU: tf.Tensor;
-}
-
-function chosen(before: Point, after: Point, { z, eps, logU }: Draws): Point {
-  return tf.tidy(() => {
-    const back = tf.add(z, tf.mul(tf.add(before.score, after.score), Math.sqrt(eps / 2)));
-    const ratio = tf.mul(tf.sub(sums(tf.square(z)), sums(tf.square(back))), 0.5);
-    const logA = tf.add(tf.sub(before.energy, after.energy), ratio);
-    const taken = tf.less(logU, logA);
-    const wide = tf.reshape(taken, [-1, ...z.shape.slice(1).map(() => 1)]);
-    const choice = (a: tf.Tensor, b: tf.Tensor): tf.Tensor =>
-      tf.where(a.rank === 1 ? taken : tf.broadcastTo(wide, a.shape), a, b);
-    // A comparison with NaN is false: the point would stay for ever, as if it had been refused each time.
-    const lost = tf.where(tf.isNaN(logA), tf.fill(logA.shape, NaN), tf.zerosLike(logA));
-    return {
-      x: tf.add(choice(after.x, before.x), tf.reshape(lost, wide.shape)),
-      energy: choice(after.energy, before.energy),
-      score: choice(after.score, before.score),
-    };
-  });
-}
-
-const sums = (x: tf.Tensor): tf.Tensor => tf.sum(x, axes(x));
 
 function checkPositive(name: string, value: number): void {
   if (value > 0 && value < Infinity) return;

@@ -43,15 +43,21 @@ import {
   refined,
   run,
   type RunOptions,
-  sampleKeys,
   type Sampler,
   type State,
 } from "../sample/chain.ts";
 import { isLevel, runOptions } from "../sample/run/fit.ts";
-import { andThen, releaseTape } from "../tensor/engine.ts";
-import { type Awaitable, follows } from "../tensor/scope.ts";
-import { normal, rademacher } from "../tensor/random.ts";
-import { rescued } from "./move.ts";
+import {
+  type Awaitable,
+  awaited,
+  follows,
+  isDifferentiated,
+  own,
+  owned,
+  scope,
+  type Scoped,
+} from "../tensor/scope.ts";
+import { exactTrace, type Trace, unitVectors } from "./trace.ts";
 
 /** A state that knows its log-density. */
 export interface Weighed extends State {
@@ -60,31 +66,6 @@ export interface Weighed extends State {
   /** tau at this state, shape [N]; what the next step needs of it. */
   readonly tau?: tf.Tensor;
 }
-
-/** Where a trace is wanted. */
-export interface TraceAt {
-  /** The environment. */
-  readonly env: Env;
-  /** The state; its x is the point. */
-  readonly state: State;
-  /** The function, from [N, ...sample] to the same shape, each sample by itself; in operations that have a gradient. */
-  readonly of: (x: tf.Tensor) => tf.Tensor;
-}
-
-/** The trace of a function's Jacobian at each sample, or an estimate of it; shape [N]. Called in a tf.tidy. */
-export type Trace = (at: TraceAt) => tf.Tensor;
-
-/** Options of {@link hutchinson}. */
-export interface HutchinsonOptions {
-  /** Number of probes, at least 1; the variance falls as its inverse. Default: 1. */
-  readonly probes?: number;
-  /** Law of the probes. Default: `"rademacher"`. */
-  readonly law?: "rademacher" | "normal";
-  /** Whether each step draws its own, or all share those of the first. Default: true. */
-  readonly fresh?: boolean;
-}
-
-const hutchinsonOptions: Known<HutchinsonOptions> = { probes: true, law: true, fresh: true };
 
 /** Options of {@link likelihood}. */
 export interface LikelihoodOptions {
@@ -96,86 +77,6 @@ export interface LikelihoodOptions {
    * in few dimensions. Default: `"trapezoid"`.
    */
   readonly rule?: "trapezoid" | "jacobian";
-}
-
-/**
- * The trace by one vector–Jacobian product for each dimension of a sample.
- *
- * @param at Where.
- * @returns Shape [N]; exact to rounding.
- *
- * @example
- * ```ts
- * import { exactTrace, gaussian, key, linear } from "@tweedie/tweedie";
- * import { useBackend } from "@tweedie/tweedie/backend";
- * import * as tf from "@tensorflow/tfjs-core";
- * import assert from "node:assert/strict";
- *
- * await useBackend("cpu");
- * const env = { model: gaussian(linear()), key: key(0) }, state = { x: tf.tensor([[1, 3]]), t: 1, step: 0 };
- * assert.deepEqual([...exactTrace({ env, state, of: tf.square }).dataSync()], [8]);
- * ```
- */
-export function exactTrace({ state, of }: TraceAt): tf.Tensor {
-  const [, ...sample] = state.x.shape, size = tf.util.sizeFromShape(sample);
-  const unit = (i: number): tf.Tensor =>
-    tf.tensor(Array.from({ length: size }, (_, j) => j === i ? 1 : 0), [1, ...sample]);
-  return tf.addN(Array.from({ length: size }, (_, i) => projected(of, state.x, unit(i))));
-}
-
-/** eᵀ·(∂f/∂x)·e of each sample. */
-function projected(f: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor, e: tf.Tensor): tf.Tensor {
-  try {
-    return tf.tidy(() => {
-      const pulled = tf.grad((x) => tf.sum(tf.mul(f(x), e)))(x);
-      return tf.sum(tf.mul(pulled, e), axes(x));
-    });
-  } catch (error) {
-    releaseTape();
-    throw error;
-  }
-}
-
-const axes = ({ rank }: tf.Tensor): number[] => Array.from({ length: rank - 1 }, (_, i) => i + 1);
-
-/**
- * The trace by Hutchinson's estimator, (1/m)·Σ eᵀ·J·e with random e of covariance I: one vector–Jacobian product a probe.
- *
- * ```text
- *   variance of one probe, for symmetric J     Rademacher 2·(‖J‖² − Σ J_ii²)      normal 2·‖J‖²      Frobenius norms
- * ```
- *
- * Only the covariance of e matters for the mean. Probes are drawn under keys of the samples.
- *
- * @param options Number and law of the probes.
- * @returns The trace, for {@link likelihood}.
- * @throws {RangeError} If an option is outside its domain.
- *
- * @example
- * ```ts
- * import { hutchinson } from "@tweedie/tweedie";
- * import assert from "node:assert/strict";
- *
- * assert.equal(typeof hutchinson({ probes: 4 }), "function");
- * ```
- */
-export function hutchinson(options: HutchinsonOptions = {}): Trace {
-  checkOptions("carry a density", options, hutchinsonOptions);
-  const { probes = 1, law = "rademacher", fresh = true } = options;
-  if (!Number.isSafeInteger(probes) || probes < 1) {
-    throw refusal("probes must be a whole number of at least 1", probes);
-  }
-  if (law !== "rademacher" && law !== "normal") {
-    throw refusal('law must be "rademacher" or "normal"', law);
-  }
-  const draw = law === "rademacher" ? rademacher : normal;
-  return ({ env, state, of }) => {
-    const [count, ...sample] = state.x.shape, step = fresh ? state.step : 0;
-    const probe = (j: number): tf.Tensor =>
-      draw(sampleKeys(env, count!, `probe ${j}`, step), sample);
-    const sum = Array.from({ length: probes }, (_, j) => projected(of, state.x, probe(j)));
-    return tf.div(tf.addN(sum), probes);
-  };
 }
 
 /**
@@ -221,44 +122,38 @@ export function likelihood(
   if (rule === "jacobian" && trace) {
     throw refusal('trace must be absent with rule "jacobian"', trace);
   }
-  const density = rule === "jacobian" ? "map" : "flow";
-  const followed = (model: Model): Model =>
-    decorated(model, (model) => ({
-      predict: (x, t, signal) =>
-        andThen(model.predict(x, t, signal), (prediction) => {
-          if (tf.engine().state.gradientDepth > 0) checkFollows(prediction, x);
-          return prediction;
-        }),
-    }));
-  const weigh = rule === "jacobian" ? byJacobian : byTrapezoid(trace ?? exactTrace);
   return refined<State, Weighed>((transition) => (env) => {
     checkSmooth(env);
     const step = transition({
       ...env,
-      density,
+      density: rule === "jacobian" ? "map" : "flow",
       ...(rule === "jacobian" && { model: followed(env.model) }),
     });
     // The step is not told of the weights, so that what moves a state with weights can tell that they would be stale.
     return ({ logDensity, tau, ...state }: Weighed) =>
-      andThen(step(state), (next) =>
-        andThen(
-          rescued(
-            () => weigh({ env, state: { ...state, ...defined({ logDensity, tau }) }, next, step }),
-            () => dropped(next, state),
-          ),
-          (weights) => ({ ...next, ...weights }),
-        ));
+      scope(function* () {
+        const next = yield* owned(step(state), state);
+        const made = { env, state, next, logDensity, tau };
+        const weights = rule === "jacobian"
+          ? yield* byJacobian(made, step)
+          : byTrapezoid(made, trace ?? exactTrace);
+        return { ...next, ...weights };
+      });
   });
 }
 
 const likelihoodOptions: Known<LikelihoodOptions> = { trace: true, rule: true };
 
-const defined = (
-  { logDensity, tau }: { [K in keyof Weights]?: Weights[K] | undefined },
-): Weights => ({
-  ...(logDensity && { logDensity }),
-  ...(tau && { tau }),
-});
+/** The model, which refuses to answer within a gradient what that does not go through. */
+const followed = (model: Model): Model =>
+  decorated(model, (model) => ({
+    predict: (x, t, signal) =>
+      scope(function* () {
+        const prediction = yield* owned(model.predict(x, t, signal));
+        if (isDifferentiated()) checkFollows(prediction, x);
+        return prediction;
+      }),
+  }));
 
 /** Refuses a prediction that a gradient does not go through: its trace would be taken for 0. */
 function checkFollows(prediction: Prediction, x: tf.Tensor): void {
@@ -277,36 +172,29 @@ function checkSmooth({ model }: Env): void {
   );
 }
 
-/** One step that has been made. */
+/** One step that has been made, and the weights of the state before. */
 interface Made {
   readonly env: Env;
-  readonly state: Weighed;
+  readonly state: State;
   readonly next: State;
-  /** The step itself, of other states too. */
-  readonly step: (state: State) => Awaitable<State>;
+  readonly logDensity: tf.Tensor | undefined;
+  readonly tau: tf.Tensor | undefined;
 }
 
 /** What is carried on. */
 type Weights = Pick<Weighed, "logDensity" | "tau">;
 
-/** Disposes of what a step has made. */
-function dropped(next: State, before: State): void {
-  const tensorsOf = (state: State): tf.Tensor[] =>
-    tf.tensor_util.getTensorsInContainer({ ...state } as unknown as tf.TensorContainer);
-  const held = new Set(tensorsOf(before).map(({ id }) => id));
-  tensorsOf(next).filter(({ id }) => !held.has(id)).forEach((tensor) => tensor.dispose());
+/** ln p + ∫ −D d ln alpha + tau d lambda. */
+function byTrapezoid(made: Made, trace: Trace): Weights {
+  const { env, state, next } = made, { at } = env.model.schedule;
+  const from = at(state.t), to = at(next.t);
+  checkEnds(from, to);
+  const before = made.tau ?? tauOf(trace, env, state, from);
+  const tau = tauOf(trace, env, next, to), size = next.x.size / next.x.shape[0]!;
+  const change = changeOf({ level: from, tau: before }, { level: to, tau }, size);
+  const logDensity = tf.add(made.logDensity ?? firstDensity(state, next, from), change);
+  return { logDensity, ...(tau && { tau }) };
 }
-
-const byTrapezoid = (trace: Trace) => ({ env, state, next }: Made): Weights =>
-  tf.tidy(() => {
-    const { at } = env.model.schedule, from = at(state.t), to = at(next.t);
-    checkEnds(from, to);
-    const before = state.tau ?? tauOf(trace, env, state, from);
-    const tau = tauOf(trace, env, next, to), size = next.x.size / next.x.shape[0]!;
-    const change = changeOf({ level: from, tau: before }, { level: to, tau }, size);
-    const logDensity = tf.add(state.logDensity ?? firstDensity(state, next, from), change);
-    return { logDensity, ...(tau && { tau }) };
-  }) as Weights;
 
 /** Pure noise to data in one step is a map to a point, whatever the flow is. */
 function checkEnds(from: Level, to: Level): void {
@@ -368,7 +256,7 @@ const firstDensity = (state: State, next: State, level: Level): tf.Tensor =>
  *
  * @param x Shape [N, ...sample].
  * @param level Marginal at the start.
- * @returns Nats, shape [N]. The caller disposes of it.
+ * @returns Nats, shape [N]. It is the scope's, or the caller's where there is none.
  *
  * @example
  * ```ts
@@ -384,30 +272,31 @@ const firstDensity = (state: State, next: State, level: Level): tf.Tensor =>
  */
 export function logPrior(x: tf.Tensor, { sigma }: Level): tf.Tensor {
   const size = x.size / x.shape[0]!, constant = size * Math.log(2 * Math.PI * sigma ** 2) / 2;
-  return tf.tidy(() => tf.sub(tf.mul(tf.sum(tf.square(x), axes(x)), -0.5 / sigma ** 2), constant));
+  const axes = x.shape.map((_, i) => i).slice(1);
+  return scope(() => tf.sub(tf.mul(tf.sum(tf.square(x), axes), -0.5 / sigma ** 2), constant));
 }
 
-/** −ln|det ∂x_s/∂x_t| of the step itself, by one backward pass for each dimension, and elimination in float64. */
-async function byJacobian({ env, state, next, step }: Made): Promise<Weights> {
-  const { logDensity: _, tau: __, ...plain } = state;
+/** ln p − ln|det ∂x_s/∂x_t| of the step itself, by one backward pass for each dimension, and elimination in float64. */
+function* byJacobian(
+  { env, state, next, logDensity }: Made,
+  step: (state: State) => Awaitable<State>,
+): Scoped<Weights> {
   if (next.history !== undefined) {
     throw new TypeError('Cannot carry a density by rule "jacobian": state.history must be absent');
   }
-  const rows = jacobian((x) => atOnce(step({ ...plain, x })).x, state.x);
-  const entries = await rows.data().finally(() => rows.dispose());
-  const count = state.x.shape[0]!, size = state.x.size / count;
-  const changes = Array.from(
-    { length: count },
-    (_, n) =>
-      -logDeterminant(
-        Array.from({ length: size }, (_, i) =>
-          Array.from({ length: size }, (_, j) => entries[(i * count + n) * size + j]!)),
-      ),
-  );
-  return tf.tidy(() => {
-    const first = firstDensity(state, next, env.model.schedule.at(state.t));
-    return { logDensity: tf.add(state.logDensity ?? first, tf.tensor1d(changes)) };
+  const rows = jacobian((x) => atOnce(step({ ...state, x })).x, state.x);
+  const entries = yield* awaited(rows.data());
+  const count = state.x.shape[0]!,
+    size = state.x.size / count,
+    dimensions = [...Array(size).keys()];
+  const changes = Array.from({ length: count }, (_, n) => {
+    const ofSample = dimensions.map((i) =>
+      dimensions.map((j) => entries[(i * count + n) * size + j]!)
+    );
+    return -logDeterminant(ofSample);
   });
+  const first = logDensity ?? firstDensity(state, next, env.model.schedule.at(state.t));
+  return { logDensity: tf.add(first, tf.tensor1d(changes)) };
 }
 
 function atOnce(next: Awaitable<State>): State {
@@ -418,17 +307,8 @@ function atOnce(next: Awaitable<State>): State {
 
 /** Gradients of output i of each sample, shape [D, N, D]. */
 function jacobian(f: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor): tf.Tensor {
-  const [count, ...sample] = x.shape, size = tf.util.sizeFromShape(sample);
-  const row = (i: number): tf.Tensor => {
-    const unit = tf.tensor(Array.from({ length: size }, (_, j) => j === i ? 1 : 0), [1, ...sample]);
-    return tf.reshape(tf.grad((x) => tf.sum(tf.mul(f(x), unit)))(x), [count!, size]);
-  };
-  try {
-    return tf.tidy(() => tf.stack(Array.from({ length: size }, (_, i) => row(i))));
-  } catch (error) {
-    releaseTape();
-    throw error;
-  }
+  const row = (unit: tf.Tensor): tf.Tensor => tf.grad((x) => tf.sum(tf.mul(f(x), unit)))(x);
+  return tf.stack(unitVectors(x).map((unit) => tf.reshape(row(unit), [x.shape[0]!, unit.size])));
 }
 
 /** ln|det A| by Gaussian elimination with partial pivoting; A is used up. */
@@ -456,7 +336,7 @@ export interface LogLikelihoodOptions extends LikelihoodOptions, RunOptions {
   readonly sampler: Sampler;
   /** Time of the data. Default: where the sampler starts; the schedule's least, if that is not known. */
   readonly t?: number;
-  /** ln p_T of each sample, shape [N]; the library disposes of it. Default: {@link logPrior}. */
+  /** ln p_T of each sample, shape [N]; handed over to the library. Default: {@link logPrior}. */
   readonly prior?: (x: tf.Tensor, level: Level) => tf.Tensor;
 }
 
@@ -491,20 +371,23 @@ export async function logLikelihood(
   const { sampler, t: time, prior = logPrior, trace, rule, ...env } = options;
   const t = time ?? sampler.from ?? env.model.schedule.span[0];
   const weighed = likelihood({ ...(trace && { trace }), ...(rule && { rule }) })(sampler);
-  let final: { ends: Float32Array; change: Float32Array } | undefined;
+  let final: { readonly ends: Float32Array; readonly change: Float32Array } | undefined;
   let end = t;
   for await (const state of run<Weighed>({ x: x0, t, step: 0 }, env)(weighed)) {
-    if (state.logDensity === undefined) continue;
+    const { x, logDensity } = state;
+    if (logDensity === undefined) continue;
     if (state.t < end) {
       throw refusal("sampler must lead from data to noise (`upward`)", `a step to t = ${state.t}`);
     }
     end = state.t;
-    const ends = checkedPrior(prior(state.x, env.model.schedule.at(end)), state.x);
-    final = {
-      ends: await ends.data<"float32">(),
-      change: await state.logDensity.data<"float32">(),
-    };
-    ends.dispose();
+    final = await scope(function* () {
+      const ends = own(prior(x, env.model.schedule.at(end)));
+      checkPrior(ends, x);
+      return {
+        ends: yield* awaited(ends.data<"float32">()),
+        change: yield* awaited(logDensity.data<"float32">()),
+      };
+    });
   }
   if (final === undefined) throw refusal("sampler must have at least one step", "none");
   const [, most] = env.model.schedule.span;
@@ -514,9 +397,8 @@ export async function logLikelihood(
   return Float64Array.from(final.ends, (value, i) => value - final.change[i]!);
 }
 
-function checkedPrior(values: tf.Tensor, { shape: [count] }: tf.Tensor): tf.Tensor {
-  if (values.rank === 1 && values.shape[0] === count) return values;
-  values.dispose();
+function checkPrior(values: tf.Tensor, { shape: [count] }: tf.Tensor): void {
+  if (values.rank === 1 && values.shape[0] === count) return;
   throw refusal(`prior must give one number for each of ${count} samples`, `[${values.shape}]`);
 }
 

@@ -13,9 +13,9 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { checkOptions, type Known, refusal as refused } from "../tensor/check.ts";
-import { andThen } from "../tensor/engine.ts";
 import { convert, decorated, type Model } from "../denoise/prediction.ts";
 import { onModel, type Refinement } from "../sample/chain.ts";
+import { owned, scope } from "../tensor/scope.ts";
 
 /** Clipping to a fixed range. */
 export interface ClipOptions {
@@ -80,17 +80,11 @@ type Clip = (x0: tf.Tensor) => tf.Tensor;
 const clipped = (model: Model, clip: Clip): Model =>
   decorated(model, (model) => ({
     predict: (x, t, signal) =>
-      andThen(model.predict(x, t, signal), (prediction) => {
-        try {
-          const value = tf.tidy(() => {
-            const x0 = convert(prediction, "x0", x, model.schedule.at(t));
-            // Some backends clip NaN to a number; 0·x0 is NaN where x0 is not finite.
-            return tf.add(clip(x0), tf.mul(x0, 0));
-          });
-          return { kind: "x0", value };
-        } finally {
-          tf.dispose({ ...prediction });
-        }
+      scope(function* () {
+        const said = yield* owned(model.predict(x, t, signal));
+        const x0 = convert(said, "x0", x, model.schedule.at(t));
+        // Some backends clip NaN to a number; 0·x0 is NaN where x0 is not finite.
+        return { kind: "x0", value: tf.add(clip(x0), tf.mul(x0, 0)) };
       }),
     clipped: true,
   }));

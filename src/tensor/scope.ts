@@ -164,11 +164,10 @@ interface Waiting<A> extends ScopeOptions {
 /** The rest of work that waits. */
 function waited<A>(arena: Arena, { outer, steps, first, signal }: Waiting<A>): Promise<A> {
   if (isDifferentiated()) {
+    // Who takes the gradient sees a promise, and can say what it is that must answer at once.
     first.catch(() => undefined);
     fail(arena);
-    throw new TypeError(
-      "Cannot take a gradient: what is differentiated must answer at once, got a promise",
-    );
+    return refused();
   }
   outer?.waiting.add(arena);
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -220,6 +219,16 @@ function waited<A>(arena: Arena, { outer, steps, first, signal }: Waiting<A>): P
   // Nobody may be left who waits for a scope that is called off with the one around it.
   rest.catch(() => undefined);
   return rest;
+}
+
+function refused(): Promise<never> {
+  const never = Promise.reject(
+    new TypeError(
+      "Cannot take a gradient: what is differentiated must answer at once, got a promise",
+    ),
+  );
+  never.catch(() => undefined);
+  return never;
 }
 
 /** Milliseconds in which work that is called off may come to its end by itself. */

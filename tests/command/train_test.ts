@@ -12,7 +12,8 @@ import { loadClassifier, loadDenoiser, loadNoisyClassifier } from "../../src/io/
 import { timedClassifier } from "../../src/network/classifier.ts";
 import { initialize } from "../../src/network/layer.ts";
 import { linear, vp } from "../../src/noise/schedule.ts";
-import { byClassifier, guided } from "../../src/refine/guide.ts";
+import { guided } from "../../src/refine/guide/combine.ts";
+import { byClassifier } from "../../src/refine/guide/gradient.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
 import { prior, run } from "../../src/sample/chain.ts";
 import { gaussian } from "../../src/denoise/oracle.ts";

@@ -7,7 +7,8 @@ import { saveCheckpoint } from "../../src/io/checkpoint.ts";
 import { readSafetensors, writeSafetensors } from "../../src/io/safetensors.ts";
 import { linear, vp } from "../../src/noise/schedule.ts";
 import { annealedLangevin, corrected } from "../../src/refine/correct.ts";
-import { inpainted, repainted } from "../../src/refine/inpaint.ts";
+import { inpainted } from "../../src/refine/known/observe.ts";
+import { repainted } from "../../src/refine/known/repaint.ts";
 import { likelihood } from "../../src/refine/likelihood.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
 import {

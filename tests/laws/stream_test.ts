@@ -5,7 +5,8 @@ import { pipe } from "fp-ts/lib/function.js";
 import type { Condition, Model } from "../../src/denoise/prediction.ts";
 import { mixture } from "../../src/denoise/oracle.ts";
 import { linear } from "../../src/noise/schedule.ts";
-import { classifierFree, conditioned, guided } from "../../src/refine/guide.ts";
+import { guided } from "../../src/refine/guide/combine.ts";
+import { classifierFree, conditioned } from "../../src/refine/guide/free.ts";
 import { thresholded } from "../../src/refine/threshold.ts";
 import { ddim, ddimInverse, ddpm } from "../../src/sample/ancestral.ts";
 import {

@@ -17,7 +17,7 @@ import {
   type Params,
 } from "../../src/network/layer.ts";
 import { linear, logSnr, type Schedule, ve, vp } from "../../src/noise/schedule.ts";
-import { byClassifier } from "../../src/refine/guide.ts";
+import { byClassifier } from "../../src/refine/guide/gradient.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";

@@ -14,19 +14,15 @@ import {
 } from "../../src/denoise/prediction.ts";
 import { variances } from "../../src/denoise/posterior.ts";
 import { linear, rectified, vp } from "../../src/noise/schedule.ts";
+import type { NoisyClassifier } from "../../src/denoise/energy.ts";
+import { during, type Guide, guided, summed } from "../../src/refine/guide/combine.ts";
+import { classifierFree, conditioned } from "../../src/refine/guide/free.ts";
 import {
   byClassifier,
   byEnergy,
   classifierEnergy,
-  classifierFree,
-  conditioned,
-  during,
-  type Guide,
-  guided,
   meanShifted,
-  type NoisyClassifier,
-  summed,
-} from "../../src/refine/guide.ts";
+} from "../../src/refine/guide/gradient.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
 import { type Env, onModel, prior, run, type Sampler } from "../../src/sample/chain.ts";
 import { dpmSolver } from "../../src/sample/solver.ts";

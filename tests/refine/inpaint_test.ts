@@ -5,17 +5,9 @@ import { pipe } from "fp-ts/lib/function.js";
 import { gaussian } from "../../src/denoise/oracle.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
 import { vp } from "../../src/noise/schedule.ts";
-import {
-  blur,
-  downsample,
-  grey,
-  inpainted,
-  mask,
-  observed,
-  type ObservedOptions,
-  type Operator,
-  repainted,
-} from "../../src/refine/inpaint.ts";
+import { inpainted, observed, type ObservedOptions } from "../../src/refine/known/observe.ts";
+import { blur, downsample, grey, mask, type Operator } from "../../src/refine/known/operator.ts";
+import { repainted } from "../../src/refine/known/repaint.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
 import { prior, run, type Sampler, type State } from "../../src/sample/chain.ts";
 import { dpmSolver } from "../../src/sample/solver.ts";

@@ -6,14 +6,8 @@ import { gaussian, type Mixture, mixture, mixtureLogDensity } from "../../src/de
 import type { Model } from "../../src/denoise/prediction.ts";
 import { type Tableau, tableaus } from "../../src/noise/ode.ts";
 import { type Level, vp } from "../../src/noise/schedule.ts";
-import {
-  exactTrace,
-  hutchinson,
-  likelihood,
-  logLikelihood,
-  type Trace,
-  type Weighed,
-} from "../../src/refine/likelihood.ts";
+import { likelihood, logLikelihood, type Weighed } from "../../src/refine/likelihood.ts";
+import { exactTrace, hutchinson, type Trace } from "../../src/refine/trace.ts";
 import { ddim, ddimInverse } from "../../src/sample/ancestral.ts";
 import { type Env, prior, run, type Sampler, type State } from "../../src/sample/chain.ts";
 import { flow, type FlowOptions } from "../../src/sample/reverse.ts";
