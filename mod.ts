@@ -79,6 +79,7 @@ export * from "./src/noise/sde.ts";
 export * from "./src/noise/schedule.ts";
 export { type GridOptions, times } from "./src/noise/grid.ts";
 export * from "./src/noise/forward.ts";
+export * from "./src/denoise/condition.ts";
 export * from "./src/denoise/prediction.ts";
 export * from "./src/denoise/energy.ts";
 export * from "./src/denoise/reschedule.ts";

@@ -18,6 +18,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { shown } from "../tensor/check.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
+import type { Condition } from "./condition.ts";
+
+export type { Condition } from "./condition.ts";
 
 /** What the numbers of a prediction mean. `flow` is the velocity eps − x0 of rectified flow. */
 export type Kind = "eps" | "x0" | "v" | "flow" | "score";
@@ -46,11 +49,11 @@ export interface EnergyPrediction {
 /** What a model says about (x_t, t). */
 export type Prediction = TensorPrediction | EnergyPrediction;
 
-/** A condition for each sample: a class, or null for none. */
-export type Condition = readonly (number | null)[];
-
-/** A network, an oracle or an energy, with the schedule it was made for. */
-export interface Model {
+/**
+ * A network, an oracle or an energy, with the schedule it was made for. `C` is what it can be conditioned on, with a part for
+ * each sample: classes where nothing else is said; words, pictures, or several at once (see {@link pickedCondition}).
+ */
+export interface Model<C = Condition> {
   /** The schedule that gives t its meaning. */
   readonly schedule: Schedule;
   /**
@@ -66,7 +69,7 @@ export interface Model {
     signal?: AbortSignal,
   ) => Prediction | Promise<Prediction>;
   /** The same model under a condition for each sample; absent for an unconditional model. */
-  readonly given?: (condition: Condition) => Model;
+  readonly given?: (condition: C) => Model<C>;
   /** Whether it is under a condition already, so that it takes no other. Default: no. */
   readonly conditioned?: true;
   /** Whether it is bound to the samples of one batch, in their order, as by a guide to targets. Default: no. */
@@ -99,7 +102,10 @@ export interface Model {
  * assert.deepEqual([...value.dataSync()], [1]);
  * ```
  */
-export function decorated(model: Model, change: (model: Model) => Partial<Model>): Model {
+export function decorated<C = Condition>(
+  model: Model<C>,
+  change: (model: Model<C>) => Partial<Model<C>>,
+): Model<C> {
   return {
     ...model,
     // A model may be an object of a class, whose schedule a copy of its own properties would not have.

@@ -367,7 +367,7 @@ export interface Run {
   /** Runs a sampler under a model. */
   <S extends State = State>(
     start: Start<S>,
-    options: RunOptions<S>,
+    options: Omit<RunOptions<S>, "model"> & { readonly model: Model<never> },
   ): (sampler: Sampler<S>) => AsyncIterable<S>;
 }
 

@@ -12,12 +12,8 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import {
-  type Condition,
-  decorated,
-  type Model,
-  type Prediction,
-} from "../../denoise/prediction.ts";
+import { type Condition, pickedCondition, sizeOfCondition } from "../../denoise/condition.ts";
+import { decorated, type Model, type Prediction } from "../../denoise/prediction.ts";
 import { onModel, type Refinement } from "../../sample/chain.ts";
 import { checkOptions, type Known } from "../../tensor/check.ts";
 import { owned, scope, type Scoped } from "../../tensor/scope.ts";
@@ -27,7 +23,7 @@ import { checkScale, column, isAll, refusal, type Scale } from "./scale.ts";
 /**
  * A run of the model under a condition, without guidance.
  *
- * @param condition A class or null for each sample of the batch.
+ * @param condition A class or null for each sample of the batch, or whatever the model takes, with a part for each.
  * @returns The refinement.
  * @throws {TypeError} While run: if the model cannot be conditioned, or has been already.
  * @throws {RangeError} If an entry is no class; while run, if the condition has not one entry for each sample.
@@ -40,7 +36,7 @@ import { checkScale, column, isAll, refusal, type Scale } from "./scale.ts";
  * assert.ok(Symbol.asyncIterator in conditioned([0, 1, null])(ddim(linear(), { steps: 10 })));
  * ```
  */
-export function conditioned(condition: Condition): Refinement {
+export function conditioned<C = Condition>(condition: C): Refinement {
   checkCondition(condition);
   return onModel((model) => under(model, condition));
 }
@@ -50,22 +46,28 @@ export function conditioned(condition: Condition): Refinement {
  *
  * @throws {RangeError} If it is not a list of classes and nulls.
  */
-export function checkCondition(condition: Condition): void {
-  const isOne = (entry: unknown): boolean =>
+export function checkCondition(condition: unknown): void {
+  const isClass = (entry: unknown): boolean =>
     entry === null || (Number.isSafeInteger(entry) && (entry as number) >= 0);
-  if (Array.isArray(condition) && condition.length > 0 && condition.every(isOne)) return;
+  const isOther = (entry: unknown): boolean => typeof entry === "string" || isRecord(entry);
+  const isFine = Array.isArray(condition)
+    ? condition.length > 0 && (condition.every(isClass) || condition.some(isOther))
+    : isRecord(condition) && sizeOfCondition(condition) > 0;
+  if (isFine) return;
   throw refusal("condition must be a list of classes from 0 on, or null for none", condition);
 }
 
+const isRecord = (value: unknown): boolean => typeof value === "object" && value !== null;
+
 /** Options of {@link classifierFree}. */
-export interface ClassifierFreeOptions {
+export interface ClassifierFreeOptions<C = Condition> {
   /** Weight of the condition: 0 leaves it out, 1 takes it as it is, more sharpens it. */
   readonly scale: Scale;
   /**
    * What the condition is set off against: a class, or null for none, for each sample; what is in it is pushed away by scales
-   * above 1. Default: null for all.
+   * above 1. Default: null for all; of a model that takes tensors it must be given.
    */
-  readonly negative?: Condition;
+  readonly negative?: C;
   /**
    * Share phi of the guided prediction that is brought back to the standard deviation of the conditional one, sample by
    * sample (Lin et al. 2024, equations 15 and 16); in [0, 1]. It is done in the kind that the model speaks, as by its
@@ -113,11 +115,14 @@ export interface ClassifierFreeOptions {
  * assert.deepEqual([await at(0), await at(1), await at(3)], [[0, 0], [1, 4], [3, 12]]);
  * ```
  */
-export function classifierFree(condition: Condition, options: ClassifierFreeOptions): Guide {
+export function classifierFree<C = Condition>(
+  condition: C,
+  options: ClassifierFreeOptions<C>,
+): Guide {
   checkOptions("guide", options, freeOptions);
   const { interval, ...rest } = options;
   checkCondition(condition);
-  checkScale(options.scale, condition.length);
+  checkScale(options.scale, sizeOfCondition(condition));
   checkNegative(condition, options);
   const { rescale = 0 } = options;
   if (!(rescale >= 0 && rescale <= 1)) throw refusal("rescale must be in [0, 1]", rescale);
@@ -136,11 +141,12 @@ const freeOptions: Known<ClassifierFreeOptions> = {
   interval: true,
 };
 
-function checkNegative(condition: Condition, { negative, scale }: ClassifierFreeOptions): void {
+function checkNegative<C>(condition: C, { negative, scale }: ClassifierFreeOptions<C>): void {
   if (negative === undefined) return;
   checkCondition(negative);
-  if (negative.length !== condition.length) {
-    throw refusal(`negative must have one entry for each of ${condition.length} samples`, negative);
+  const size = sizeOfCondition(condition);
+  if (sizeOfCondition(negative) !== size) {
+    throw refusal(`negative must have one entry for each of ${size} samples`, negative);
   }
   if (isAll(scale, 1)) {
     throw refusal("negative must be absent at scale 1, where it has no part", negative);
@@ -148,18 +154,21 @@ function checkNegative(condition: Condition, { negative, scale }: ClassifierFree
 }
 
 /** epshat = none + scale·(given − none), at every level. */
-function mixing(condition: Condition, options: ClassifierFreeOptions): Guide {
-  const { scale, rescale = 0, negative = condition.map(() => null) } = options;
+function mixing<C>(condition: C, options: ClassifierFreeOptions<C>): Guide {
+  const { scale, rescale = 0 } = options;
+  const all = Array.from({ length: sizeOfCondition(condition) }, (_, i) => i);
+  const none = (): C => options.negative ?? pickedCondition([condition], all.map(() => null));
   if (isAll(scale, 1)) return (model) => under(model, condition);
-  if (isAll(scale, 0)) return (model) => under(model, negative);
+  if (isAll(scale, 0)) return (model) => under(model, none());
+  const twice = (): C =>
+    pickedCondition([condition, none()], [0, 1].flatMap((k) => all.map((i) => [k, i] as const)));
   return (model) => {
-    const given = givenOf(model);
-    const both = model.bound
-      ? inTurn(given(condition), given(negative))
-      : atOnce(given([...condition, ...negative]));
+    const given = givenOf<C>(model);
+    const both = (): (...asked: Asked) => Scoped<Pair> =>
+      model.bound ? inTurn(given(condition), given(none())) : atOnce(given(twice()));
     const predict: Model["predict"] = (...asked) =>
       scope(function* () {
-        const [given, none] = yield* both(...asked);
+        const [given, none] = yield* both()(...asked);
         checkPair(given, none, rescale);
         return mapped([given, none], (given, none) => {
           const mix = tf.add(none, tf.mul(tf.sub(given, none), column(scale, given)));
@@ -177,7 +186,7 @@ type Pair = readonly [given: Prediction, none: Prediction];
 type Asked = Parameters<Model["predict"]>;
 
 /** Both from one evaluation of the doubled batch. */
-const atOnce = (both: Model) =>
+const atOnce = <C>(both: Model<C>) =>
   function* (...[x, t, signal]: Asked): Scoped<Pair> {
     const said = yield* owned(both.predict(tf.concat([x, x]), t, signal));
     const half = (i: 0 | 1): Prediction => mapped([said], (each) => tf.split(each, 2)[i]!);
@@ -185,7 +194,7 @@ const atOnce = (both: Model) =>
   };
 
 /** Both of a model that is bound to the batch, one after the other. */
-const inTurn = (given: Model, none: Model) =>
+const inTurn = <C>(given: Model<C>, none: Model<C>) =>
   function* (...asked: Asked): Scoped<Pair> {
     return [yield* owned(given.predict(...asked)), yield* owned(none.predict(...asked))];
   };
@@ -224,25 +233,28 @@ const axes = ({ rank }: tf.Tensor): number[] => Array.from({ length: rank - 1 },
  * The model under a condition for good, which checks the size of the batch: it takes no other, which would put the first out
  * of force without a word.
  */
-function under(
+function under<C>(
   model: Model,
-  condition: Condition,
-  conditional: Pick<Model, "predict"> = givenOf(model)(condition),
+  condition: C,
+  conditional: Pick<Model, "predict"> = givenOf<C>(model)(condition),
 ): Model {
+  const size = sizeOfCondition(condition);
   return settled(decorated(model, () => ({
     predict: (x, t, signal) => {
-      if (x.shape[0] === condition.length) return conditional.predict(x, t, signal);
+      if (x.shape[0] === size) return conditional.predict(x, t, signal);
       throw new RangeError(
         `Cannot condition: condition must have one entry for each of ${
           x.shape[0]
-        } samples, got ${condition.length}`,
+        } samples, got ${size}`,
       );
     },
   })));
 }
 
-function givenOf(model: Model): (condition: Condition) => Model {
-  if (model.given) return (condition) => model.given!(condition);
+/** What the model says under a condition: it takes what its maker says, which a run does not ask. */
+function givenOf<C>(model: Model): (condition: C) => Model<C> {
+  const { given } = model as Model<unknown> as Model<C>;
+  if (given) return (condition) => given.call(model, condition);
   throw new TypeError(
     `Cannot condition: model must have \`given\`, got ${
       model.conditioned ? "one that is under a condition already" : "an unconditional model"
