@@ -29,6 +29,8 @@ export type Rule = (sources: readonly Source[]) => string[];
 /** Folders of `src`, and files right under it, in the order in which they may build on each other. */
 export const order: readonly string[] = [
   "tensor",
+  "chain",
+  "solve",
   "noise",
   "denoise",
   "energy",

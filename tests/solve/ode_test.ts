@@ -1,20 +1,10 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import {
-  denseOutput,
-  errorNorm,
-  type OdeState,
-  rungeKutta,
-  solve,
-  type SolveOptions,
-  stages,
-  type StepControl,
-  stepFactor,
-  type Tableau,
-  tableaus,
-  type VectorField,
-} from "../../src/noise/ode.ts";
+import { denseOutput, rungeKutta, stages, type VectorField } from "../../src/solve/rungekutta.ts";
+import { errorNorm, type StepControl, stepFactor } from "../../src/solve/control.ts";
+import { type OdeState, solve, type SolveOptions } from "../../src/solve/ode.ts";
+import { type Tableau, tableaus } from "../../src/solve/tableau.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 
 const methods = Object.entries(tableaus) as [keyof typeof tableaus, Tableau][];
