@@ -32,6 +32,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { jumpMany } from "../noise/forward.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
 import { atHand, checkOptions, type Known, notFinite, refusal } from "../tensor/check.ts";
+import { scope } from "../tensor/scope.ts";
 import { posterior, stepWeight, variances } from "./posterior.ts";
 import { coefficients, type Kind, kinds, plane } from "./prediction.ts";
 
@@ -286,7 +287,7 @@ export function regression(batch: DenoisingBatch, options: DenoisingLossOptions)
   checkBatch(batch);
   const levels = t.map(schedule.at),
     weights = levels.map((level, i) => weight(options, level, t[i]!));
-  return tf.tidy(() => ({
+  return scope(() => ({
     target: target(kind, { x0, eps, levels }),
     xt: jumpMany(x0, levels, eps),
     weights: tf.tensor1d(weights),
@@ -333,7 +334,7 @@ export function regressionErrors(
       `Cannot compute the loss: the network's output must be of shape [${target.shape}], got [${answer.shape}]`,
     );
   }
-  return tf.tidy(() => {
+  return scope(() => {
     const squares = tf.square(tf.reshape(tf.sub(answer, target), [target.shape[0]!, -1]));
     return tf.mul(tf.mean(squares, 1), weights) as tf.Tensor1D;
   });
@@ -366,7 +367,7 @@ export function perSample(
   batch: DenoisingBatch,
   options: DenoisingLossOptions,
 ): tf.Tensor1D {
-  return tf.tidy(() => {
+  return scope(() => {
     const parts = regression(batch, options);
     return regressionErrors(network(parts.xt, batch.t), parts);
   });
@@ -415,5 +416,5 @@ export function denoisingLoss(
   batch: DenoisingBatch,
   options: DenoisingLossOptions,
 ): tf.Scalar {
-  return tf.tidy(() => tf.mean(perSample(network, batch, options)) as tf.Scalar);
+  return scope(() => tf.mean(perSample(network, batch, options)) as tf.Scalar);
 }

@@ -17,6 +17,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { shown } from "../tensor/check.ts";
+import { scope } from "../tensor/scope.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
 
 /** What the numbers of a prediction mean. `flow` is the velocity eps − x0 of rectified flow. */
@@ -248,7 +249,7 @@ export function convert(
   const energy = prediction.kind === "energy";
   const [a, b] = coefficients(energy ? "gradient" : prediction.kind, wanted, level);
   if (!Number.isFinite(a) || !Number.isFinite(b)) throw unreadable(prediction.kind, wanted, level);
-  return tf.tidy(() =>
+  return scope(() =>
     tf.add(tf.mul(x, a), tf.mul(energy ? prediction.gradient : prediction.value, b))
   );
 }

@@ -18,6 +18,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { checkOptions, type Known } from "../tensor/check.ts";
 import { type Keys, uniform } from "../tensor/random.ts";
+import { scope } from "../tensor/scope.ts";
 
 /** Options of {@link bitsPerDim}. */
 export interface BitsOptions {
@@ -123,7 +124,7 @@ export function dequantized(
   if (many && keys.length !== count) {
     throw refusal(`keys must be one for each of ${count} pictures`, keys.length);
   }
-  return tf.tidy(() => {
+  return scope(() => {
     const u = tf.round(tf.mul(tf.add(images, 1), (levels - 1) / 2));
     const noise = uniform(keys, many ? sample : images.shape);
     return tf.sub(tf.mul(tf.add(u, noise), 2 / levels), 1);

@@ -11,6 +11,7 @@ import { type Schedule, timeNear } from "../noise/schedule.ts";
 import type { NoisyClassifier } from "../refine/guide.ts";
 import { silu, softmax } from "../tensor/autodiff.ts";
 import { checkOptions, checkTensors, type Known, refusal } from "../tensor/check.ts";
+import { scope } from "../tensor/scope.ts";
 import {
   conv,
   dense,
@@ -91,8 +92,8 @@ export function classifier(config: ClassifierConfig): Classifier {
   };
   return {
     parameters,
-    features: (params, x) => tf.tidy(() => seen(params, x)),
-    apply: (params, x) => tf.tidy(() => last.apply(params, seen(params, x))),
+    features: (params, x) => scope(() => seen(params, x)),
+    apply: (params, x) => scope(() => last.apply(params, seen(params, x))),
   };
 }
 
@@ -266,7 +267,7 @@ export function noisyClassifier(
   return (x, t) => {
     const level = under.at(t), size = Math.hypot(level.alpha, level.sigma);
     const time = networkTime(schedule, under === schedule ? t : timeNear(schedule, level));
-    return tf.tidy(() => network.apply(params, tf.div(x, size), Array(x.shape[0]!).fill(time)));
+    return scope(() => network.apply(params, tf.div(x, size), Array(x.shape[0]!).fill(time)));
   };
 }
 
@@ -329,7 +330,7 @@ export function crossEntropy(
       `Cannot compute the cross entropy: logits must be of shape [N, classes] with N at least 1, got [${logits.shape}]`,
     );
   }
-  return tf.tidy(() => {
+  return scope(() => {
     const target = labels instanceof tf.Tensor ? labels : oneHot(labels, classes);
     if (!tf.util.arraysEqual(target.shape, logits.shape)) {
       const [wanted, got] = labels instanceof tf.Tensor

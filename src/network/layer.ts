@@ -22,6 +22,7 @@ import {
 import { fold, type Key } from "../tensor/key.ts";
 import { normals } from "../tensor/random.ts";
 import { silu, softmax } from "../tensor/autodiff.ts";
+import { scope } from "../tensor/scope.ts";
 
 /** Weights by full name. The caller owns the tensors. */
 export type Params = Readonly<Record<string, tf.Tensor>>;
@@ -73,11 +74,11 @@ export interface Network
   readonly forward: (params: Params, x: tf.Tensor, inputs: NetworkInputs) => tf.Tensor;
 }
 
-/** A function that disposes of what it makes but its result. */
-const tidied = <Inputs extends readonly unknown[]>(
+/** A function of which nothing is left but its result. */
+const scoped = <Inputs extends readonly unknown[]>(
   apply: (params: Params, ...inputs: Inputs) => tf.Tensor,
 ): (params: Params, ...inputs: Inputs) => tf.Tensor =>
-(params, ...inputs) => tf.tidy(() => apply(params, ...inputs));
+(params, ...inputs) => scope(() => apply(params, ...inputs));
 
 /** What {@link networkOf} makes a network of. */
 export interface NetworkParts {
@@ -131,13 +132,13 @@ export function networkOf(parameters: Parameters, parts: NetworkParts): Network 
     if (classes === 0) return { time };
     return { time, label: oneHot(condition.map((label) => label ?? classes), classes + 1) };
   };
-  const forward: Network["forward"] = tidied((params, x, under) => {
+  const forward: Network["forward"] = scoped((params, x, under) => {
     checkSamples(x);
     checkInputs(under, { ...parts, samples: x.shape[0]! });
     checkTensors(applying, params, weights);
     return parts.forward(params, x, under);
   });
-  const apply: Network["apply"] = tidied((params, x, times, condition) => {
+  const apply: Network["apply"] = scoped((params, x, times, condition) => {
     checkSamples(x);
     checkCount("times", times, x.shape[0]!);
     return forward(params, x, inputs(times, condition));
@@ -298,7 +299,7 @@ export function dense(
       [weight]: { shape: [inputs, outputs], std: gain / Math.sqrt(inputs) },
       [bias]: { shape: [outputs] },
     },
-    apply: tidied((params, x) => tf.add(tf.matMul(x, params[weight]!), params[bias]!)),
+    apply: scoped((params, x) => tf.add(tf.matMul(x, params[weight]!), params[bias]!)),
   };
 }
 
@@ -350,15 +351,14 @@ export function conv(
       },
       [bias]: { shape: [outputs] },
     },
-    apply: tidied((params, x) =>
+    apply: (params, x) =>
       tf.fused.conv2d({
         x: x as tf.Tensor4D,
         filter: params[weight] as tf.Tensor4D,
         bias: params[bias]!,
         strides: stride,
         pad: "same",
-      })
-    ),
+      }),
   };
 }
 
@@ -378,7 +378,7 @@ export function groupNorm(name: string, channels: number, groups: number): Layer
   const weight = `${name}.weight`, bias = `${name}.bias`, normalized = normalization(groups);
   return {
     parameters: { [weight]: { shape: [channels], mean: 1 }, [bias]: { shape: [channels] } },
-    apply: tidied((params, x) => normalized(x, params[weight]!, params[bias]!)),
+    apply: (params, x) => normalized(x, params[weight]!, params[bias]!),
   };
 }
 
@@ -479,7 +479,7 @@ export function classEmbedding(name: string, classes: number, size: number): Lay
   return {
     parameters: { [weight]: { shape: [classes + 1, size], std: 1 } },
     // A product with one-hot rows: its gradient is a product too, on every backend.
-    apply: tidied((params, label) => tf.matMul(label, params[weight]!)),
+    apply: (params, label) => tf.matMul(label, params[weight]!),
   };
 }
 
@@ -607,7 +607,7 @@ export function attention(
     ]);
     return tf.add(x, proj.apply(params, tf.reshape(mixed, [n, height, width, channels])));
   };
-  return { parameters: parametersOf(norm, qkv, proj), apply: tidied(apply) };
+  return { parameters: parametersOf(norm, qkv, proj), apply: scoped(apply) };
 }
 
 /** Options of {@link residual}. */
@@ -656,7 +656,7 @@ export function residual(
   };
   return {
     parameters: parametersOf(norm1, conv1, time, norm2, conv2, ...(skip ? [skip] : [])),
-    apply: tidied(apply),
+    apply: scoped(apply),
   };
 }
 
@@ -695,7 +695,7 @@ export function patched(x: tf.Tensor, size: number): tf.Tensor {
   }
   if (size === 1) return tf.clone(x);
   const [h, w] = [height / size, width / size];
-  return tf.tidy(() => {
+  return scope(() => {
     const split = tf.reshape(x, [n * h, size, w, size * channels]);
     return tf.reshape(tf.transpose(split, [0, 2, 1, 3]), [n, h, w, size * size * channels]);
   });
@@ -718,7 +718,7 @@ export function unpatched(x: tf.Tensor, size: number): tf.Tensor {
     );
   }
   if (size === 1) return tf.clone(x);
-  return tf.tidy(() => {
+  return scope(() => {
     const split = tf.reshape(x, [n * height, width, size, size * channels]);
     const rows = tf.transpose(split, [0, 2, 1, 3]);
     return tf.reshape(rows, [n, height * size, width * size, channels]);

@@ -269,7 +269,9 @@ const cloned = (tensors: Tensors): Record<string, tf.Tensor> =>
   mapTensors(tensors, (tensor) => tf.clone(tensor));
 
 function eagerFold(step: FoldStep, start: Tensors): Fold {
-  let held: Tensors | undefined = cloned(start);
+  // The state outlives the call, and the scope that the call is made in.
+  const kept = (state: Tensors): Tensors => mapTensors(state, (tensor) => tf.keep(tensor));
+  let held: Tensors | undefined = kept(cloned(start));
   const open = (): Tensors => {
     if (held !== undefined) return held;
     throw new TypeError("Cannot use the fold: it must be open, got one that was disposed of");
@@ -282,7 +284,7 @@ function eagerFold(step: FoldStep, start: Tensors): Fold {
           made(step(before, inputs), before) as never
         ) as Folded;
         tf.dispose({ ...before });
-        held = state;
+        held = kept(state);
         return outputs;
       }),
     state: () => soon(() => cloned(open())),

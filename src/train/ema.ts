@@ -11,6 +11,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
 import { checkOptions, checkTensors, type Known } from "../tensor/check.ts";
 import { mapTensors } from "../tensor/engine.ts";
+import { scope } from "../tensor/scope.ts";
 
 /**
  * The share of the old average that is kept at a step: min(decay, (1 + step)/(10 + step)), small at first so that the
@@ -121,7 +122,7 @@ export function emaUpdate(
   { average, params }: { readonly average: Params; readonly params: Params },
   { kept, taken }: EmaConstants,
 ): Record<string, tf.Tensor> {
-  return tf.tidy(() =>
+  return scope(() =>
     mapTensors(
       average,
       (old, name) => tf.add(tf.mul(old, kept), tf.mul(params[name]!, taken)),

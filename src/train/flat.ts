@@ -13,7 +13,8 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
-import { type FoldStep, releaseTape, type Tensors } from "../tensor/engine.ts";
+import type { FoldStep, Tensors } from "../tensor/engine.ts";
+import { owned, scope } from "../tensor/scope.ts";
 import { emaConstants, emaUpdate } from "./ema.ts";
 import { adamConstants, type AdamOptions, adamUpdate, type Moments } from "./optimizer.ts";
 
@@ -50,12 +51,12 @@ const oihw = [3, 2, 0, 1], hwio = [2, 3, 1, 0];
 export function flattened(params: Params, layout: Layout): tf.Tensor {
   const lying = (weight: tf.Tensor): tf.Tensor =>
     weight.rank === 4 ? tf.transpose(weight, oihw) : weight;
-  return tf.tidy(() => tf.concat(layout.map(([name]) => tf.reshape(lying(params[name]!), [-1]))));
+  return scope(() => tf.concat(layout.map(([name]) => tf.reshape(lying(params[name]!), [-1]))));
 }
 
 /** The weights that lie in a vector. The caller disposes of them. */
 export function unflattened(vector: tf.Tensor, layout: Layout): Record<string, tf.Tensor> {
-  return tf.tidy(() => {
+  return scope(() => {
     const parts = tf.split(vector, layout.map(([, shape]) => tf.util.sizeFromShape([...shape])));
     const weight = (part: tf.Tensor, shape: readonly number[]): tf.Tensor =>
       shape.length === 4
@@ -85,15 +86,13 @@ export async function namedState(
   vectors: Tensors,
   named: (vector: tf.Tensor) => Promise<Params>,
 ): Promise<Weights> {
-  const found: Params[] = [];
-  try {
-    for (const name of ["params", "ema", "mean", "square"]) found.push(await named(vectors[name]!));
-  } catch (error) {
-    found.forEach((params) => tf.dispose(Object.values(params)));
-    throw error;
-  }
-  const [params, ema, mean, square] = found as [Params, Params, Params, Params];
-  return { params, ema, moments: { mean, square } };
+  return await scope(function* () {
+    const params = yield* owned(named(vectors["params"]!)),
+      ema = yield* owned(named(vectors["ema"]!));
+    const mean = yield* owned(named(vectors["mean"]!));
+    const square = yield* owned(named(vectors["square"]!));
+    return { params, ema, moments: { mean, square } };
+  });
 }
 
 /**
@@ -177,7 +176,7 @@ export function flatStep(
 export function total(
   { params, moments: { square } }: { readonly params: Params; readonly moments: Moments },
 ): tf.Scalar {
-  return tf.tidy(() => {
+  return scope(() => {
     const all = [params, square].flatMap((tensors) => Object.values(tensors));
     return tf.sum(tf.concat(all.map((tensor) => tf.reshape(tensor, [-1])))) as tf.Scalar;
   });
@@ -196,26 +195,21 @@ export function differentiated(
   params: Params,
 ): { readonly value: tf.Scalar; readonly gradients: Record<string, tf.Tensor> } {
   const names = Object.keys(params), weights = Object.values(params);
-  try {
-    return tf.tidy(() => {
-      const { value, grads } = tf.engine().gradients(
-        () => one(loss(params)),
-        weights,
-        undefined,
-        true,
+  return scope(() => {
+    const { value, grads } = tf.engine().gradients(
+      () => one(loss(params)),
+      weights,
+      undefined,
+      true,
+    );
+    const unused = names.find((_, i) => grads[i] == null);
+    if (unused !== undefined) {
+      throw new RangeError(
+        `Cannot train: the loss must depend on every weight, got none of ${unused}`,
       );
-      const unused = names.find((_, i) => grads[i] == null);
-      if (unused !== undefined) {
-        throw new RangeError(
-          `Cannot train: the loss must depend on every weight, got none of ${unused}`,
-        );
-      }
-      return { value, gradients: Object.fromEntries(names.map((name, i) => [name, grads[i]!])) };
-    });
-  } catch (error) {
-    releaseTape();
-    throw error;
-  }
+    }
+    return { value, gradients: Object.fromEntries(names.map((name, i) => [name, grads[i]!])) };
+  });
 }
 
 function one(loss: tf.Scalar): tf.Scalar {

@@ -11,6 +11,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
 import { checkOptions, checkTensors } from "../tensor/check.ts";
 import { mapTensors } from "../tensor/engine.ts";
+import { scope } from "../tensor/scope.ts";
 
 /** First and second moments of the gradients, by the weights' names. */
 export interface Moments {
@@ -216,7 +217,7 @@ export function adamConstants(
 export function adamUpdate(current: AdamInputs, constants: AdamConstants): Updated {
   const { beta1, beta2, epsilon, clip, move, scale, keep } = constants,
     { params, moments } = current;
-  return tf.tidy(() => {
+  return scope(() => {
     const gradients = clip === undefined ? current.gradients : clipped(current.gradients, clip);
     const mean = mapTensors(moments.mean, (m, name) => blend(m, gradients[name]!, beta1));
     const square = mapTensors(
@@ -283,7 +284,7 @@ export function clipped(gradients: Params, limit: number): Record<string, tf.Ten
   if (!(limit > 0)) {
     throw new RangeError(`Cannot clip gradients: limit must be above 0, got ${limit}`);
   }
-  return tf.tidy(() => {
+  return scope(() => {
     // In the order of the names, so that the sum is rounded alike whatever order they come in.
     const squares = Object.keys(gradients).sort().map((name) =>
       tf.sum(tf.square(gradients[name]!))

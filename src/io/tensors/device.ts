@@ -6,6 +6,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { checkBackend } from "../../tensor/check.ts";
+import { scope } from "../../tensor/scope.ts";
 import { floats, type HostTensor, type HostTensors, isFloat } from "./dtype.ts";
 
 /** A tensor, wherever it is. */
@@ -55,20 +56,13 @@ export function uploaded(
     [name, tensor, onDevice(name, tensor)] as const
   );
   checkBackend("make a tensor");
-  const made: Record<string, tf.Tensor> = {};
-  try {
-    return Object.fromEntries(named.map(([name, tensor, values]) => {
+  return scope(() =>
+    Object.fromEntries(named.map(([name, tensor, values]) => {
       // A host tensor that is not float32 was widened into an array of its own.
       const [dtype, data] = values[1] === tensor.data ? own(values) : values;
-      return [
-        name,
-        made[name] = placed(name, tensor, () => tf.tensor(data, [...tensor.shape], dtype)),
-      ];
-    }));
-  } catch (error) {
-    tf.dispose(Object.values(made));
-    throw error;
-  }
+      return [name, placed(name, tensor, () => tf.tensor(data, [...tensor.shape], dtype))];
+    }))
+  );
 }
 
 function placed(name: string, { shape }: HostTensor, make: () => tf.Tensor): tf.Tensor {
