@@ -74,7 +74,7 @@ export interface Network
   readonly forward: (params: Params, x: tf.Tensor, inputs: NetworkInputs) => tf.Tensor;
 }
 
-/** A function of which nothing is left but its result. */
+/** A block of which nothing is left but its result, so that a network holds no more at once than it has to. */
 const scoped = <Inputs extends readonly unknown[]>(
   apply: (params: Params, ...inputs: Inputs) => tf.Tensor,
 ): (params: Params, ...inputs: Inputs) => tf.Tensor =>
