@@ -217,7 +217,7 @@ export interface TargetParts {
  *
  * @param kind What the network predicts.
  * @param parts Data, noise and a level for each sample. The tensors are not disposed of.
- * @returns Shape of x_0. The caller disposes of it.
+ * @returns Shape of x_0. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If shapes or counts do not agree, or a score is wanted at sigma = 0.
  *
  * @example The target of v at two levels
@@ -261,7 +261,7 @@ export interface Regression {
  *
  * @param batch Data, noise and times. Not disposed of.
  * @param options Schedule, meaning of the output, weighting.
- * @returns New tensors. The caller disposes of them.
+ * @returns New tensors. They are the scope's, or the caller's where there is none.
  * @throws {TypeError} If there is an option that is not known.
  * @throws {RangeError} If the batch is empty or disposed of, not finite (where the backend reads numbers at once), or of shapes
  *   and counts that do not agree; if a weight is not finite, or a score is trained at sigma = 0.
@@ -322,7 +322,7 @@ function checkBatch({ x0, eps, t }: DenoisingBatch): void {
  *
  * @param answer The network's answer to x_t; shape of x_t.
  * @param parts The target and the weights of a {@link regression}. Not disposed of.
- * @returns Shape [N], differentiable in the answer. The caller disposes of it.
+ * @returns Shape [N], differentiable in the answer. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If the answer is of another shape, and would be broadcast.
  */
 export function regressionErrors(
@@ -346,7 +346,7 @@ export function regressionErrors(
  * @param network The network.
  * @param batch Data, noise and times. Not disposed of.
  * @param options Schedule, meaning of the output, weighting.
- * @returns Shape [N], differentiable in what the network is made of. The caller disposes of it.
+ * @returns Shape [N], differentiable in what the network is made of. It is the scope's, or the caller's where there is none.
  * @throws As {@link regression}, and if the network's output is of another shape.
  *
  * @example A network that always says 0 loses the mean of eps²
@@ -395,7 +395,7 @@ function weight(options: DenoisingLossOptions, level: Level, t: number): number 
  * @param network The network.
  * @param batch Data, noise and times. Not disposed of.
  * @param options Schedule, meaning of the output, weighting.
- * @returns The loss, differentiable in what the network is made of. The caller disposes of it.
+ * @returns The loss, differentiable in what the network is made of. It is the scope's, or the caller's where there is none.
  * @throws As {@link perSample}.
  *
  * @example A network that knows that all data are 0

@@ -31,7 +31,7 @@ import type { Condition, Model, TensorPrediction } from "./prediction.ts";
 /** A model that answers at once, with the exact E[x_0 | x_t]. */
 export interface Oracle extends Model {
   /**
-   * E[x_0 | x_t] of each sample, of kind `"x0"`. The caller owns x and disposes of the result.
+   * E[x_0 | x_t] of each sample, of kind `"x0"`. x stays the caller's; the result is handed over.
    *
    * @param x x_t, shape [N, ...sample].
    * @param t Time on the schedule.

@@ -153,7 +153,7 @@ export interface Ends {
  *
  * @param law The posterior.
  * @param ends x_0 and x_t. Not disposed of.
- * @returns A new tensor of the shape of x_t. The caller disposes of it.
+ * @returns A new tensor of the shape of x_t. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If x_0 is not of the shape of x_t.
  *
  * @example

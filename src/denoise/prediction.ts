@@ -55,7 +55,7 @@ export interface Model {
   /** The schedule that gives t its meaning. */
   readonly schedule: Schedule;
   /**
-   * The prediction at (x_t, t). The caller owns x and disposes of the tensors of the result.
+   * The prediction at (x_t, t). x stays the caller's; the result is handed over.
    *
    * @param x x_t, shape [N, ...sample].
    * @param t Time on the schedule, the same for the whole batch.
@@ -223,7 +223,7 @@ function misshapen(name: string, tensor: unknown, shape: readonly number[]): Err
  * @param wanted The meaning wanted.
  * @param x x_t, the tensor that the model was given.
  * @param level Marginal at t.
- * @returns A new tensor of the shape of x_t. The caller disposes of it.
+ * @returns A new tensor of the shape of x_t. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If the level does not determine it: x0 from eps or a score where alpha is 0, eps from x0 where sigma is.
  *
  * @example

@@ -96,7 +96,7 @@ const dequantizeOptions: Known<DequantizeOptions> = { levels: true };
  * @param images Pictures with u/(levels − 1) spread over [−1, 1], shape [N, ...sample]; rounded to the nearest grey value.
  * @param keys One key for each picture, or one for the batch.
  * @param options Number of grey values.
- * @returns float32 in [−1, 1], shape of the pictures. The caller disposes of it.
+ * @returns float32 in [−1, 1], shape of the pictures. It is the scope's, or the caller's where there is none.
  * @throws {TypeError} If an option is unknown, or a key is none.
  * @throws {RangeError} If there is not one key for each picture, or an option is outside its domain.
  *

@@ -140,9 +140,15 @@ function body(config: ClassifierConfig): Body {
 export interface TimedClassifier extends Layer<[x: tf.Tensor, times: readonly number[]]> {
   /** Number of classes that it chooses between. */
   readonly classes: number;
-  /** What it is told of each sample's time, of the order of 0 to 1000. The caller disposes of it. */
+  /**
+   * What it is told of each sample's time, of the order of 0 to 1000. It is the scope's, or the caller's where there is
+   * none.
+   */
   readonly inputs: (times: readonly number[]) => Pick<NetworkInputs, "time">;
-  /** The function of tensors, to logits [N, classes]: reads no values. The caller disposes of the result. */
+  /**
+   * The function of tensors, to logits [N, classes]: reads no values. The result is the scope's, or the caller's where there
+   * is none.
+   */
   readonly forward: (
     params: Params,
     x: tf.Tensor,
@@ -304,7 +310,7 @@ const unclassified = (wanted: string, got: string): RangeError =>
  * @param logits [N, classes].
  * @param labels One class for each row, in [0, classes); or, as a tensor [N, classes], a distribution for each row, such
  *   as {@link oneHot} makes.
- * @returns A scalar, differentiable in the logits, twice if need be. The caller disposes of it.
+ * @returns A scalar, differentiable in the logits, twice if need be. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If there are no rows of logits, or not one label for each, or one is out of range, or the tensor's shape is
  *   not that of the logits.
  *

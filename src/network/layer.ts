@@ -44,7 +44,10 @@ export type Parameters = Readonly<Record<string, Parameter>>;
 export interface Layer<Inputs extends readonly unknown[] = [x: tf.Tensor]> {
   /** What `apply` reads from its weights. */
   readonly parameters: Parameters;
-  /** The function. Returns a new tensor, which the caller disposes of; differentiable in weights and tensors. */
+  /**
+   * The function. Returns a new tensor, the scope's, or the caller's where there is none; differentiable in weights and
+   * tensors.
+   */
   readonly apply: (params: Params, ...inputs: Inputs) => tf.Tensor;
 }
 
@@ -68,9 +71,12 @@ export interface Network
   readonly classes: number;
   /** Number of sinusoidal features of time; even. */
   readonly features: number;
-  /** Times and classes as tensors, computed on the host in float64. The caller disposes of them. */
+  /**
+   * Times and classes as tensors, computed on the host in float64. They are the scope's, or the caller's where there is
+   * none.
+   */
   readonly inputs: (times: readonly number[], condition?: Condition) => NetworkInputs;
-  /** The function of tensors: reads no values. Returns a new tensor, which the caller disposes of. */
+  /** The function of tensors: reads no values. Returns a new tensor, the scope's, or the caller's where there is none. */
   readonly forward: (params: Params, x: tf.Tensor, inputs: NetworkInputs) => tf.Tensor;
 }
 
@@ -222,7 +228,7 @@ export function parameterCount(parameters: Parameters): number {
  *
  * @param parameters What to make.
  * @param key The key.
- * @returns float32 tensors by name. The caller disposes of them.
+ * @returns float32 tensors by name. They are the scope's, or the caller's where there is none.
  * @throws {TypeError} If there is no key.
  *
  * @example The weights of a dense layer
@@ -488,7 +494,7 @@ export function classEmbedding(name: string, classes: number, size: number): Lay
  *
  * @param labels One class for each row, in [0, classes).
  * @param classes Number of columns.
- * @returns float32 [N, classes]. The caller disposes of it.
+ * @returns float32 [N, classes]. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If a label is out of range, or the number of classes not a whole one of at least 1.
  *
  * @example Two rows of three columns
@@ -527,7 +533,7 @@ export function oneHot(labels: ArrayLike<number>, classes: number): tf.Tensor2D 
  *
  * @param times One time for each sample, in steps: of the order of 0 to 1000.
  * @param size Even number of features.
- * @returns float32 [N, size], sines first. The caller disposes of it.
+ * @returns float32 [N, size], sines first. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If `size` is not an even number of at least 2, or a time is not finite.
  *
  * @example At time 0 the sines are 0 and the cosines 1
@@ -660,7 +666,10 @@ export function residual(
   };
 }
 
-/** Each pixel repeated to a 2×2 block: [N, H, W, C] to [N, 2H, 2W, C]. The caller disposes of the result. */
+/**
+ * Each pixel repeated to a 2×2 block: [N, H, W, C] to [N, 2H, 2W, C]. The result is the scope's, or the caller's where there
+ * is none.
+ */
 export function upsampled(x: tf.Tensor): tf.Tensor {
   const [, height, width] = x.shape as [number, number, number];
   return tf.image.resizeNearestNeighbor(x as tf.Tensor4D, [2 * height, 2 * width]);
@@ -671,7 +680,7 @@ export function upsampled(x: tf.Tensor): tf.Tensor {
  *
  * @param x Images.
  * @param size Side of a block, in pixels; divides H and W.
- * @returns A new tensor. The caller disposes of it.
+ * @returns A new tensor. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If the blocks do not fit.
  *
  * @example One block
@@ -706,7 +715,7 @@ export function patched(x: tf.Tensor, size: number): tf.Tensor {
  *
  * @param x Blocks.
  * @param size Side of a block, in pixels; its square divides the channels.
- * @returns A new tensor. The caller disposes of it.
+ * @returns A new tensor. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If the channels do not make blocks of this size.
  */
 export function unpatched(x: tf.Tensor, size: number): tf.Tensor {

@@ -51,7 +51,7 @@ function checkLevel({ alpha, sigma }: Level): void {
  * @param x0 Data, shape [N, ...sample].
  * @param level Marginal at t.
  * @param eps Standard normal noise, shape of x0.
- * @returns x_t, shape of x0. The caller disposes of it.
+ * @returns x_t, shape of x0. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If `eps` is not of the shape of `x0`, or the level is not finite.
  *
  * @example
@@ -78,7 +78,7 @@ export function jump(x0: tf.Tensor, level: Level, eps: tf.Tensor): tf.Tensor {
  * @param x0 Data, shape [N, ...sample].
  * @param levels N marginals.
  * @param eps Standard normal noise, shape of x0.
- * @returns Row i is alpha_i·x0_i + sigma_i·eps_i; shape of x0. The caller disposes of it.
+ * @returns Row i is alpha_i·x0_i + sigma_i·eps_i; shape of x0. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If there are not N levels, one is not finite, or `eps` is not of the shape of `x0`.
  *
  * @example Two samples at two times
@@ -151,7 +151,7 @@ export function between(s: Level, t: Level): Kernel {
  * @param s The earlier marginal, nearer the data.
  * @param t The later marginal.
  * @param eps Standard normal noise, shape of xs.
- * @returns x_t, shape of xs. The caller disposes of it.
+ * @returns x_t, shape of xs. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If `eps` is not of the shape of `xs`, alpha_s is 0, or t has less noise than s leads to.
  *
  * @example Repainting goes back up like this

@@ -38,7 +38,7 @@ export interface Move {
   readonly first?: tf.Tensor;
 }
 
-/** A step that was made. Its tensors are the caller's. */
+/** A step that was made. Its tensors are the scope's, or the caller's where there is none. */
 export interface RungeKuttaStep {
   /** x(t + h), shape of x. */
   readonly x: tf.Tensor;
@@ -54,7 +54,8 @@ export interface RungeKuttaStep {
  * @param tableau The method.
  * @param f The right-hand side.
  * @param move Where the step starts, and how long it is.
- * @returns k_1 … k_s, at once where f answers at once. The caller disposes of them. When f fails, those made are freed.
+ * @returns k_1 … k_s, at once where f answers at once. They are the scope's, or the caller's where there is none. When f
+ * fails, those made are freed.
  * @throws {RangeError} If f answers in another shape than that of x.
  *
  * @example Heun's two slopes of dx/dt = −x
@@ -158,7 +159,7 @@ export interface DensePoint {
  *
  * @param tableau The method that made the step.
  * @param point The step, and where in it.
- * @returns Shape of x. The caller disposes of it.
+ * @returns Shape of x. It is the scope's, or the caller's where there is none.
  * @throws {TypeError} If the tableau has no dense output.
  * @throws {RangeError} If theta is not in [0, 1].
  *

@@ -195,7 +195,7 @@ function dropped(
   );
 }
 
-/** Images, a time for each, and noise, under one key a sample. The tensors are the caller's. */
+/** Images, a time for each, and noise, under one key a sample. The tensors are the scope's. */
 function drawn(
   { images, shape }: ImageBatch,
   key: Key,

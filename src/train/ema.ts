@@ -41,7 +41,7 @@ const emaOptions: Known<EmaOptions> = { step: true, decay: true };
  * @param average The average so far, by name. Not disposed of.
  * @param params The new weights, by the same names. Not disposed of.
  * @param options See {@link EmaOptions}.
- * @returns New tensors. The caller disposes of them.
+ * @returns New tensors. They are the scope's, or the caller's where there is none.
  * @throws {TypeError} If there is an option that is not known.
  * @throws {RangeError} If the decay is not in [0, 1), the step not a whole number of at least 1, the names differ, or a tensor is
  *   disposed of.
@@ -116,7 +116,7 @@ export function emaConstants(
  *
  * @param current The average and the new weights, by the same names. Not disposed of.
  * @param constants The shares, {@link emaConstants}.
- * @returns New tensors. The caller disposes of them.
+ * @returns New tensors. They are the scope's, or the caller's where there is none.
  */
 export function emaUpdate(
   { average, params }: { readonly average: Params; readonly params: Params },

@@ -47,14 +47,14 @@ export function layoutOf(params: Params): Layout {
 /** Filters lie as OIHW, as those who convolve natively store them: a compiled step then need not transpose them. */
 const oihw = [3, 2, 0, 1], hwio = [2, 3, 1, 0];
 
-/** Weights end to end in one vector, filters as OIHW. The caller disposes of it. */
+/** Weights end to end in one vector, filters as OIHW. It is the scope's, or the caller's where there is none. */
 export function flattened(params: Params, layout: Layout): tf.Tensor {
   const lying = (weight: tf.Tensor): tf.Tensor =>
     weight.rank === 4 ? tf.transpose(weight, oihw) : weight;
   return scope(() => tf.concat(layout.map(([name]) => tf.reshape(lying(params[name]!), [-1]))));
 }
 
-/** The weights that lie in a vector. The caller disposes of them. */
+/** The weights that lie in a vector. They are the scope's, or the caller's where there is none. */
 export function unflattened(vector: tf.Tensor, layout: Layout): Record<string, tf.Tensor> {
   return scope(() => {
     const parts = tf.split(vector, layout.map(([, shape]) => tf.util.sizeFromShape([...shape])));
@@ -66,7 +66,7 @@ export function unflattened(vector: tf.Tensor, layout: Layout): Record<string, t
   });
 }
 
-/** The four vectors. The caller disposes of them. */
+/** The four vectors. They are the scope's, or the caller's where there is none. */
 export function flatState(
   { params, ema, moments: { mean, square } }: Weights,
   layout: Layout,
@@ -76,7 +76,7 @@ export function flatState(
 }
 
 /**
- * The weights of four vectors. The caller disposes of them.
+ * The weights of four vectors. They are the scope's, or the caller's where there is none.
  *
  * @param vectors The four, by {@link flatState}'s names.
  * @param named What finds the weights in one of them: {@link unflattened}, on whichever engine.
@@ -100,7 +100,7 @@ export async function namedState(
  *
  * @param inputs What the loss is computed from. Not disposed of.
  * @param step Number of the step, from 1, and constants of the run.
- * @returns New tensors. The caller disposes of them.
+ * @returns New tensors. They are the scope's, or the caller's where there is none.
  * @throws {RangeError} If a constant is out of range.
  */
 export function flatInputs(
@@ -171,7 +171,7 @@ export function flatStep(
 
 /**
  * The sum of weights and mean squares, which is not finite if one of them is not, nor a gradient of theirs. It may also be so
- * of finite ones, where they are too large for a sum. The caller disposes of it.
+ * of finite ones, where they are too large for a sum. It is the scope's, or the caller's where there is none.
  */
 export function total(
   { params, moments: { square } }: { readonly params: Params; readonly moments: Moments },
@@ -187,7 +187,7 @@ export function total(
  *
  * @param loss The loss: one number.
  * @param params The weights. Not disposed of.
- * @returns New tensors. The caller disposes of them.
+ * @returns New tensors. They are the scope's, or the caller's where there is none.
  * @throws {RangeError} If the loss is not one number, or does not depend on one of the weights, with its name.
  */
 export function differentiated(

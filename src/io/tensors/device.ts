@@ -20,7 +20,7 @@ type Values = ["float32" | "int32" | "bool", Float32Array | Int32Array | Uint8Ar
  * as bool. A tensor does not share memory with its host tensor.
  *
  * @param group Host tensors by name.
- * @returns tfjs tensors by name. The caller disposes of them.
+ * @returns tfjs tensors by name. They are the scope's, or the caller's where there is none.
  * @throws {RangeError} If a whole number does not fit int32, or the backend has no room for a tensor; no tensor is left.
  * @throws {TypeError} If no backend is in use.
  *
@@ -46,7 +46,7 @@ export function toTensors(group: HostTensors): Record<string, tf.Tensor> {
  *
  * @param group Host tensors by name, which are the library's own.
  * @param own What becomes of values before they are handed over. Default: nothing.
- * @returns tfjs tensors by name. The caller disposes of them.
+ * @returns tfjs tensors by name. They are the scope's, or the caller's where there is none.
  */
 export function uploaded(
   group: HostTensors,
