@@ -411,6 +411,24 @@ describe("solve()", () => {
     assert.ok(await steps("batch") < 0.8 * alone);
   });
 
+  it("solve() is called off by its signal also where f never answers", async () => {
+    const start = x(), held = tf.memory().numTensors;
+    for (const options of [{}, { steps: 5 }]) {
+      const stop = new AbortController();
+      let count = 0;
+      const hanging: VectorField = (x, t) => {
+        if (++count < 12) return waving(x, t);
+        setTimeout(() => stop.abort(new Error("stop")));
+        return new Promise(() => {});
+      };
+      const stream = solve(hanging, { x: start, span: [0, 3], signal: stop.signal, ...options });
+      await assert.rejects(async () => {
+        for await (const _ of stream);
+      }, /stop/);
+      assert.equal(tf.memory().numTensors, held);
+    }
+  });
+
   it("solve() frees everything when it ends, is broken off, is aborted or fails", async () => {
     const start = x(), held = tf.memory().numTensors;
     for (const options of [{}, { steps: 5 }, { times: [0.1, 0.2, 0.9] }]) {
