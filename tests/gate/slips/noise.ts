@@ -82,6 +82,8 @@ export const noise: readonly Slip[] = [
   slip("solve/sde.ts", "Math.abs(h) / 2)", "Math.abs(h))", "solve/sde"),
   slip("solve/sde.ts", "tf.mul(g!, root)", "tf.mul(g!, -root)", "solve/sde"),
   slip("solve/sde.ts", "tf.sub(mean, x), theta", "tf.sub(x, mean), theta", "solve/sde"),
+  slip("solve/ode.ts", "      free(passed);\n", "", "solve/ode"),
+  slip("solve/sde.ts", "dw: own(dw)", "dw", "solve/sde"),
   slip("solve/brownian.ts", "ticks / 4)", "ticks / 2)", "solve/sde"),
   slip(
     "noise/forward.ts",
