@@ -73,9 +73,28 @@ export {
   underlaid,
 } from "./src/chain/chain.ts";
 export type { RunControl } from "./src/chain/run.ts";
-export * from "./src/noise/brownian.ts";
-export * from "./src/noise/ode.ts";
-export * from "./src/noise/sde.ts";
+export { type Tableau, type Tableaus, tableaus } from "./src/solve/tableau.ts";
+export {
+  denseOutput,
+  type DensePoint,
+  type Move,
+  rungeKutta,
+  type RungeKuttaStep,
+  stages,
+  type VectorField,
+} from "./src/solve/rungekutta.ts";
+export {
+  checkControl,
+  errorNorm,
+  firstLength,
+  type Outset,
+  type StepControl,
+  type StepErrors,
+  stepFactor,
+} from "./src/solve/control.ts";
+export * from "./src/solve/ode.ts";
+export * from "./src/solve/brownian.ts";
+export * from "./src/solve/sde.ts";
 export * from "./src/noise/schedule.ts";
 export { type GridOptions, times } from "./src/noise/grid.ts";
 export * from "./src/noise/forward.ts";

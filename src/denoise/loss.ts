@@ -32,6 +32,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { jumpMany } from "../noise/forward.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
 import { atHand, checkOptions, type Known, notFinite, refusal } from "../tensor/check.ts";
+import { scope } from "../tensor/scope.ts";
 import { posterior, stepWeight, variances } from "./posterior.ts";
 import { coefficients, type Kind, kinds, plane } from "./prediction.ts";
 
@@ -216,7 +217,7 @@ export interface TargetParts {
  *
  * @param kind What the network predicts.
  * @param parts Data, noise and a level for each sample. The tensors are not disposed of.
- * @returns Shape of x_0. The caller disposes of it.
+ * @returns Shape of x_0. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If shapes or counts do not agree, or a score is wanted at sigma = 0.
  *
  * @example The target of v at two levels
@@ -260,7 +261,7 @@ export interface Regression {
  *
  * @param batch Data, noise and times. Not disposed of.
  * @param options Schedule, meaning of the output, weighting.
- * @returns New tensors. The caller disposes of them.
+ * @returns New tensors. They are the scope's, or the caller's where there is none.
  * @throws {TypeError} If there is an option that is not known.
  * @throws {RangeError} If the batch is empty or disposed of, not finite (where the backend reads numbers at once), or of shapes
  *   and counts that do not agree; if a weight is not finite, or a score is trained at sigma = 0.
@@ -286,7 +287,7 @@ export function regression(batch: DenoisingBatch, options: DenoisingLossOptions)
   checkBatch(batch);
   const levels = t.map(schedule.at),
     weights = levels.map((level, i) => weight(options, level, t[i]!));
-  return tf.tidy(() => ({
+  return scope(() => ({
     target: target(kind, { x0, eps, levels }),
     xt: jumpMany(x0, levels, eps),
     weights: tf.tensor1d(weights),
@@ -321,7 +322,7 @@ function checkBatch({ x0, eps, t }: DenoisingBatch): void {
  *
  * @param answer The network's answer to x_t; shape of x_t.
  * @param parts The target and the weights of a {@link regression}. Not disposed of.
- * @returns Shape [N], differentiable in the answer. The caller disposes of it.
+ * @returns Shape [N], differentiable in the answer. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If the answer is of another shape, and would be broadcast.
  */
 export function regressionErrors(
@@ -333,7 +334,7 @@ export function regressionErrors(
       `Cannot compute the loss: the network's output must be of shape [${target.shape}], got [${answer.shape}]`,
     );
   }
-  return tf.tidy(() => {
+  return scope(() => {
     const squares = tf.square(tf.reshape(tf.sub(answer, target), [target.shape[0]!, -1]));
     return tf.mul(tf.mean(squares, 1), weights) as tf.Tensor1D;
   });
@@ -345,7 +346,7 @@ export function regressionErrors(
  * @param network The network.
  * @param batch Data, noise and times. Not disposed of.
  * @param options Schedule, meaning of the output, weighting.
- * @returns Shape [N], differentiable in what the network is made of. The caller disposes of it.
+ * @returns Shape [N], differentiable in what the network is made of. It is the scope's, or the caller's where there is none.
  * @throws As {@link regression}, and if the network's output is of another shape.
  *
  * @example A network that always says 0 loses the mean of eps²
@@ -366,7 +367,7 @@ export function perSample(
   batch: DenoisingBatch,
   options: DenoisingLossOptions,
 ): tf.Tensor1D {
-  return tf.tidy(() => {
+  return scope(() => {
     const parts = regression(batch, options);
     return regressionErrors(network(parts.xt, batch.t), parts);
   });
@@ -394,7 +395,7 @@ function weight(options: DenoisingLossOptions, level: Level, t: number): number 
  * @param network The network.
  * @param batch Data, noise and times. Not disposed of.
  * @param options Schedule, meaning of the output, weighting.
- * @returns The loss, differentiable in what the network is made of. The caller disposes of it.
+ * @returns The loss, differentiable in what the network is made of. It is the scope's, or the caller's where there is none.
  * @throws As {@link perSample}.
  *
  * @example A network that knows that all data are 0
@@ -415,5 +416,5 @@ export function denoisingLoss(
   batch: DenoisingBatch,
   options: DenoisingLossOptions,
 ): tf.Scalar {
-  return tf.tidy(() => tf.mean(perSample(network, batch, options)) as tf.Scalar);
+  return scope(() => tf.mean(perSample(network, batch, options)) as tf.Scalar);
 }

@@ -25,12 +25,13 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Level, Schedule } from "../noise/schedule.ts";
 import { softmax } from "../tensor/autodiff.ts";
 import { checkOptions, type Known } from "../tensor/check.ts";
+import { scope } from "../tensor/scope.ts";
 import type { Condition, Model, TensorPrediction } from "./prediction.ts";
 
 /** A model that answers at once, with the exact E[x_0 | x_t]. */
 export interface Oracle extends Model {
   /**
-   * E[x_0 | x_t] of each sample, of kind `"x0"`. The caller owns x and disposes of the result.
+   * E[x_0 | x_t] of each sample, of kind `"x0"`. x stays the caller's; the result is handed over.
    *
    * @param x x_t, shape [N, ...sample].
    * @param t Time on the schedule.
@@ -299,7 +300,7 @@ function predicted(
   if (x.rank === 0) {
     throw new RangeError("Cannot evaluate an oracle: x must be of shape [N, ...sample], got []");
   }
-  const value = tf.tidy(() => {
+  const value = scope(() => {
     if (level.sigma === 0) return tf.div(x, level.alpha);
     const [count, ...sample] = x.shape, size = tf.util.sizeFromShape(sample);
     const flat = tf.reshape(x, [count!, size]) as tf.Tensor2D;

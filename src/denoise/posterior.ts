@@ -29,6 +29,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { between } from "../noise/forward.ts";
 import type { Level } from "../noise/schedule.ts";
 import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { scope } from "../tensor/scope.ts";
 
 /** The law of x_s given x_t and x_0: N(x0·x_0 + xt·x_t, variance·I). */
 export interface Posterior {
@@ -152,7 +153,7 @@ export interface Ends {
  *
  * @param law The posterior.
  * @param ends x_0 and x_t. Not disposed of.
- * @returns A new tensor of the shape of x_t. The caller disposes of it.
+ * @returns A new tensor of the shape of x_t. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If x_0 is not of the shape of x_t.
  *
  * @example
@@ -174,7 +175,7 @@ export function posteriorMean(law: Posterior, ends: Ends): tf.Tensor {
       `Cannot take the mean of a posterior: x0 must be of shape [${ends.xt.shape}], got [${ends.x0.shape}]`,
     );
   }
-  return tf.tidy(() => tf.add(tf.mul(ends.x0, law.x0), tf.mul(ends.xt, law.xt)));
+  return scope(() => tf.add(tf.mul(ends.x0, law.x0), tf.mul(ends.xt, law.xt)));
 }
 
 /**

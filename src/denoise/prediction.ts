@@ -17,6 +17,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { shown } from "../tensor/check.ts";
+import { scope } from "../tensor/scope.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
 import type { Condition } from "./condition.ts";
 
@@ -57,7 +58,7 @@ export interface Model<C = Condition> {
   /** The schedule that gives t its meaning. */
   readonly schedule: Schedule;
   /**
-   * The prediction at (x_t, t). The caller owns x and disposes of the tensors of the result.
+   * The prediction at (x_t, t). x stays the caller's; the result is handed over.
    *
    * @param x x_t, shape [N, ...sample].
    * @param t Time on the schedule, the same for the whole batch.
@@ -228,7 +229,7 @@ function misshapen(name: string, tensor: unknown, shape: readonly number[]): Err
  * @param wanted The meaning wanted.
  * @param x x_t, the tensor that the model was given.
  * @param level Marginal at t.
- * @returns A new tensor of the shape of x_t. The caller disposes of it.
+ * @returns A new tensor of the shape of x_t. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If the level does not determine it: x0 from eps or a score where alpha is 0, eps from x0 where sigma is.
  *
  * @example
@@ -254,7 +255,7 @@ export function convert(
   const energy = prediction.kind === "energy";
   const [a, b] = coefficients(energy ? "gradient" : prediction.kind, wanted, level);
   if (!Number.isFinite(a) || !Number.isFinite(b)) throw unreadable(prediction.kind, wanted, level);
-  return tf.tidy(() =>
+  return scope(() =>
     tf.add(tf.mul(x, a), tf.mul(energy ? prediction.gradient : prediction.value, b))
   );
 }

@@ -14,7 +14,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { type Level, type Schedule, timeNear } from "../noise/schedule.ts";
-import { andThen, disposing } from "../tensor/engine.ts";
+import { owned, scope } from "../tensor/scope.ts";
 import { convert, decorated, type Model, type Prediction } from "./prediction.ts";
 
 /**
@@ -45,18 +45,12 @@ import { convert, decorated, type Model, type Prediction } from "./prediction.ts
 export function rescheduled(model: Model, schedule: Schedule): Model {
   return decorated(model, (model) => ({
     schedule,
-    predict: (x, t, signal) => {
-      const own = model.schedule, level = schedule.at(t), { time, scale } = counterpart(own, level);
-      const inner = tf.mul(x, scale);
-      return disposing(
-        inner,
-        () =>
-          andThen(
-            model.predict(inner, time, signal),
-            (prediction) => restated(prediction, { x: inner, level, own: own.at(time), scale }),
-          ),
-      );
-    },
+    predict: (x, t, signal) =>
+      scope(function* () {
+        const level = schedule.at(t), { time, scale } = counterpart(model.schedule, level);
+        const inner = tf.mul(x, scale), said = yield* owned(model.predict(inner, time, signal));
+        return restated(said, { x: inner, level, own: model.schedule.at(time), scale });
+      }),
   }));
 }
 
@@ -76,20 +70,15 @@ interface Restatement {
 }
 
 /**
- * What a model has said of x at its own level, for whoever has x divided by the scale. Disposes of what was said. Where the
+ * What a model has said of x at its own level, for whoever has x divided by the scale. Where the
  * level that was meant has no signal, eps and the score say nothing of x0 any more; it is read at the model's own level.
  */
 function restated(prediction: Prediction, { x, level, own, scale }: Restatement): Prediction {
   const isLost = level.alpha === 0 && own.alpha > 0;
   if (prediction.kind === "x0" || (prediction.kind === "eps" && !isLost)) return prediction;
-  try {
-    if (prediction.kind === "energy") {
-      const { value, gradient } = prediction;
-      return { kind: "energy", value: tf.clone(value), gradient: tf.mul(gradient, scale) };
-    }
-    const kind = prediction.kind === "score" && !isLost ? "eps" : "x0";
-    return { kind, value: convert(prediction, kind, x, own) };
-  } finally {
-    tf.dispose({ ...prediction });
+  if (prediction.kind === "energy") {
+    return { ...prediction, gradient: tf.mul(prediction.gradient, scale) };
   }
+  const kind = prediction.kind === "score" && !isLost ? "eps" : "x0";
+  return { kind, value: convert(prediction, kind, x, own) };
 }

@@ -63,7 +63,7 @@ export interface LoadedClassifier {
   readonly network: Classifier;
   /** What it was built from. */
   readonly config: NamedClassifierConfig;
-  /** Its weights. The caller disposes of them. */
+  /** Its weights. They are the scope's, or the caller's where there is none. */
   readonly params: Params;
 }
 

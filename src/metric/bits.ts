@@ -18,6 +18,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { checkOptions, type Known } from "../tensor/check.ts";
 import { type Keys, uniform } from "../tensor/random.ts";
+import { scope } from "../tensor/scope.ts";
 
 /** Options of {@link bitsPerDim}. */
 export interface BitsOptions {
@@ -95,7 +96,7 @@ const dequantizeOptions: Known<DequantizeOptions> = { levels: true };
  * @param images Pictures with u/(levels − 1) spread over [−1, 1], shape [N, ...sample]; rounded to the nearest grey value.
  * @param keys One key for each picture, or one for the batch.
  * @param options Number of grey values.
- * @returns float32 in [−1, 1], shape of the pictures. The caller disposes of it.
+ * @returns float32 in [−1, 1], shape of the pictures. It is the scope's, or the caller's where there is none.
  * @throws {TypeError} If an option is unknown, or a key is none.
  * @throws {RangeError} If there is not one key for each picture, or an option is outside its domain.
  *
@@ -123,7 +124,7 @@ export function dequantized(
   if (many && keys.length !== count) {
     throw refusal(`keys must be one for each of ${count} pictures`, keys.length);
   }
-  return tf.tidy(() => {
+  return scope(() => {
     const u = tf.round(tf.mul(tf.add(images, 1), (levels - 1) / 2));
     const noise = uniform(keys, many ? sample : images.shape);
     return tf.sub(tf.mul(tf.add(u, noise), 2 / levels), 1);

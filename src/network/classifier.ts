@@ -11,6 +11,7 @@ import { type Schedule, timeNear } from "../noise/schedule.ts";
 import type { NoisyClassifier } from "../denoise/energy.ts";
 import { silu, softmax } from "../tensor/autodiff.ts";
 import { checkOptions, checkTensors, type Known, refusal } from "../tensor/check.ts";
+import { scope } from "../tensor/scope.ts";
 import {
   conv,
   dense,
@@ -91,8 +92,8 @@ export function classifier(config: ClassifierConfig): Classifier {
   };
   return {
     parameters,
-    features: (params, x) => tf.tidy(() => seen(params, x)),
-    apply: (params, x) => tf.tidy(() => last.apply(params, seen(params, x))),
+    features: (params, x) => scope(() => seen(params, x)),
+    apply: (params, x) => scope(() => last.apply(params, seen(params, x))),
   };
 }
 
@@ -139,9 +140,15 @@ function body(config: ClassifierConfig): Body {
 export interface TimedClassifier extends Layer<[x: tf.Tensor, times: readonly number[]]> {
   /** Number of classes that it chooses between. */
   readonly classes: number;
-  /** What it is told of each sample's time, of the order of 0 to 1000. The caller disposes of it. */
+  /**
+   * What it is told of each sample's time, of the order of 0 to 1000. It is the scope's, or the caller's where there is
+   * none.
+   */
   readonly inputs: (times: readonly number[]) => Pick<NetworkInputs, "time">;
-  /** The function of tensors, to logits [N, classes]: reads no values. The caller disposes of the result. */
+  /**
+   * The function of tensors, to logits [N, classes]: reads no values. The result is the scope's, or the caller's where there
+   * is none.
+   */
   readonly forward: (
     params: Params,
     x: tf.Tensor,
@@ -266,7 +273,7 @@ export function noisyClassifier(
   return (x, t) => {
     const level = under.at(t), size = Math.hypot(level.alpha, level.sigma);
     const time = networkTime(schedule, under === schedule ? t : timeNear(schedule, level));
-    return tf.tidy(() => network.apply(params, tf.div(x, size), Array(x.shape[0]!).fill(time)));
+    return scope(() => network.apply(params, tf.div(x, size), Array(x.shape[0]!).fill(time)));
   };
 }
 
@@ -303,7 +310,7 @@ const unclassified = (wanted: string, got: string): RangeError =>
  * @param logits [N, classes].
  * @param labels One class for each row, in [0, classes); or, as a tensor [N, classes], a distribution for each row, such
  *   as {@link oneHot} makes.
- * @returns A scalar, differentiable in the logits, twice if need be. The caller disposes of it.
+ * @returns A scalar, differentiable in the logits, twice if need be. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If there are no rows of logits, or not one label for each, or one is out of range, or the tensor's shape is
  *   not that of the logits.
  *
@@ -329,7 +336,7 @@ export function crossEntropy(
       `Cannot compute the cross entropy: logits must be of shape [N, classes] with N at least 1, got [${logits.shape}]`,
     );
   }
-  return tf.tidy(() => {
+  return scope(() => {
     const target = labels instanceof tf.Tensor ? labels : oneHot(labels, classes);
     if (!tf.util.arraysEqual(target.shape, logits.shape)) {
       const [wanted, got] = labels instanceof tf.Tensor

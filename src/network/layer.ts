@@ -22,6 +22,7 @@ import {
 import { fold, type Key } from "../tensor/key.ts";
 import { normals } from "../tensor/random.ts";
 import { silu, softmax } from "../tensor/autodiff.ts";
+import { scope } from "../tensor/scope.ts";
 
 /** Weights by full name. The caller owns the tensors. */
 export type Params = Readonly<Record<string, tf.Tensor>>;
@@ -43,7 +44,10 @@ export type Parameters = Readonly<Record<string, Parameter>>;
 export interface Layer<Inputs extends readonly unknown[] = [x: tf.Tensor]> {
   /** What `apply` reads from its weights. */
   readonly parameters: Parameters;
-  /** The function. Returns a new tensor, which the caller disposes of; differentiable in weights and tensors. */
+  /**
+   * The function. Returns a new tensor, the scope's, or the caller's where there is none; differentiable in weights and
+   * tensors.
+   */
   readonly apply: (params: Params, ...inputs: Inputs) => tf.Tensor;
 }
 
@@ -67,17 +71,20 @@ export interface Network
   readonly classes: number;
   /** Number of sinusoidal features of time; even. */
   readonly features: number;
-  /** Times and classes as tensors, computed on the host in float64. The caller disposes of them. */
+  /**
+   * Times and classes as tensors, computed on the host in float64. They are the scope's, or the caller's where there is
+   * none.
+   */
   readonly inputs: (times: readonly number[], condition?: Condition) => NetworkInputs;
-  /** The function of tensors: reads no values. Returns a new tensor, which the caller disposes of. */
+  /** The function of tensors: reads no values. Returns a new tensor, the scope's, or the caller's where there is none. */
   readonly forward: (params: Params, x: tf.Tensor, inputs: NetworkInputs) => tf.Tensor;
 }
 
-/** A function that disposes of what it makes but its result. */
-const tidied = <Inputs extends readonly unknown[]>(
+/** A block of which nothing is left but its result, so that a network holds no more at once than it has to. */
+const scoped = <Inputs extends readonly unknown[]>(
   apply: (params: Params, ...inputs: Inputs) => tf.Tensor,
 ): (params: Params, ...inputs: Inputs) => tf.Tensor =>
-(params, ...inputs) => tf.tidy(() => apply(params, ...inputs));
+(params, ...inputs) => scope(() => apply(params, ...inputs));
 
 /** What {@link networkOf} makes a network of. */
 export interface NetworkParts {
@@ -131,13 +138,13 @@ export function networkOf(parameters: Parameters, parts: NetworkParts): Network 
     if (classes === 0) return { time };
     return { time, label: oneHot(condition.map((label) => label ?? classes), classes + 1) };
   };
-  const forward: Network["forward"] = tidied((params, x, under) => {
+  const forward: Network["forward"] = scoped((params, x, under) => {
     checkSamples(x);
     checkInputs(under, { ...parts, samples: x.shape[0]! });
     checkTensors(applying, params, weights);
     return parts.forward(params, x, under);
   });
-  const apply: Network["apply"] = tidied((params, x, times, condition) => {
+  const apply: Network["apply"] = scoped((params, x, times, condition) => {
     checkSamples(x);
     checkCount("times", times, x.shape[0]!);
     return forward(params, x, inputs(times, condition));
@@ -221,7 +228,7 @@ export function parameterCount(parameters: Parameters): number {
  *
  * @param parameters What to make.
  * @param key The key.
- * @returns float32 tensors by name. The caller disposes of them.
+ * @returns float32 tensors by name. They are the scope's, or the caller's where there is none.
  * @throws {TypeError} If there is no key.
  *
  * @example The weights of a dense layer
@@ -298,7 +305,7 @@ export function dense(
       [weight]: { shape: [inputs, outputs], std: gain / Math.sqrt(inputs) },
       [bias]: { shape: [outputs] },
     },
-    apply: tidied((params, x) => tf.add(tf.matMul(x, params[weight]!), params[bias]!)),
+    apply: scoped((params, x) => tf.add(tf.matMul(x, params[weight]!), params[bias]!)),
   };
 }
 
@@ -350,15 +357,14 @@ export function conv(
       },
       [bias]: { shape: [outputs] },
     },
-    apply: tidied((params, x) =>
+    apply: (params, x) =>
       tf.fused.conv2d({
         x: x as tf.Tensor4D,
         filter: params[weight] as tf.Tensor4D,
         bias: params[bias]!,
         strides: stride,
         pad: "same",
-      })
-    ),
+      }),
   };
 }
 
@@ -378,7 +384,7 @@ export function groupNorm(name: string, channels: number, groups: number): Layer
   const weight = `${name}.weight`, bias = `${name}.bias`, normalized = normalization(groups);
   return {
     parameters: { [weight]: { shape: [channels], mean: 1 }, [bias]: { shape: [channels] } },
-    apply: tidied((params, x) => normalized(x, params[weight]!, params[bias]!)),
+    apply: (params, x) => normalized(x, params[weight]!, params[bias]!),
   };
 }
 
@@ -479,7 +485,7 @@ export function classEmbedding(name: string, classes: number, size: number): Lay
   return {
     parameters: { [weight]: { shape: [classes + 1, size], std: 1 } },
     // A product with one-hot rows: its gradient is a product too, on every backend.
-    apply: tidied((params, label) => tf.matMul(label, params[weight]!)),
+    apply: (params, label) => tf.matMul(label, params[weight]!),
   };
 }
 
@@ -488,7 +494,7 @@ export function classEmbedding(name: string, classes: number, size: number): Lay
  *
  * @param labels One class for each row, in [0, classes).
  * @param classes Number of columns.
- * @returns float32 [N, classes]. The caller disposes of it.
+ * @returns float32 [N, classes]. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If a label is out of range, or the number of classes not a whole one of at least 1.
  *
  * @example Two rows of three columns
@@ -527,7 +533,7 @@ export function oneHot(labels: ArrayLike<number>, classes: number): tf.Tensor2D 
  *
  * @param times One time for each sample, in steps: of the order of 0 to 1000.
  * @param size Even number of features.
- * @returns float32 [N, size], sines first. The caller disposes of it.
+ * @returns float32 [N, size], sines first. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If `size` is not an even number of at least 2, or a time is not finite.
  *
  * @example At time 0 the sines are 0 and the cosines 1
@@ -607,7 +613,7 @@ export function attention(
     ]);
     return tf.add(x, proj.apply(params, tf.reshape(mixed, [n, height, width, channels])));
   };
-  return { parameters: parametersOf(norm, qkv, proj), apply: tidied(apply) };
+  return { parameters: parametersOf(norm, qkv, proj), apply: scoped(apply) };
 }
 
 /** Options of {@link residual}. */
@@ -656,11 +662,14 @@ export function residual(
   };
   return {
     parameters: parametersOf(norm1, conv1, time, norm2, conv2, ...(skip ? [skip] : [])),
-    apply: tidied(apply),
+    apply: scoped(apply),
   };
 }
 
-/** Each pixel repeated to a 2×2 block: [N, H, W, C] to [N, 2H, 2W, C]. The caller disposes of the result. */
+/**
+ * Each pixel repeated to a 2×2 block: [N, H, W, C] to [N, 2H, 2W, C]. The result is the scope's, or the caller's where there
+ * is none.
+ */
 export function upsampled(x: tf.Tensor): tf.Tensor {
   const [, height, width] = x.shape as [number, number, number];
   return tf.image.resizeNearestNeighbor(x as tf.Tensor4D, [2 * height, 2 * width]);
@@ -671,7 +680,7 @@ export function upsampled(x: tf.Tensor): tf.Tensor {
  *
  * @param x Images.
  * @param size Side of a block, in pixels; divides H and W.
- * @returns A new tensor. The caller disposes of it.
+ * @returns A new tensor. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If the blocks do not fit.
  *
  * @example One block
@@ -695,7 +704,7 @@ export function patched(x: tf.Tensor, size: number): tf.Tensor {
   }
   if (size === 1) return tf.clone(x);
   const [h, w] = [height / size, width / size];
-  return tf.tidy(() => {
+  return scope(() => {
     const split = tf.reshape(x, [n * h, size, w, size * channels]);
     return tf.reshape(tf.transpose(split, [0, 2, 1, 3]), [n, h, w, size * size * channels]);
   });
@@ -706,7 +715,7 @@ export function patched(x: tf.Tensor, size: number): tf.Tensor {
  *
  * @param x Blocks.
  * @param size Side of a block, in pixels; its square divides the channels.
- * @returns A new tensor. The caller disposes of it.
+ * @returns A new tensor. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If the channels do not make blocks of this size.
  */
 export function unpatched(x: tf.Tensor, size: number): tf.Tensor {
@@ -718,7 +727,7 @@ export function unpatched(x: tf.Tensor, size: number): tf.Tensor {
     );
   }
   if (size === 1) return tf.clone(x);
-  return tf.tidy(() => {
+  return scope(() => {
     const split = tf.reshape(x, [n * height, width, size, size * channels]);
     const rows = tf.transpose(split, [0, 2, 1, 3]);
     return tf.reshape(rows, [n, height * size, width * size, channels]);

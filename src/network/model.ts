@@ -24,15 +24,13 @@ import {
 } from "../noise/schedule.ts";
 import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import {
-  andThen,
   type Compiled,
-  disposing,
   type Engine,
   mapTensors,
   outlined,
   type Tensors,
 } from "../tensor/engine.ts";
-import type { Awaitable } from "../tensor/scope.ts";
+import { type Awaitable, owned, scope } from "../tensor/scope.ts";
 import type { Network, Params } from "./layer.ts";
 import { unet, type UNetConfig } from "./unet.ts";
 
@@ -244,29 +242,20 @@ export function networkModel(
   checkOptions("make a model", options, networkOptions);
   checkKind("make a model", options);
   const { schedule, kind, engine } = options, evaluate = evaluation(network, params, engine);
-  const apply: Evaluate = (x, times, condition) => {
-    const inputs = { ...network.inputs(times, condition) };
-    return andThen(disposing(inputs, () => evaluate({ x, ...inputs })), ({ y }) => y!);
-  };
   return inUnits(schedule, (units) => {
     const under = (condition?: Condition): Model => ({
       schedule: units,
-      predict: (x, t) => {
-        const value = apply(x, Array(x.shape[0]!).fill(networkTime(units, t)), condition);
-        return andThen(value, (value) => ({ kind, value }));
-      },
+      predict: (x, t) =>
+        scope(function* () {
+          const times = Array<number>(x.shape[0]!).fill(networkTime(units, t));
+          const { y } = yield* owned(evaluate({ x, ...network.inputs(times, condition) }));
+          return { kind, value: y! };
+        }),
       ...(network.classes > 0 && { given: under }),
     });
     return under();
   });
 }
-
-/** A network with its weights. */
-type Evaluate = (
-  x: tf.Tensor,
-  times: readonly number[],
-  condition?: Condition,
-) => tf.Tensor | Promise<tf.Tensor>;
 
 /**
  * A network's forward pass with its weights: on an engine, made ready when it is first asked; otherwise at once, and one

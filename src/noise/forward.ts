@@ -12,14 +12,17 @@
  * the schedule preserves it, is 1 − alpha_t²/alpha_s² as a whole.
  *
  * Sources: J. Ho, A. Jain, P. Abbeel, "Denoising diffusion probabilistic models" (NeurIPS 2020), eqs. 2 and 4;
- * D. Kingma et al., "Variational diffusion models" (NeurIPS 2021), appendix A.1.
+ * D. Kingma et al., "Variational diffusion models" (NeurIPS 2021), appendix A.1; Y. Song et al., "Score-based generative modeling
+ * through SDEs" (ICLR 2021), section 3.1, for the SDE.
  *
  * @module
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import type { Sde } from "../solve/sde.ts";
 import { refusal } from "../tensor/check.ts";
-import type { Level } from "./schedule.ts";
+import { scope } from "../tensor/scope.ts";
+import type { Level, Schedule } from "./schedule.ts";
 
 /** q(x_t | x_s) = N(scale·x_s, std²·I). */
 export interface Kernel {
@@ -48,7 +51,7 @@ function checkLevel({ alpha, sigma }: Level): void {
  * @param x0 Data, shape [N, ...sample].
  * @param level Marginal at t.
  * @param eps Standard normal noise, shape of x0.
- * @returns x_t, shape of x0. The caller disposes of it.
+ * @returns x_t, shape of x0. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If `eps` is not of the shape of `x0`, or the level is not finite.
  *
  * @example
@@ -66,7 +69,7 @@ function checkLevel({ alpha, sigma }: Level): void {
 export function jump(x0: tf.Tensor, level: Level, eps: tf.Tensor): tf.Tensor {
   checkShapes("jump", x0, eps);
   checkLevel(level);
-  return tf.tidy(() => tf.add(tf.mul(x0, level.alpha), tf.mul(eps, level.sigma)));
+  return scope(() => tf.add(tf.mul(x0, level.alpha), tf.mul(eps, level.sigma)));
 }
 
 /**
@@ -75,7 +78,7 @@ export function jump(x0: tf.Tensor, level: Level, eps: tf.Tensor): tf.Tensor {
  * @param x0 Data, shape [N, ...sample].
  * @param levels N marginals.
  * @param eps Standard normal noise, shape of x0.
- * @returns Row i is alpha_i·x0_i + sigma_i·eps_i; shape of x0. The caller disposes of it.
+ * @returns Row i is alpha_i·x0_i + sigma_i·eps_i; shape of x0. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If there are not N levels, one is not finite, or `eps` is not of the shape of `x0`.
  *
  * @example Two samples at two times
@@ -102,7 +105,7 @@ export function jumpMany(x0: tf.Tensor, levels: readonly Level[], eps: tf.Tensor
   const shape = [levels.length, ...x0.shape.slice(1).fill(1)];
   const column = (part: keyof Level): tf.Tensor =>
     tf.tensor(levels.map((level) => level[part]), shape, "float32");
-  return tf.tidy(() => tf.add(tf.mul(x0, column("alpha")), tf.mul(eps, column("sigma"))));
+  return scope(() => tf.add(tf.mul(x0, column("alpha")), tf.mul(eps, column("sigma"))));
 }
 
 /**
@@ -148,7 +151,7 @@ export function between(s: Level, t: Level): Kernel {
  * @param s The earlier marginal, nearer the data.
  * @param t The later marginal.
  * @param eps Standard normal noise, shape of xs.
- * @returns x_t, shape of xs. The caller disposes of it.
+ * @returns x_t, shape of xs. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If `eps` is not of the shape of `xs`, alpha_s is 0, or t has less noise than s leads to.
  *
  * @example Repainting goes back up like this
@@ -167,4 +170,30 @@ export function between(s: Level, t: Level): Kernel {
 export function diffuse(xs: tf.Tensor, s: Level, t: Level, eps: tf.Tensor): tf.Tensor {
   const { scale, std } = between(s, t);
   return jump(xs, { alpha: scale, sigma: std }, eps);
+}
+
+/**
+ * The SDE of a schedule, dx = f(t)·x dt + g(t) dW, which takes data at the start of the span to x_t with the schedule's
+ * marginals: variance exploding, variance preserving, sub-VP and every other (Song et al., section 3.4).
+ *
+ * @param schedule The schedule. Its sigma at the start may be above 0: the start is then already noised as much.
+ * @returns The SDE, for times in the schedule's domain.
+ *
+ * @example
+ * ```ts
+ * import { forwardSde, vp } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * assert.equal(forwardSde(vp({ betaMin: 1, betaMax: 1 })).diffusion(tf.scalar(0), 0.5), 1);
+ * ```
+ */
+export function forwardSde(schedule: Schedule): Sde {
+  return {
+    drift: (x, t) => tf.mul(x, schedule.drift(t)),
+    diffusion: (_, t) => schedule.diffusion(t),
+    diffusionSlope: () => 0,
+  };
 }

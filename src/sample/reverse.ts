@@ -39,14 +39,11 @@ import {
   errorNorm,
   firstLength,
   type Outset,
-  rungeKutta,
-  type RungeKuttaStep,
   type StepControl,
   stepFactor,
-  type Tableau,
-  tableaus,
-  type VectorField,
-} from "../noise/ode.ts";
+} from "../solve/control.ts";
+import { rungeKutta, type RungeKuttaStep, type VectorField } from "../solve/rungekutta.ts";
+import { type Tableau, tableaus } from "../solve/tableau.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
 import { checkOptions, type Known, shown } from "../tensor/check.ts";
 import { coefficients, convert } from "../denoise/prediction.ts";

@@ -18,6 +18,7 @@ export type Tensors = Readonly<Record<string, tf.Tensor>>;
 /** A pure, synchronous function from named tensors to named tensors, which the caller disposes of. */
 export type Pure = (inputs: Tensors) => Record<string, tf.Tensor>;
 
+// to go
 /**
  * A function of a value that may still be to come: at once if it is there. What is at hand at every step can be traced.
  *
@@ -29,6 +30,7 @@ export function andThen<A, B>(value: Awaitable<A>, next: (value: A) => Awaitable
   return value instanceof Promise ? value.then(next) : next(value);
 }
 
+// to go
 /**
  * What a use of tensors gives, at once or later; they are disposed of when it is done with them or has failed.
  *
@@ -195,6 +197,7 @@ export function outlined(fn: Pure, constants: Tensors = {}): Pure {
       : fn({ ...constants, ...inputs });
 }
 
+// to go
 /**
  * Disposes of what tfjs saved for a backward pass that an error has called off, and that it would keep for ever. Call it
  * where a gradient has failed; within another gradient, whose passes go on, it does nothing.
@@ -269,7 +272,9 @@ const cloned = (tensors: Tensors): Record<string, tf.Tensor> =>
   mapTensors(tensors, (tensor) => tf.clone(tensor));
 
 function eagerFold(step: FoldStep, start: Tensors): Fold {
-  let held: Tensors | undefined = cloned(start);
+  // The state outlives the call, and the scope that the call is made in.
+  const kept = (state: Tensors): Tensors => mapTensors(state, (tensor) => tf.keep(tensor));
+  let held: Tensors | undefined = kept(cloned(start));
   const open = (): Tensors => {
     if (held !== undefined) return held;
     throw new TypeError("Cannot use the fold: it must be open, got one that was disposed of");
@@ -282,7 +287,7 @@ function eagerFold(step: FoldStep, start: Tensors): Fold {
           made(step(before, inputs), before) as never
         ) as Folded;
         tf.dispose({ ...before });
-        held = state;
+        held = kept(state);
         return outputs;
       }),
     state: () => soon(() => cloned(open())),

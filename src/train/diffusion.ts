@@ -27,6 +27,7 @@ import { checkKey, checkOptions, type Known, notFinite, refusal } from "../tenso
 import type { Tensors } from "../tensor/engine.ts";
 import { fold, type Key, split } from "../tensor/key.ts";
 import { normal, uniforms } from "../tensor/random.ts";
+import { scope } from "../tensor/scope.ts";
 import type { ImageBatch } from "./data.ts";
 import type { Objective } from "./loop.ts";
 import { sampleTimes, type TimeSampler, uniformTimes } from "./timestep.ts";
@@ -113,14 +114,14 @@ export function diffusionLoss(
     checkBatch(batch, key);
     const [n] = batch.shape, labels = network.classes > 0 ? batch.labels : undefined;
     const condition = dropped(labels, n, { key: fold(key, "null"), share: nullShare });
-    return tf.tidy(() => {
+    return scope(() => {
       const draws = drawn(batch, key, { schedule, ...(law && { law }) });
       const times = draws.t.map((time) => networkTime(schedule, time));
       return { ...regression(draws, weighed), ...network.inputs(times, condition) };
     });
   };
   const loss = (params: Params, { xt, target, weights, time, label }: Tensors): tf.Scalar =>
-    tf.tidy(() => {
+    scope(() => {
       const under = { time: time!, ...(label && { label }) };
       const answer = network.forward(params, xt!, under);
       return tf.mean(regressionErrors(answer, { target: target!, weights: weights! })) as tf.Scalar;
@@ -194,7 +195,7 @@ function dropped(
   );
 }
 
-/** Images, a time for each, and noise, under one key a sample. The tensors are the caller's. */
+/** Images, a time for each, and noise, under one key a sample. The tensors are the scope's. */
 function drawn(
   { images, shape }: ImageBatch,
   key: Key,
@@ -261,13 +262,13 @@ export function noisyClassifierLoss(
       throw new TypeError("Cannot train a classifier: the batch must have labels, got none");
     }
     checkBatch(batch, key);
-    return tf.tidy(() => {
+    return scope(() => {
       const { x0, eps, t } = drawn(batch, key, { schedule });
       const { time } = network.inputs(t.map((time) => networkTime(schedule, time)));
       return { xt: jumpMany(x0, t.map(at), eps), time, label: oneHot(labels, network.classes) };
     });
   };
   const loss = (params: Params, { xt, time, label }: Tensors): tf.Scalar =>
-    tf.tidy(() => crossEntropy(network.forward(params, xt!, { time: time! }), label!));
+    scope(() => crossEntropy(network.forward(params, xt!, { time: time! }), label!));
   return { inputs, loss };
 }

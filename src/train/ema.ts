@@ -11,6 +11,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
 import { checkOptions, checkTensors, type Known } from "../tensor/check.ts";
 import { mapTensors } from "../tensor/engine.ts";
+import { scope } from "../tensor/scope.ts";
 
 /**
  * The share of the old average that is kept at a step: min(decay, (1 + step)/(10 + step)), small at first so that the
@@ -40,7 +41,7 @@ const emaOptions: Known<EmaOptions> = { step: true, decay: true };
  * @param average The average so far, by name. Not disposed of.
  * @param params The new weights, by the same names. Not disposed of.
  * @param options See {@link EmaOptions}.
- * @returns New tensors. The caller disposes of them.
+ * @returns New tensors. They are the scope's, or the caller's where there is none.
  * @throws {TypeError} If there is an option that is not known.
  * @throws {RangeError} If the decay is not in [0, 1), the step not a whole number of at least 1, the names differ, or a tensor is
  *   disposed of.
@@ -115,13 +116,13 @@ export function emaConstants(
  *
  * @param current The average and the new weights, by the same names. Not disposed of.
  * @param constants The shares, {@link emaConstants}.
- * @returns New tensors. The caller disposes of them.
+ * @returns New tensors. They are the scope's, or the caller's where there is none.
  */
 export function emaUpdate(
   { average, params }: { readonly average: Params; readonly params: Params },
   { kept, taken }: EmaConstants,
 ): Record<string, tf.Tensor> {
-  return tf.tidy(() =>
+  return scope(() =>
     mapTensors(
       average,
       (old, name) => tf.add(tf.mul(old, kept), tf.mul(params[name]!, taken)),

@@ -13,7 +13,8 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
-import { type FoldStep, releaseTape, type Tensors } from "../tensor/engine.ts";
+import type { FoldStep, Tensors } from "../tensor/engine.ts";
+import { owned, scope } from "../tensor/scope.ts";
 import { emaConstants, emaUpdate } from "./ema.ts";
 import { adamConstants, type AdamOptions, adamUpdate, type Moments } from "./optimizer.ts";
 
@@ -46,16 +47,16 @@ export function layoutOf(params: Params): Layout {
 /** Filters lie as OIHW, as those who convolve natively store them: a compiled step then need not transpose them. */
 const oihw = [3, 2, 0, 1], hwio = [2, 3, 1, 0];
 
-/** Weights end to end in one vector, filters as OIHW. The caller disposes of it. */
+/** Weights end to end in one vector, filters as OIHW. It is the scope's, or the caller's where there is none. */
 export function flattened(params: Params, layout: Layout): tf.Tensor {
   const lying = (weight: tf.Tensor): tf.Tensor =>
     weight.rank === 4 ? tf.transpose(weight, oihw) : weight;
-  return tf.tidy(() => tf.concat(layout.map(([name]) => tf.reshape(lying(params[name]!), [-1]))));
+  return scope(() => tf.concat(layout.map(([name]) => tf.reshape(lying(params[name]!), [-1]))));
 }
 
-/** The weights that lie in a vector. The caller disposes of them. */
+/** The weights that lie in a vector. They are the scope's, or the caller's where there is none. */
 export function unflattened(vector: tf.Tensor, layout: Layout): Record<string, tf.Tensor> {
-  return tf.tidy(() => {
+  return scope(() => {
     const parts = tf.split(vector, layout.map(([, shape]) => tf.util.sizeFromShape([...shape])));
     const weight = (part: tf.Tensor, shape: readonly number[]): tf.Tensor =>
       shape.length === 4
@@ -65,7 +66,7 @@ export function unflattened(vector: tf.Tensor, layout: Layout): Record<string, t
   });
 }
 
-/** The four vectors. The caller disposes of them. */
+/** The four vectors. They are the scope's, or the caller's where there is none. */
 export function flatState(
   { params, ema, moments: { mean, square } }: Weights,
   layout: Layout,
@@ -75,7 +76,7 @@ export function flatState(
 }
 
 /**
- * The weights of four vectors. The caller disposes of them.
+ * The weights of four vectors. They are the scope's, or the caller's where there is none.
  *
  * @param vectors The four, by {@link flatState}'s names.
  * @param named What finds the weights in one of them: {@link unflattened}, on whichever engine.
@@ -85,15 +86,13 @@ export async function namedState(
   vectors: Tensors,
   named: (vector: tf.Tensor) => Promise<Params>,
 ): Promise<Weights> {
-  const found: Params[] = [];
-  try {
-    for (const name of ["params", "ema", "mean", "square"]) found.push(await named(vectors[name]!));
-  } catch (error) {
-    found.forEach((params) => tf.dispose(Object.values(params)));
-    throw error;
-  }
-  const [params, ema, mean, square] = found as [Params, Params, Params, Params];
-  return { params, ema, moments: { mean, square } };
+  return await scope(function* () {
+    const params = yield* owned(named(vectors["params"]!)),
+      ema = yield* owned(named(vectors["ema"]!));
+    const mean = yield* owned(named(vectors["mean"]!));
+    const square = yield* owned(named(vectors["square"]!));
+    return { params, ema, moments: { mean, square } };
+  });
 }
 
 /**
@@ -101,7 +100,7 @@ export async function namedState(
  *
  * @param inputs What the loss is computed from. Not disposed of.
  * @param step Number of the step, from 1, and constants of the run.
- * @returns New tensors. The caller disposes of them.
+ * @returns New tensors. They are the scope's, or the caller's where there is none.
  * @throws {RangeError} If a constant is out of range.
  */
 export function flatInputs(
@@ -172,12 +171,12 @@ export function flatStep(
 
 /**
  * The sum of weights and mean squares, which is not finite if one of them is not, nor a gradient of theirs. It may also be so
- * of finite ones, where they are too large for a sum. The caller disposes of it.
+ * of finite ones, where they are too large for a sum. It is the scope's, or the caller's where there is none.
  */
 export function total(
   { params, moments: { square } }: { readonly params: Params; readonly moments: Moments },
 ): tf.Scalar {
-  return tf.tidy(() => {
+  return scope(() => {
     const all = [params, square].flatMap((tensors) => Object.values(tensors));
     return tf.sum(tf.concat(all.map((tensor) => tf.reshape(tensor, [-1])))) as tf.Scalar;
   });
@@ -188,7 +187,7 @@ export function total(
  *
  * @param loss The loss: one number.
  * @param params The weights. Not disposed of.
- * @returns New tensors. The caller disposes of them.
+ * @returns New tensors. They are the scope's, or the caller's where there is none.
  * @throws {RangeError} If the loss is not one number, or does not depend on one of the weights, with its name.
  */
 export function differentiated(
@@ -196,26 +195,21 @@ export function differentiated(
   params: Params,
 ): { readonly value: tf.Scalar; readonly gradients: Record<string, tf.Tensor> } {
   const names = Object.keys(params), weights = Object.values(params);
-  try {
-    return tf.tidy(() => {
-      const { value, grads } = tf.engine().gradients(
-        () => one(loss(params)),
-        weights,
-        undefined,
-        true,
+  return scope(() => {
+    const { value, grads } = tf.engine().gradients(
+      () => one(loss(params)),
+      weights,
+      undefined,
+      true,
+    );
+    const unused = names.find((_, i) => grads[i] == null);
+    if (unused !== undefined) {
+      throw new RangeError(
+        `Cannot train: the loss must depend on every weight, got none of ${unused}`,
       );
-      const unused = names.find((_, i) => grads[i] == null);
-      if (unused !== undefined) {
-        throw new RangeError(
-          `Cannot train: the loss must depend on every weight, got none of ${unused}`,
-        );
-      }
-      return { value, gradients: Object.fromEntries(names.map((name, i) => [name, grads[i]!])) };
-    });
-  } catch (error) {
-    releaseTape();
-    throw error;
-  }
+    }
+    return { value, gradients: Object.fromEntries(names.map((name, i) => [name, grads[i]!])) };
+  });
 }
 
 function one(loss: tf.Scalar): tf.Scalar {

@@ -33,6 +33,7 @@ import {
 } from "../tensor/check.ts";
 import { type Engine, mapTensors, pacer, type Tensors } from "../tensor/engine.ts";
 import { fold, type Key } from "../tensor/key.ts";
+import { type Awaitable, awaited, owned, scope } from "../tensor/scope.ts";
 import { ema, emaConstants } from "./ema.ts";
 import {
   differentiated,
@@ -106,7 +107,7 @@ export interface Objective<Batch> {
  * ```
  */
 export function lossOf<Batch>({ inputs, loss }: Objective<Batch>): Loss<Batch> {
-  return (params, batch, key) => tf.tidy(() => loss(params, inputs(batch, key)));
+  return (params, batch, key) => scope(() => loss(params, inputs(batch, key)));
 }
 
 /** What a training run is made of. */
@@ -288,63 +289,60 @@ function beginning<Batch>(
 function plainSteps<Batch>(
   start: Weights,
   loss: Loss<Batch>,
-  { key, adam: constants, decay = 0.999, finite = true }: TrainOptions<Batch>,
+  { key, adam: constants, decay = 0.999, finite = true, signal }: TrainOptions<Batch>,
 ): Steps<Batch> {
   let held = start;
   const free = (): void => {
     if (held !== start) disposeTraining(held);
   };
-  const updated = (gradients: Params, step: number): Weights => {
-    const { params, moments } = adam({ ...held, gradients, step }, constants);
-    return { params, moments: { ...moments }, ema: ema(held.ema, params, { step, decay }) };
-  };
   return {
     step: async (batch, step) => {
-      const { value, gradients } = differentiated(
-        (params) => loss(params, batch, fold(key, step)),
-        held.params,
-      );
-      try {
-        const next = tf.tidy(() => updated(gradients, step) as never) as Weights;
-        free();
-        held = next;
-        const [[loss], sum] = await Promise.all([value.data(), finite ? summed(next) : 0]);
-        return { loss: loss!, sum };
-      } finally {
-        tf.dispose([value, ...Object.values(gradients)]);
-      }
+      const { next, ...made } = await scope(function* () {
+        const { value, gradients } = differentiated(
+          (params) => loss(params, batch, fold(key, step)),
+          held.params,
+        );
+        const { params, moments } = adam({ ...held, gradients, step }, constants);
+        const average = ema(held.ema, params, { step, decay });
+        const next = { params, ema: average, moments: { ...moments } };
+        const [[told], sum] = yield* awaited(
+          Promise.all([value.data(), finite ? summed(next) : 0]),
+        );
+        return { next, loss: told!, sum };
+      }, { signal });
+      free();
+      held = next;
+      return made;
     },
     state: () => Promise.resolve(held),
     close: () => Promise.resolve(free()),
   };
 }
 
-/** A number that is finite only if weights and mean squares are: one of them where they are at hand, or {@link total}. */
-async function summed(weights: Weights): Promise<number> {
+/**
+ * A number that is finite only if weights and mean squares are: one of them where they are at hand, or {@link total}, which is
+ * the scope's.
+ */
+function summed(weights: Weights): Awaitable<number> {
   const { params, moments: { square } } = weights;
   for (const tensor of [params, square].flatMap((tensors) => Object.values(tensors))) {
     const values = atHand(tensor);
-    if (values === undefined) return await far(total(weights));
+    if (values === undefined) return total(weights).data().then(([sum]) => sum!);
     const wrong = notFinite(values);
     if (wrong !== undefined) return wrong;
   }
   return 0;
 }
 
-/** A number that has to be waited for; the tensor is disposed of. */
-const far = async (tensor: tf.Tensor): Promise<number> =>
-  (await tensor.data().finally(() => tensor.dispose()))[0]!;
-
 async function engineSteps<Batch>(
   start: Weights,
-  { loss: { inputs, loss }, engine, key, ...options }: TrainOptions<Batch> & {
+  { loss: { inputs, loss }, engine, key, signal, ...options }: TrainOptions<Batch> & {
     readonly loss: Objective<Batch>;
     readonly engine: Engine;
   },
 ): Promise<Steps<Batch>> {
   const layout = layoutOf(start.params), step = flatStep(loss, { ...options, layout });
-  const first = tf.tidy(() => flatState(start, layout));
-  const running = await engine.fold(step, first).finally(() => tf.dispose(first));
+  const running = await scope(() => awaited(engine.fold(step, flatState(start, layout))));
   // On the engine too: tfjs's backends take ten times as long to turn the filters round.
   const reading = engine.compile(({ vector }) => unflattened(vector!, layout));
   let held: Weights | undefined;
@@ -355,30 +353,23 @@ async function engineSteps<Batch>(
   return {
     step: async (batch, step) => {
       free();
-      const given = tf.tidy(() => flatInputs(inputs(batch, fold(key, step)), { ...options, step }));
-      const outputs = await running.step(given).finally(() => tf.dispose(given));
-      try {
-        const [[loss], [sum]] = await Promise.all([
-          outputs["loss"]!.data(),
-          outputs["sum"]!.data(),
-        ]);
-        return { loss: loss!, sum: sum! };
-      } finally {
-        tf.dispose(outputs);
-      }
+      return await scope(function* () {
+        const given = flatInputs(inputs(batch, fold(key, step)), { ...options, step });
+        const { loss, sum } = yield* owned(running.step(given));
+        const told = Promise.all([loss!.data(), sum!.data()]), [[a], [b]] = yield* awaited(told);
+        return { loss: a!, sum: b! };
+      }, { signal });
     },
     state: async () => {
       free();
-      const flat = await running.state();
-      try {
-        return held = await namedState(flat, (vector) => reading.run({ vector }));
-      } finally {
-        tf.dispose(flat);
-      }
+      return held = await scope(function* () {
+        const flat = yield* owned(running.state());
+        return yield* awaited(namedState(flat, (vector) => reading.run({ vector })));
+      });
     },
     close: async () => {
       free();
-      await Promise.all([running.dispose(), reading.dispose()]);
+      await Promise.all([running, reading].map((each) => each.dispose()));
     },
   };
 }

@@ -11,6 +11,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
 import { checkOptions, checkTensors } from "../tensor/check.ts";
 import { mapTensors } from "../tensor/engine.ts";
+import { scope } from "../tensor/scope.ts";
 
 /** First and second moments of the gradients, by the weights' names. */
 export interface Moments {
@@ -60,7 +61,7 @@ export interface Updated {
   readonly moments: Moments;
 }
 
-/** Zero moments for weights. The caller disposes of them. */
+/** Zero moments for weights. They are the scope's, or the caller's where there is none. */
 export function noMoments(params: Params): Moments {
   const zeros = () => mapTensors(params, (weight) => tf.zerosLike(weight));
   return { mean: zeros(), square: zeros() };
@@ -106,7 +107,7 @@ export function learningRate(step: number, options: AdamOptions = {}): number {
  *
  * @param current Weights, their gradients, the moments so far, and the number k of this step, from 1. Not disposed of.
  * @param options The constants.
- * @returns New weights and moments. The caller disposes of them.
+ * @returns New weights and moments. They are the scope's, or the caller's where there is none.
  * @throws {TypeError} If there is an option that is not known.
  * @throws {RangeError} If the step or a constant is out of range, or a tensor is disposed of, or not of the names and shapes of
  *   the weights.
@@ -211,12 +212,12 @@ export function adamConstants(
  *
  * @param current Weights, gradients and moments. Not disposed of.
  * @param constants The numbers of the step, {@link adamConstants}.
- * @returns New weights and moments. The caller disposes of them.
+ * @returns New weights and moments. They are the scope's, or the caller's where there is none.
  */
 export function adamUpdate(current: AdamInputs, constants: AdamConstants): Updated {
   const { beta1, beta2, epsilon, clip, move, scale, keep } = constants,
     { params, moments } = current;
-  return tf.tidy(() => {
+  return scope(() => {
     const gradients = clip === undefined ? current.gradients : clipped(current.gradients, clip);
     const mean = mapTensors(moments.mean, (m, name) => blend(m, gradients[name]!, beta1));
     const square = mapTensors(
@@ -264,7 +265,7 @@ function check(name: string, value: number, fine: boolean, wanted: string): void
  *
  * @param gradients Gradients by name. Not disposed of.
  * @param limit Greatest norm of all of them together, above 0.
- * @returns New tensors by the same names. The caller disposes of them.
+ * @returns New tensors by the same names. They are the scope's, or the caller's where there is none.
  * @throws {RangeError} If the limit is not above 0.
  *
  * @example A gradient of norm 5
@@ -283,7 +284,7 @@ export function clipped(gradients: Params, limit: number): Record<string, tf.Ten
   if (!(limit > 0)) {
     throw new RangeError(`Cannot clip gradients: limit must be above 0, got ${limit}`);
   }
-  return tf.tidy(() => {
+  return scope(() => {
     // In the order of the names, so that the sum is rounded alike whatever order they come in.
     const squares = Object.keys(gradients).sort().map((name) =>
       tf.sum(tf.square(gradients[name]!))

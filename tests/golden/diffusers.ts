@@ -7,7 +7,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Kind, Model } from "../../src/denoise/prediction.ts";
 import { type GridOptions, times } from "../../src/noise/grid.ts";
-import { tableaus } from "../../src/noise/ode.ts";
+import { tableaus } from "../../src/solve/tableau.ts";
 import {
   cosine,
   edm,

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { mixture, mixtureDenoiser } from "../../src/denoise/oracle.ts";
 import { times } from "../../src/noise/grid.ts";
-import { type Tableau, tableaus } from "../../src/noise/ode.ts";
+import { type Tableau, tableaus } from "../../src/solve/tableau.ts";
 import { type Level, vp } from "../../src/noise/schedule.ts";
 import { run, type Sampler } from "../../src/sample/chain.ts";
 import {

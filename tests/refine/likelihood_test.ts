@@ -4,7 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
 import { gaussian, type Mixture, mixture, mixtureLogDensity } from "../../src/denoise/oracle.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
-import { type Tableau, tableaus } from "../../src/noise/ode.ts";
+import { type Tableau, tableaus } from "../../src/solve/tableau.ts";
 import { type Level, vp } from "../../src/noise/schedule.ts";
 import { likelihood, logLikelihood, type Weighed } from "../../src/refine/likelihood.ts";
 import { exactTrace, hutchinson, type Trace } from "../../src/refine/trace.ts";

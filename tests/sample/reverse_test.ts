@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { gaussian, mixture, mixtureDenoiser } from "../../src/denoise/oracle.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
-import { tableaus } from "../../src/noise/ode.ts";
+import { tableaus } from "../../src/solve/tableau.ts";
 import { edm, linear, rectified, vp } from "../../src/noise/schedule.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
 import { type Env, prior, run, type Sampler, type State } from "../../src/sample/chain.ts";

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { eager, type FoldStep, mapTensors } from "../../src/tensor/engine.ts";
+import { awaited, owned, scope } from "../../src/tensor/scope.ts";
 
 const live = (): number => tf.memory().numTensors;
 
@@ -89,6 +90,19 @@ describe("eager.fold()", () => {
     assert.equal(live(), before);
     assert.deepEqual(values({ ...start, x }), { s: [1], kept: [7, 8], x: [3] });
     tf.dispose([start, x]);
+  });
+
+  it("eager.fold() keeps its state beyond the scopes that it is begun and stepped in", async () => {
+    const before = live();
+    const fold = await scope(function* () {
+      return yield* awaited(eager.fold(step, { s: tf.scalar(1), kept: tf.scalar(7) }));
+    });
+    await scope(function* () {
+      yield* owned(fold.step({ x: tf.scalar(3) }));
+    });
+    assert.equal(live(), before + 2);
+    await fold.dispose();
+    assert.equal(live(), before);
   });
 
   it("eager.fold() does without its start once it has begun", async () => {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
-import { brownian, type BrownianOptions } from "../../src/noise/brownian.ts";
+import { brownian, type BrownianOptions } from "../../src/solve/brownian.ts";
 import { fold, type Key, key, split } from "../../src/tensor/key.ts";
 import {
   categorical,

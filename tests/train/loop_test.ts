@@ -569,6 +569,23 @@ describe("train() on an engine", () => {
     disposeTraining(start);
   });
 
+  it("train() is called off by its signal also in a step that never comes to its end", async () => {
+    const start = fresh(), before = live(), control = new AbortController();
+    const hanging: Engine = {
+      ...eager,
+      fold: async (step, first) => ({
+        ...await eager.fold(step, first),
+        step: () => new Promise(() => setTimeout(() => control.abort(new Error("stop")))),
+      }),
+    };
+    const { batches, seen } = watched(data), { signal } = control;
+    const run = train(start, { ...options, loss: objective, engine: hanging, signal });
+    await assert.rejects(all(run(batches), () => 0), /stop/);
+    assert.ok(seen.closed);
+    assert.equal(live(), before);
+    disposeTraining(start);
+  });
+
   it("train() on an engine frees everything on break, throw, abort and error, and closes its batches", async () => {
     const start = fresh(), before = live(), control = new AbortController();
     const throwing: Objective<number> = {

@@ -7,9 +7,9 @@
  * @module
  */
 
-import * as tf from "@tensorflow/tfjs-core";
 import { basename, dirname, join } from "node:path";
 import { fold, key as newKey } from "../../tensor/key.ts";
+import { scope } from "../../tensor/scope.ts";
 import { initialize, type Parameters, type Params } from "../../network/layer.ts";
 import { newTraining, type TrainState } from "../../train/loop.ts";
 import {
@@ -86,9 +86,7 @@ function parsed(text: string | undefined): unknown {
 }
 
 export function firstState(first: () => Params): TrainState {
-  const params = first(), state = newTraining(params);
-  tf.dispose(Object.values(params));
-  return state;
+  return scope(() => newTraining(first()));
 }
 
 /**

@@ -13,7 +13,8 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { checkOptions, type Known, refusal } from "../../tensor/check.ts";
-import { outlining, type Pure, releaseTape, type Tensors, type Unit } from "../../tensor/engine.ts";
+import { outlining, type Pure, type Tensors, type Unit } from "../../tensor/engine.ts";
+import { scope } from "../../tensor/scope.ts";
 import type { Constant, Graph } from "../graph/graph.ts";
 import { called, type Library } from "../graph/call.ts";
 import { type Recorder, recorder } from "../graph/record.ts";
@@ -372,23 +373,21 @@ function traced(fn: Pure, { specs, fixed, rec }: Setting): Program {
   const tracer = install(), outer = tracer.rec;
   tf.setBackend(backendName);
   tracer.rec = rec;
-  tf.engine().startScope("trace");
   try {
-    const tensor = (value: Value): tf.Tensor => tensorOf(tracer, value);
-    const inputs = Object.entries(specs).map(([name, spec]) =>
-      [name, tensor(declared(rec, name, spec))] as const
-    );
-    const constants = fixed.map(([name, value]) => [name, tensor(value)] as const);
-    const answer = fn(Object.fromEntries([...constants, ...inputs]));
-    const outputs = Object.entries(checkedAnswer(answer)).map(([name, output]) =>
-      [name, tracer.valueFor(output)] as const
-    );
-    return programOf(rec, outputs);
-  } catch (error) {
-    releaseTape();
-    throw error;
+    // Of the scope's result only this function is looked at for tensors, and not all the numbers of the program.
+    return scope(() => {
+      const tensor = (value: Value): tf.Tensor => tensorOf(tracer, value);
+      const inputs = Object.entries(specs).map(([name, spec]) =>
+        [name, tensor(declared(rec, name, spec))] as const
+      );
+      const constants = fixed.map(([name, value]) => [name, tensor(value)] as const);
+      const answer = fn(Object.fromEntries([...constants, ...inputs]));
+      const outputs = Object.entries(checkedAnswer(answer)).map(([name, output]) =>
+        [name, tracer.valueFor(output)] as const
+      );
+      return () => programOf(rec, outputs);
+    })();
   } finally {
-    tf.engine().endScope();
     tracer.rec = outer;
     tf.setBackend(before);
   }

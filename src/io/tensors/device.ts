@@ -6,6 +6,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { checkBackend } from "../../tensor/check.ts";
+import { scope } from "../../tensor/scope.ts";
 import { floats, type HostTensor, type HostTensors, isFloat } from "./dtype.ts";
 
 /** A tensor, wherever it is. */
@@ -19,7 +20,7 @@ type Values = ["float32" | "int32" | "bool", Float32Array | Int32Array | Uint8Ar
  * as bool. A tensor does not share memory with its host tensor.
  *
  * @param group Host tensors by name.
- * @returns tfjs tensors by name. The caller disposes of them.
+ * @returns tfjs tensors by name. They are the scope's, or the caller's where there is none.
  * @throws {RangeError} If a whole number does not fit int32, or the backend has no room for a tensor; no tensor is left.
  * @throws {TypeError} If no backend is in use.
  *
@@ -45,7 +46,7 @@ export function toTensors(group: HostTensors): Record<string, tf.Tensor> {
  *
  * @param group Host tensors by name, which are the library's own.
  * @param own What becomes of values before they are handed over. Default: nothing.
- * @returns tfjs tensors by name. The caller disposes of them.
+ * @returns tfjs tensors by name. They are the scope's, or the caller's where there is none.
  */
 export function uploaded(
   group: HostTensors,
@@ -55,20 +56,13 @@ export function uploaded(
     [name, tensor, onDevice(name, tensor)] as const
   );
   checkBackend("make a tensor");
-  const made: Record<string, tf.Tensor> = {};
-  try {
-    return Object.fromEntries(named.map(([name, tensor, values]) => {
+  return scope(() =>
+    Object.fromEntries(named.map(([name, tensor, values]) => {
       // A host tensor that is not float32 was widened into an array of its own.
       const [dtype, data] = values[1] === tensor.data ? own(values) : values;
-      return [
-        name,
-        made[name] = placed(name, tensor, () => tf.tensor(data, [...tensor.shape], dtype)),
-      ];
-    }));
-  } catch (error) {
-    tf.dispose(Object.values(made));
-    throw error;
-  }
+      return [name, placed(name, tensor, () => tf.tensor(data, [...tensor.shape], dtype))];
+    }))
+  );
 }
 
 function placed(name: string, { shape }: HostTensor, make: () => tf.Tensor): tf.Tensor {

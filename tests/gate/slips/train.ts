@@ -98,8 +98,8 @@ export const train: readonly Slip[] = [
   slip("train/loop.ts", "finite ? summed(next) : 0", "0", "train/loop"),
   slip(
     "train/loop.ts",
-    "async () => {\n      free();\n      const flat",
-    "async () => {\n      const flat",
+    "async () => {\n      free();\n      return held",
+    "async () => {\n      return held",
     "train/loop",
   ),
   slip(

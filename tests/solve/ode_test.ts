@@ -1,20 +1,10 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import {
-  denseOutput,
-  errorNorm,
-  type OdeState,
-  rungeKutta,
-  solve,
-  type SolveOptions,
-  stages,
-  type StepControl,
-  stepFactor,
-  type Tableau,
-  tableaus,
-  type VectorField,
-} from "../../src/noise/ode.ts";
+import { denseOutput, rungeKutta, stages, type VectorField } from "../../src/solve/rungekutta.ts";
+import { errorNorm, type StepControl, stepFactor } from "../../src/solve/control.ts";
+import { type OdeState, solve, type SolveOptions } from "../../src/solve/ode.ts";
+import { type Tableau, tableaus } from "../../src/solve/tableau.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 
 const methods = Object.entries(tableaus) as [keyof typeof tableaus, Tableau][];
@@ -419,6 +409,24 @@ describe("solve()", () => {
     )).length;
     assert.equal(await steps("sample"), alone);
     assert.ok(await steps("batch") < 0.8 * alone);
+  });
+
+  it("solve() is called off by its signal also where f never answers", async () => {
+    const start = x(), held = tf.memory().numTensors;
+    for (const options of [{}, { steps: 5 }]) {
+      const stop = new AbortController();
+      let count = 0;
+      const hanging: VectorField = (x, t) => {
+        if (++count < 12) return waving(x, t);
+        setTimeout(() => stop.abort(new Error("stop")));
+        return new Promise(() => {});
+      };
+      const stream = solve(hanging, { x: start, span: [0, 3], signal: stop.signal, ...options });
+      await assert.rejects(async () => {
+        for await (const _ of stream);
+      }, /stop/);
+      assert.equal(tf.memory().numTensors, held);
+    }
   });
 
   it("solve() frees everything when it ends, is broken off, is aborted or fails", async () => {

@@ -2,12 +2,11 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import * as fc from "fast-check";
-import { brownian, brownianSteps } from "../../src/noise/brownian.ts";
-import { solve } from "../../src/noise/ode.ts";
+import { brownian, brownianSteps } from "../../src/solve/brownian.ts";
+import { solve } from "../../src/solve/ode.ts";
 import { type Schedule, subVp, ve, vp } from "../../src/noise/schedule.ts";
 import {
   brownianMotion,
-  forwardSde,
   geometricBrownianMotion,
   ornsteinUhlenbeck,
   type Sde,
@@ -15,7 +14,8 @@ import {
   sdeSchemes,
   simulate,
   type SimulateOptions,
-} from "../../src/noise/sde.ts";
+} from "../../src/solve/sde.ts";
+import { forwardSde } from "../../src/noise/forward.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { type Key, key, split } from "../../src/tensor/key.ts";
 import { type Keys, normal } from "../../src/tensor/random.ts";

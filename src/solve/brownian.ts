@@ -44,7 +44,8 @@ const depth = 24, ticks = 2 ** depth;
  * @param times At least one time that is, rounded to ticks of `horizon`·2⁻²⁴, in [0, horizon], in any order. Dyadic times such
  * as multiples of 1/1024 cost about one normal an element each, others up to 24.
  * @param options See {@link BrownianOptions}.
- * @returns `times.length − 1` tensors, float32, `shape` or `[keys.length, ...shape]`. The caller disposes of them.
+ * @returns `times.length − 1` tensors, float32, `shape` or `[keys.length, ...shape]`. They are the scope's, or the caller's
+ * where there is none.
  * Each increment is N(0, |tᵢ₊₁ − tᵢ|), and increments over one span add up to each other exactly.
  * @throws {TypeError} If a key is none, or an option is unknown.
  * @throws {RangeError} If there are no times, one lies outside [0, horizon], the horizon is not positive, or the shape is none.

@@ -18,8 +18,7 @@
  *
  * Sources: P. Kloeden, E. Platen, "Numerical solution of stochastic differential equations" (1992), eqs. 10.2.4
  * (Euler-Maruyama), 10.3.1 (Milstein), 11.1.3 (Platen's explicit order 1) and section 15.5; W. Rümelin, "Numerical treatment
- * of stochastic differential equations" (1982), for Heun's; Y. Song et al., "Score-based generative modeling through
- * SDEs" (ICLR 2021), section 3.1, for the forward SDEs. The stationary law of Ornstein and Uhlenbeck's process has the
+ * of stochastic differential equations" (1982), for Heun's. The stationary law of Ornstein and Uhlenbeck's process has the
  * variance sigma²/(2·theta); texts that print sigma² have theta = ½ in mind.
  *
  * @module
@@ -27,13 +26,11 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { checkOptions, type Known, refusal } from "../tensor/check.ts";
-import { andThen, disposing } from "../tensor/engine.ts";
-import { type Awaitable } from "../tensor/scope.ts";
 import { checkKey, type Key } from "../tensor/key.ts";
 import type { Keys } from "../tensor/random.ts";
+import { type Awaitable, own, owned, scope, type Scoped } from "../tensor/scope.ts";
 import { brownianSteps } from "./brownian.ts";
 import type { PathState } from "./ode.ts";
-import type { Schedule } from "./schedule.ts";
 
 /**
  * A function of x and t: a tensor that broadcasts to the shape of x, handed over to the caller, or a number. It may answer
@@ -87,18 +84,15 @@ export interface SdeSchemes {
 
 type Value = tf.Tensor | number;
 
-/** What a use of some fields' values at one point gives; the values are disposed of after it. */
-function withValues(
-  fields: readonly SdeField[],
+/** What fields say at one point, in turn; of the scope's. */
+function* at(
   { x, t }: Pick<SdeMove, "x" | "t">,
-  use: (...values: Value[]) => Awaitable<tf.Tensor>,
-): Awaitable<tf.Tensor> {
-  const [field, ...rest] = fields;
-  if (!field) return use();
-  return andThen(field(x, t), (answer) => {
-    const value = answer === x ? tf.clone(x) : answer; // a field may answer with its argument
-    return disposing(value, () => withValues(rest, { x, t }, (...more) => use(value, ...more)));
-  });
+  ...fields: readonly SdeField[]
+): Scoped<Value[]> {
+  const values: Value[] = [];
+  // A field may answer with its argument, which stays whose it is.
+  for (const field of fields) values.push(yield* owned(field(x, t), x));
+  return values;
 }
 
 const sum = (first: tf.Tensor, ...terms: tf.Tensor[]): tf.Tensor =>
@@ -106,7 +100,7 @@ const sum = (first: tf.Tensor, ...terms: tf.Tensor[]): tf.Tensor =>
 
 /** x + f·h + g·dw. */
 const moved = ({ x, h, dw }: SdeMove, f: Value, g: Value): tf.Tensor =>
-  tf.tidy(() => sum(x, tf.mul(f, h), tf.mul(g, dw)));
+  sum(x, tf.mul(f, h), tf.mul(g, dw));
 
 /** (dW² − |h|)/2, the double integral of dW over itself. */
 const twofold = ({ h, dw }: SdeMove): tf.Tensor => tf.mul(tf.sub(tf.square(dw), Math.abs(h)), 0.5);
@@ -146,52 +140,44 @@ export const sdeSchemes: SdeSchemes = {
     order: 0.5,
     slope: false,
     step: ({ drift, diffusion }, move) =>
-      withValues([drift, diffusion], move, (f, g) => moved(move, f!, g!)),
+      scope(function* () {
+        const [f, g] = yield* at(move, drift, diffusion);
+        return moved(move, f!, g!);
+      }),
   },
   milstein: {
     order: 1,
     slope: true,
     step: (sde, move) =>
-      withValues(
-        [sde.drift, sde.diffusion, slopeOf(sde)],
-        move,
-        (f, g, slope) =>
-          tf.tidy(() => sum(moved(move, f!, g!), tf.mul(tf.mul(g!, slope!), twofold(move)))),
-      ),
+      scope(function* () {
+        const [f, g, slope] = yield* at(move, sde.drift, sde.diffusion, slopeOf(sde));
+        return sum(moved(move, f!, g!), tf.mul(tf.mul(g!, slope!), twofold(move)));
+      }),
   },
   heun: {
     order: 1,
     slope: true,
-    step: (sde, move) => {
-      const { x, t, h, dw } = move, fields = [sde.drift, sde.diffusion, slopeOf(sde)];
-      const change = (at: tf.Tensor, time: number): Awaitable<tf.Tensor> =>
-        withValues(
-          fields,
-          { x: at, t: time },
-          (f, g, slope) => tf.tidy(() => tf.add(stratonovich(h, f!, g!, slope!), tf.mul(g!, dw))),
-        );
-      return andThen(change(x, t), (first) =>
-        disposing(first, () => {
-          const ahead = tf.add(x, first);
-          return andThen(disposing(ahead, () => change(ahead, t + h)), (second) =>
-            disposing(second, () =>
-              tf.tidy(() => sum(x, tf.mul(tf.add(first, second), 0.5)))));
-        }));
-    },
+    step: (sde, { x, t, h, dw }) =>
+      scope(function* () {
+        const { drift, diffusion } = sde, diffusionSlope = slopeOf(sde);
+        function* change(x: tf.Tensor, t: number): Scoped<tf.Tensor> {
+          const [f, g, slope] = yield* at({ x, t }, drift, diffusion, diffusionSlope);
+          return tf.add(stratonovich(h, f!, g!, slope!), tf.mul(g!, dw));
+        }
+        const first = yield* change(x, t), second = yield* change(tf.add(x, first), t + h);
+        return sum(x, tf.mul(tf.add(first, second), 0.5));
+      }),
   },
   platen: {
     order: 1,
     slope: false,
     step: ({ drift, diffusion }, move) =>
-      withValues([drift, diffusion], move, (f, g) => {
-        const { t, h } = move, root = Math.sqrt(Math.abs(h));
-        const aside = tf.tidy(() => sum(move.x, tf.mul(f!, move.h), tf.mul(g!, root)));
-        return disposing(aside, () =>
-          withValues([diffusion], { x: aside, t }, (there) =>
-            tf.tidy(() => {
-              const slope = tf.div(tf.sub(there!, g!), root);
-              return sum(moved(move, f!, g!), tf.mul(slope, twofold(move)));
-            })));
+      scope(function* () {
+        const [f, g] = yield* at(move, drift, diffusion), root = Math.sqrt(Math.abs(move.h));
+        const aside = sum(move.x, tf.mul(f!, move.h), tf.mul(g!, root));
+        const [there] = yield* at({ x: aside, t: move.t }, diffusion);
+        const slope = tf.div(tf.sub(there!, g!), root);
+        return sum(moved(move, f!, g!), tf.mul(slope, twofold(move)));
       }),
   },
 };
@@ -324,34 +310,8 @@ export function ornsteinUhlenbeck(options: OrnsteinUhlenbeckOptions = {}): Sde {
   const { theta = 1, sigma = 1, mean = 0 } = options;
   checkParameters(action, { theta, sigma, mean });
   return {
-    drift: (x) => tf.tidy(() => tf.mul(tf.sub(mean, x), theta)),
+    drift: (x) => scope(() => tf.mul(tf.sub(mean, x), theta)),
     diffusion: () => sigma,
-    diffusionSlope: () => 0,
-  };
-}
-
-/**
- * The SDE of a schedule, dx = f(t)·x dt + g(t) dW, which takes data at the start of the span to x_t with the schedule's
- * marginals: variance exploding, variance preserving, sub-VP and every other (Song et al., section 3.4).
- *
- * @param schedule The schedule. Its sigma at the start may be above 0: the start is then already noised as much.
- * @returns The SDE, for times in the schedule's domain.
- *
- * @example
- * ```ts
- * import { forwardSde, vp } from "@tweedie/tweedie";
- * import { useBackend } from "@tweedie/tweedie/backend";
- * import * as tf from "@tensorflow/tfjs-core";
- * import assert from "node:assert/strict";
- *
- * await useBackend("cpu");
- * assert.equal(forwardSde(vp({ betaMin: 1, betaMax: 1 })).diffusion(tf.scalar(0), 0.5), 1);
- * ```
- */
-export function forwardSde(schedule: Schedule): Sde {
-  return {
-    drift: (x, t) => tf.mul(x, schedule.drift(t)),
-    diffusion: (_, t) => schedule.diffusion(t),
     diffusionSlope: () => 0,
   };
 }
@@ -434,11 +394,12 @@ async function* path(
     yield state;
     for (const dw of brownianSteps(keys, sample, clock, { horizon: clock[steps]! })) {
       const { x, t, step } = state, next = time(step + 1);
-      const made = disposing(dw, () => {
+      const made = await scope(function* () {
+        const move = { x, t, h: next - t, dw: own(dw) };
         signal?.throwIfAborted();
-        return scheme.step(sde, { x, t, h: next - t, dw });
-      });
-      state = { x: sameShape(await made, x), t: next, step: step + 1 };
+        return sameShape(yield* owned(scheme.step(sde, move), x), x);
+      }, { signal });
+      state = { x: made, t: next, step: step + 1 };
       x.dispose();
       yield state;
     }
@@ -450,7 +411,6 @@ async function* path(
 /** The state that follows; a field that broadcasts x, such as one of shape [N] for x [N, 1], would go on in silence. */
 function sameShape(next: tf.Tensor, { shape }: tf.Tensor): tf.Tensor {
   if (tf.util.arraysEqual(next.shape, shape)) return next;
-  next.dispose();
   throw new RangeError(
     `Cannot simulate an SDE: drift and diffusion must fit x of shape [${shape}], got [${next.shape}] after a step`,
   );
