@@ -18,7 +18,7 @@ import {
 } from "../../src/refine/inpaint.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
 import { prior, run, type Sampler, type State } from "../../src/sample/chain.ts";
-import { dpmSolver } from "../../src/sample/solver.ts";
+import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";

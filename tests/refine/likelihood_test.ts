@@ -16,8 +16,8 @@ import {
 } from "../../src/refine/likelihood.ts";
 import { ddim, ddimInverse } from "../../src/sample/ancestral.ts";
 import { type Env, prior, run, type Sampler, type State } from "../../src/sample/chain.ts";
-import { flow, type FlowOptions } from "../../src/sample/reverse.ts";
-import { dpmSolver } from "../../src/sample/solver.ts";
+import { flow, type FlowOptions } from "../../src/sample/flow/flow.ts";
+import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { disposing } from "../../src/tensor/engine.ts";
 import { key } from "../../src/tensor/key.ts";

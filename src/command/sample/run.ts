@@ -12,7 +12,7 @@ import type { GridOptions, Spacing } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule.ts";
 import { ddim, ddpm } from "../../sample/ancestral.ts";
 import { prior, type Refinement, run, type Sampler, type State } from "../../sample/chain.ts";
-import { dpmSolver } from "../../sample/solver.ts";
+import { dpmSolver } from "../../sample/solver/dpm.ts";
 import { byClassifier, classifierFree, guided } from "../../refine/guide.ts";
 import { thresholded } from "../../refine/threshold.ts";
 import { type Image, toImage } from "../../watch/frames.ts";
