@@ -23,7 +23,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { coefficients } from "../../denoise/prediction.ts";
-import { rungeKutta, type Tableau, type VectorField } from "../../noise/ode.ts";
+import { type Move, rungeKutta, type Tableau, type VectorField } from "../../noise/ode.ts";
 import type { Level, Schedule } from "../../noise/schedule.ts";
 import { owned, scope, type Scoped } from "../../tensor/scope.ts";
 import { asked, type Env, type Leg } from "../chain.ts";
@@ -115,14 +115,6 @@ export function field(
     });
 }
 
-/** Where a step starts. */
-export interface Start {
-  /** x at the start of the way, shape [N, ...sample]. */
-  readonly x: tf.Tensor;
-  /** dy/dw there, where it is known; it stays whose it is. Default: evaluated. */
-  readonly first?: tf.Tensor;
-}
-
 /** The end of a step. */
 export interface Solved {
   /** x at the end of the way. */
@@ -144,10 +136,15 @@ export interface Solved {
  * @param env The environment, whose model is asked.
  * @param way From where to where.
  * @param method Chart and method.
- * @param outset x, and the slope if it is known.
+ * @param start x at its start, and dy/dw there if it is known, which stays whose it is.
  * @returns Its end; a part of work, called by `yield*`.
  */
-export function* solved(env: Env, way: Way, method: Method, { x, first }: Start): Scoped<Solved> {
+export function* solved(
+  env: Env,
+  way: Way,
+  method: Method,
+  { x, first }: Pick<Move, "x" | "first">,
+): Scoped<Solved> {
   const { chart, tableau } = method, { place, scale, factor } = charts[chart], { from, to } = way;
   const move = { x: tf.div(x, scale(from)), t: place(from), h: place(to) - place(from) };
   const { x: y, stages: [slope], error } = yield* owned(

@@ -96,7 +96,7 @@ export function flow(schedule: Schedule, options: FlowOptions = {}): Sampler {
     const raised = churn ? churned(leg, schedule, churn) : leg;
     const method = usable(raised, { schedule, tableau, chart });
     return step(leg, function* (state, env) {
-      const x = raised === leg ? state.x : stirred(state, env, { leg, raised, churn: churn! });
+      const x = raised === leg ? state.x : withChurn(state, env, { leg, raised, churn: churn! });
       const { x: end, x0 } = yield* solved(env, raised, method, { x });
       return { x: end, x0 };
     });
@@ -114,7 +114,7 @@ function usable({ from, to }: Leg, { schedule, tableau, chart }: Method): Method
 }
 
 /** x with noise, up to the level at which the raised leg starts. */
-function stirred(
+function withChurn(
   state: State,
   env: Env,
   { leg, raised, churn }: { readonly leg: Leg; readonly raised: Leg; readonly churn: Churn },

@@ -25,7 +25,7 @@ import {
   type Transition,
 } from "../chain.ts";
 import { noisy, over } from "../grid.ts";
-import { combined, type MultistepRule, nodeAt, type Point } from "./weights.ts";
+import { combined, type MultistepRule, type Node, nodeAt, type Point } from "./weights.ts";
 
 /** Whether the last steps are of lower order; `"auto"`: with fewer than 15 steps. */
 export type LowerOrderFinal = boolean | "auto";
@@ -103,22 +103,14 @@ export function multistepTransition(leg: Leg, solver: Multistep, schedule: Sched
   const kept = corrector ? order : order - 1;
   return step(leg, function* (state, env) {
     const x0 = yield* asked(env, "x0", state.x, leg.t), past = pastOf(state, leg.t);
-    const points = past.map((each): Point => ({
-      ...each,
-      node: nodeAt(each.t, schedule.at(each.t)),
-    }));
-    const here = corrected({ node: nodeAt(leg.t, leg.from), x0, x: state.x }, points, {
-      leg,
-      solver,
-    });
+    const points = past.map((each) => pointOf(schedule, each));
+    const now = { node: nodeAt(leg.t, leg.from), x0, x: state.x };
+    const from = corrector ? corrected(now, points, { leg, solver, corrector }) : now;
     const used = points.slice(0, orderOf(leg, solver, past.length) - 1);
-    const weights = rule({ from: here.node, to, past: nodesOf(used) });
-    const x = noisy(combined(weights, here.x, [here, ...used]), weights.noise, {
-      env,
-      state,
-      purpose: "multistep",
-    });
-    const history = [{ t: leg.t, x0, x: here.x }, ...past].slice(0, kept);
+    const weights = rule({ from: from.node, to, past: nodesOf(used) });
+    const mean = combined(weights, from.x, [from, ...used]);
+    const x = noisy(mean, weights.noise, { env, state, purpose: "multistep" });
+    const history = [{ t: leg.t, x0, x: from.x }, ...past].slice(0, kept);
     return { x, x0, ...(kept > 0 && { history }) };
   });
 }
@@ -126,7 +118,11 @@ export function multistepTransition(leg: Leg, solver: Multistep, schedule: Sched
 /** A point at which x is known. */
 type Here = Point & { readonly x: tf.Tensor };
 
-const nodesOf = (points: readonly Point[]): Point["node"][] => points.map(({ node }) => node);
+const pointOf = (schedule: Schedule, evaluation: Evaluation): Point => (
+  { ...evaluation, node: nodeAt(evaluation.t, schedule.at(evaluation.t)) }
+);
+
+const nodesOf = (points: readonly Point[]): Node[] => points.map(({ node }) => node);
 
 /** The evaluations that belong to this path: each noisier than the one after it. */
 function pastOf({ history = [] }: State, t: number): readonly Evaluation[] {
@@ -149,11 +145,15 @@ function lowest({ index, count }: Leg, rule: LowerOrderFinal = false): number {
 function corrected(
   now: Here,
   past: readonly Point[],
-  { leg, solver }: { readonly leg: Leg; readonly solver: Multistep },
+  { leg, solver, corrector }: {
+    readonly leg: Leg;
+    readonly solver: Multistep;
+    readonly corrector: MultistepRule;
+  },
 ): Here {
-  const { rule, corrector, order, lowerOrderFinal } = solver, x = past[0]?.x;
+  const { rule, order, lowerOrderFinal } = solver, x = past[0]?.x;
   // From alpha = 0 there is no polynomial to correct.
-  if (!corrector || !x || past[0]!.node.alpha === 0) return now;
+  if (!x || past[0]!.node.alpha === 0) return now;
   const used = past.slice(0, Math.min(order, lowest(leg, lowerOrderFinal) + 1));
   const [before, ...older] = used as [Point];
   const reached = (rule: MultistepRule, others: readonly Point[]): tf.Tensor => {

@@ -23,8 +23,7 @@
  * @module
  */
 
-import type { GridOptions } from "../../noise/grid.ts";
-import { timesAmong } from "../../noise/grid.ts";
+import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule.ts";
 import { checkOneOf, checkOptions, type Known, refusal } from "../../tensor/check.ts";
 import { asked, type Leg, type Sampler, step, type Transition } from "../chain.ts";
