@@ -26,9 +26,9 @@ import * as tf from "@tensorflow/tfjs-core";
 import { posterior, posteriorMean, variances } from "../denoise/posterior.ts";
 import { type GridOptions, times, timesAmong } from "../noise/grid.ts";
 import type { Schedule } from "../noise/schedule.ts";
-import { checkAtLeastZero, checkOneOf, type Known, refusal } from "../tensor/check.ts";
+import { checkAtLeastZero, checkOneOf, refusal } from "../tensor/check.ts";
 import { asked, type Leg, type Sampler, step, type Transition } from "./chain.ts";
-import { type LastNoise, noisy, over, silentLast } from "./grid.ts";
+import { type LastNoise, noisy, over, type Own, silentLast } from "./grid.ts";
 
 export type { LastNoise } from "./grid.ts";
 
@@ -55,15 +55,8 @@ export interface DdimOptions extends GridOptions, LastNoise {
   readonly noise?: "eta" | "hat";
 }
 
-const ddpmOptions: Known<Omit<DdpmOptions, keyof GridOptions>> = {
-  variance: true,
-  lastNoise: true,
-};
-const ddimOptions: Known<Omit<DdimOptions, keyof GridOptions>> = {
-  eta: true,
-  noise: true,
-  lastNoise: true,
-};
+const ddpmOptions: Own<DdpmOptions> = { variance: true, lastNoise: true };
+const ddimOptions: Own<DdimOptions> = { eta: true, noise: true, lastNoise: true };
 
 /**
  * DDPM, the ancestral sampler (Ho et al. 2020, algorithm 2), between any two times of a grid:
@@ -97,10 +90,10 @@ export function ddpm(schedule: Schedule, options: DdpmOptions = {}): Sampler {
   const action = "make a DDPM sampler", { variance = "small" } = options;
   const grid = timesAmong(action, { schedule, options }, ddpmOptions);
   checkOneOf(action, "variance", variance, Object.keys(variances));
-  return ancestral(schedule, grid, options, ({ from, to }) => ({
-    v: variances.small(from, to),
-    w: variances[variance](from, to),
-  }));
+  return ancestral(schedule, grid, options, ({ from, to }) => [
+    variances.small(from, to),
+    variances[variance](from, to),
+  ]);
 }
 
 /**
@@ -143,15 +136,12 @@ export function ddim(schedule: Schedule, options: DdimOptions = {}): Sampler {
   const hat = options.noise === "hat", eta = checkedEta(options.eta, hat);
   return ancestral(schedule, grid, options, (leg) => {
     const v = eta === 0 ? 0 : roomFor(eta, leg);
-    return { v, w: hat ? variances.large(leg.from, leg.to) : v };
+    return [v, hat ? variances.large(leg.from, leg.to) : v];
   });
 }
 
 /** The variance that the mean of a step makes room for, and that of its noise. */
-interface Variances {
-  readonly v: number;
-  readonly w: number;
-}
+type Variances = readonly [v: number, w: number];
 
 /** The sampler of x_s = alpha_s·x0hat + √(sigma_s² − v)·epshat + √w·z on each leg of the grid. */
 function ancestral(
@@ -163,7 +153,7 @@ function ancestral(
   const isSilent = silentLast("make a DDPM or DDIM sampler", options);
   return over(schedule, grid, (leg) => {
     // alpha_s·x0 + √(sigma_s² − v)·(x_t − alpha_t·x0)/sigma_t, as a sum of x0 and x_t.
-    const { v, w } = variancesOf(leg), law = posterior(leg.from, leg.to, { variance: v });
+    const [v, w] = variancesOf(leg), law = posterior(leg.from, leg.to, { variance: v });
     const deviation = isSilent(leg) ? 0 : Math.sqrt(w);
     return step(leg, function* (state, env) {
       const x0 = yield* asked(env, "x0", state.x, leg.t);
@@ -185,9 +175,7 @@ function roomFor(eta: number, { t, s, from, to }: Leg): number {
 
 function checkedEta(asked: number | undefined, hat: boolean): number {
   const eta = asked ?? (hat ? 1 : 0);
-  if (hat && eta !== 1) {
-    throw refusal(ddimAction, 'eta must be 1 or absent with noise "hat"', eta);
-  }
+  if (hat && eta !== 1) throw refusal(ddimAction, 'eta must be 1 or absent with noise "hat"', eta);
   checkAtLeastZero(ddimAction, "eta", eta);
   return eta;
 }

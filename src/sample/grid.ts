@@ -6,8 +6,9 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import type { GridOptions } from "../noise/grid.ts";
 import type { Schedule } from "../noise/schedule.ts";
-import { refusal } from "../tensor/check.ts";
+import { type Known, refusal } from "../tensor/check.ts";
 import {
   along,
   type Check,
@@ -21,6 +22,9 @@ import {
   type Transition,
 } from "./chain.ts";
 import { isLevel } from "./run/fit.ts";
+
+/** The options of a sampler that are not those of its grid. */
+export type Own<T> = Known<Omit<T, keyof GridOptions>>;
 
 /** The sampler with one transition for each leg of a grid; of one time it is of no steps, and takes only a state that is there. */
 export function over(

@@ -19,9 +19,9 @@
 import { between } from "../noise/forward.ts";
 import { type GridOptions, timesAmong } from "../noise/grid.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
-import { checkAtLeastZero, checkNamed, type Known, refusal } from "../tensor/check.ts";
+import { checkAtLeastZero, checkNamed, refusal } from "../tensor/check.ts";
 import { asked, type Leg, legs, type Sampler, step } from "./chain.ts";
-import { type LastNoise, noisy, over, silentLast } from "./grid.ts";
+import { type LastNoise, noisy, over, type Own, silentLast } from "./grid.ts";
 import { combined, exponential, type MultistepWeights, nodeAt } from "./solver/weights.ts";
 
 /** How a step of the reverse SDE is made. */
@@ -38,11 +38,7 @@ export interface ReverseSdeOptions extends GridOptions, LastNoise {
   readonly predictor?: Predictor;
 }
 
-const reverseSdeOptions: Known<Omit<ReverseSdeOptions, keyof GridOptions>> = {
-  lambda: true,
-  predictor: true,
-  lastNoise: true,
-};
+const sdeOptions: Own<ReverseSdeOptions> = { lambda: true, predictor: true, lastNoise: true };
 
 /** A step of {@link reverseCoefficients}. */
 export interface ReverseStep extends Pick<Leg, "t" | "s" | "from" | "to"> {
@@ -138,7 +134,7 @@ export function reverseCoefficients(
  * ```
  */
 export function reverseSde(schedule: Schedule, options: ReverseSdeOptions = {}): Sampler {
-  const grid = timesAmong(action, { schedule, options }, reverseSdeOptions);
+  const grid = timesAmong(action, { schedule, options }, sdeOptions);
   const { lambda = 1, predictor = "euler-maruyama" } = options;
   checkAtLeastZero(action, "lambda", lambda);
   checkNamed(action, "predictor", predictor, predictors);

@@ -29,7 +29,6 @@ import {
   field,
   isRegular,
   type Method,
-  type Solved,
   solved,
   timeAt,
   type Way,
@@ -126,12 +125,6 @@ interface Controlled extends Method {
   readonly final: number;
 }
 
-/** A step that was tried: its error, and its end where that does. */
-interface Tried {
-  readonly error: number;
-  readonly end?: Solved;
-}
-
 /** One accepted step: of ever smaller lengths, the first whose error does. Its first slope serves all that are tried. */
 function* accepted(state: AdaptiveState, env: Env, asked: Controlled): Scoped<AdaptiveState> {
   env.signal?.throwIfAborted();
@@ -148,16 +141,16 @@ function* accepted(state: AdaptiveState, env: Env, asked: Controlled): Scoped<Ad
     env.signal?.throwIfAborted();
     const { h, ...leg } = reach(state.t, length, flow);
     if (leg.s === state.t || state.step + rejected >= most) throw stuck(state, h, most);
-    const { error, ...made } = yield* awaited(scope(function* (): Scoped<Tried> {
+    const { error, end } = yield* awaited(scope(function* () {
       const { error: off, ...end } = yield* solved(env, leg, flow, { x: state.x, first });
       const error = yield* awaited(errorNorm(off!, [state.x, end.x], control));
-      return error <= 1 ? { error, end } : { error };
+      return { error, end: error <= 1 ? end : undefined };
     }));
     const errors = { error, order: tableau.order!, ...(previous !== undefined && { previous }) };
     const factor = stepFactor(errors, control);
     length = h * (rejected > (state.rejected ?? 0) ? Math.min(factor, 1) : factor);
-    if (made.end) {
-      const reached = { ...before, ...made.end, t: leg.s, step: state.step + 1, rejected };
+    if (end) {
+      const reached = { ...before, ...end, t: leg.s, step: state.step + 1, rejected };
       // The length of a step in another chart tells nothing of the next.
       return { ...reached, previous: Math.max(error, 1e-4), ...(!isAway && { length }) };
     }

@@ -97,11 +97,7 @@ export interface Method {
 }
 
 /** dy/dw on a way, by asking the model where w lies on the schedule. */
-export function field(
-  env: Env,
-  { t, s, from, to }: Way,
-  { schedule, chart }: Pick<Method, "schedule" | "chart">,
-): VectorField {
+export function field(env: Env, { t, s, from, to }: Way, { schedule, chart }: Method): VectorField {
   const { place, scale, factor } = charts[chart];
   const first = place(from), last = place(to), slack = 1e-9 * Math.abs(last - first);
   const isNear = (w: number, end: number): boolean => Math.abs(w - end) <= slack;

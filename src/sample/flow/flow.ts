@@ -12,8 +12,8 @@ import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import { type Tableau, tableaus } from "../../noise/ode.ts";
 import type { Schedule } from "../../noise/schedule.ts";
 import { checkNamed, checkOptions, type Known, refusal } from "../../tensor/check.ts";
-import { type Env, type Leg, type Sampler, type State, step } from "../chain.ts";
-import { noisy, over } from "../grid.ts";
+import { type Leg, type Sampler, step } from "../chain.ts";
+import { noisy, over, type Own } from "../grid.ts";
 import { type Chart, charts, isRegular, type Method, solved } from "./chart.ts";
 
 /** Noise put back before each step (Karras et al. 2022, algorithm 2). */
@@ -43,12 +43,7 @@ export interface FlowOptions extends GridOptions {
   readonly upward?: boolean;
 }
 
-const flowOptions: Known<Omit<FlowOptions, keyof GridOptions>> = {
-  tableau: true,
-  chart: true,
-  churn: true,
-  upward: true,
-};
+const flowOptions: Own<FlowOptions> = { tableau: true, chart: true, churn: true, upward: true };
 
 const churnOptions: Known<Churn> = { amount: true, from: true, to: true, noise: true };
 
@@ -95,8 +90,10 @@ export function flow(schedule: Schedule, options: FlowOptions = {}): Sampler {
   return over(schedule, upward ? grid.toReversed() : grid, (leg) => {
     const raised = churn ? churned(leg, schedule, churn) : leg;
     const method = usable(raised, { schedule, tableau, chart });
+    const scale = raised.from.alpha / leg.from.alpha, { noise = 1 } = churn ?? {};
+    const deviation = Math.sqrt(raised.from.sigma ** 2 - (scale * leg.from.sigma) ** 2) * noise;
     return step(leg, function* (state, env) {
-      const x = raised === leg ? state.x : withChurn(state, env, { leg, raised, churn: churn! });
+      const x = raised === leg ? state.x : noisy(tf.mul(state.x, scale), deviation, { env, state });
       const { x: end, x0 } = yield* solved(env, raised, method, { x });
       return { x: end, x0 };
     });
@@ -111,17 +108,6 @@ function usable({ from, to }: Leg, { schedule, tableau, chart }: Method): Method
   return early && isRegular(chart, from, to)
     ? { schedule, tableau, chart }
     : { schedule, tableau: tableaus.euler, chart: "flow" };
-}
-
-/** x with noise, up to the level at which the raised leg starts. */
-function withChurn(
-  state: State,
-  env: Env,
-  { leg, raised, churn }: { readonly leg: Leg; readonly raised: Leg; readonly churn: Churn },
-): tf.Tensor {
-  const scale = raised.from.alpha / leg.from.alpha;
-  const room = Math.sqrt(raised.from.sigma ** 2 - (scale * leg.from.sigma) ** 2);
-  return noisy(tf.mul(state.x, scale), room * (churn.noise ?? 1), { env, state });
 }
 
 /** The leg from the higher level that churn goes to, or the leg itself. */

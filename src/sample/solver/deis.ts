@@ -13,9 +13,10 @@
 
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule.ts";
-import { checkOneOf, type Known } from "../../tensor/check.ts";
+import { checkOneOf } from "../../tensor/check.ts";
 import type { Sampler } from "../chain.ts";
-import { checkLowered, checkOrder, type LowerOrderFinal, stepped } from "./multistep.ts";
+import type { Own } from "../grid.ts";
+import { checkOrder, checkOrders, type LowerOrderFinal, stepped } from "./multistep.ts";
 import { adams, exponential, type MultistepRule, overRho, rhoOf } from "./weights.ts";
 
 /** Options of {@link deis}. */
@@ -28,11 +29,7 @@ export interface DeisOptions extends GridOptions {
   readonly lowerOrderFinal?: LowerOrderFinal;
 }
 
-const deisOptions: Known<Omit<DeisOptions, keyof GridOptions>> = {
-  order: true,
-  variable: true,
-  lowerOrderFinal: true,
-};
+const deisOptions: Own<DeisOptions> = { order: true, variable: true, lowerOrderFinal: true };
 
 /** Gauss–Legendre on [0, 1]: eight nodes about the middle, and their weights. */
 const gauss: readonly (readonly [at: number, weight: number])[] = [
@@ -63,11 +60,7 @@ const inTime = (schedule: Schedule): MultistepRule =>
 
 const variables: {
   readonly [V in "logRho" | "rho" | "t"]: (schedule: Schedule) => MultistepRule;
-} = {
-  logRho: () => exponential({ of: "eps" }),
-  rho: () => adams,
-  t: inTime,
-};
+} = { logRho: () => exponential({ of: "eps" }), rho: () => adams, t: inTime };
 
 /**
  * DEIS, the multistep exponential integrator in the noise (Zhang and Chen 2023, algorithm 1): `"t"` is the paper's tAB-DEIS,
@@ -96,8 +89,7 @@ const variables: {
 export function deis(schedule: Schedule, options: DeisOptions = {}): Sampler {
   const action = "make a DEIS", grid = timesAmong(action, { schedule, options }, deisOptions);
   const { order = 2, variable = "logRho", lowerOrderFinal = "auto" } = options;
-  checkOrder(action, order, 3);
-  checkLowered(action, lowerOrderFinal);
+  checkOrders(action, { order, lowerOrderFinal }, 3);
   checkOneOf(action, "variable", variable, Object.keys(variables));
   return stepped(schedule, grid, { rule: variables[variable](schedule), order, lowerOrderFinal });
 }

@@ -22,7 +22,8 @@ import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule.ts";
 import { checkAtLeastZero, checkOneOf, checkOptions, type Known } from "../../tensor/check.ts";
 import type { Sampler } from "../chain.ts";
-import { checkLowered, checkOrder, type LowerOrderFinal, stepped } from "./multistep.ts";
+import type { Own } from "../grid.ts";
+import { checkOrders, type LowerOrderFinal, stepped } from "./multistep.ts";
 import {
   exponential,
   type MultistepNodes,
@@ -66,18 +67,9 @@ export interface DpmSolverOptions extends GridOptions, DpmSolverForm {
   readonly lowerOrderFinal?: LowerOrderFinal;
 }
 
-const formOptions: Known<DpmSolverForm> = {
-  of: true,
-  corrector: true,
-  curvature: true,
-  eta: true,
-};
+const formOptions: Known<DpmSolverForm> = { of: true, corrector: true, curvature: true, eta: true };
 
-const dpmSolverOptions: Known<Omit<DpmSolverOptions, keyof GridOptions>> = {
-  ...formOptions,
-  order: true,
-  lowerOrderFinal: true,
-};
+const solverOptions: Own<DpmSolverOptions> = { ...formOptions, order: true, lowerOrderFinal: true };
 
 /**
  * The coefficients of one step of DPM-Solver++ (Lu et al. 2022, algorithm 2), in float64. With two predictions:
@@ -149,10 +141,9 @@ const bends =
  * ```
  */
 export function dpmSolver(schedule: Schedule, options: DpmSolverOptions = {}): Sampler {
-  const grid = timesAmong(action, { schedule, options }, dpmSolverOptions);
+  const grid = timesAmong(action, { schedule, options }, solverOptions);
   const { order = 2, lowerOrderFinal = "auto", of, corrector, curvature, eta = 0 } = options;
-  checkOrder(action, order, 3);
-  checkLowered(action, lowerOrderFinal);
+  checkOrders(action, { order, lowerOrderFinal }, 3);
   checkOneOf(action, "of", of, ["x0", "eps"]);
   checkOneOf(action, "corrector", corrector, ["midpoint", "heun"]);
   checkOneOf(action, "curvature", curvature, ["exact", "halved"]);

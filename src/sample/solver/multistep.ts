@@ -172,8 +172,13 @@ export function checkOrder(action: string, order: number, most: number): void {
   throw refusal(action, `order must be ${all.slice(0, -1).join(", ")} or ${most}`, order);
 }
 
-/** Throws unless the option is one of {@link LowerOrderFinal}, or absent. */
-export function checkLowered(action: string, value: unknown): void {
-  if (value === undefined || [true, false, "auto"].includes(value as boolean)) return;
-  throw refusal(action, 'lowerOrderFinal must be a boolean or "auto"', value);
+/** Throws unless the order, if there is one, is one of 1 … most, and the other option one of {@link LowerOrderFinal}. */
+export function checkOrders(
+  action: string,
+  { order = 1, lowerOrderFinal = false }: Pick<Partial<Multistep>, "order" | "lowerOrderFinal">,
+  most: number,
+): void {
+  checkOrder(action, order, most);
+  if ([true, false, "auto"].includes(lowerOrderFinal)) return;
+  throw refusal(action, 'lowerOrderFinal must be a boolean or "auto"', lowerOrderFinal);
 }

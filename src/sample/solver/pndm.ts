@@ -22,6 +22,7 @@ import {
   type Node,
   nodeAt,
   overRho,
+  parts,
 } from "./weights.ts";
 
 /**
@@ -179,21 +180,17 @@ function checkUnit(path: readonly Leg[]): void {
 
 /** How far a step's stages are off for data N(0, 1/4), whose deviation the ODE takes from level to level: a share of it. */
 function missed(from: Node, stages: readonly Stage[]): number {
-  const variance = ({ alpha, sigma }: Level): number => alpha ** 2 / 4 + sigma ** 2;
-  const pointAt = (node: Node, x: number) => (
-    { node, x, eps: node.sigma * x / variance(node) }
-  );
-  const start = Math.sqrt(variance(from)), points = [pointAt(from, start)];
-  for (const { to, weights } of stages) {
-    const x = weights.predictions.reduce((sum, weight, j) => {
-      const { node, x, eps } = points[j]!, x0 = node.alpha / 4 * x / variance(node);
-      const said = { eps, x0, v: node.alpha * eps - node.sigma * x0 };
-      return sum + weight * said[weights.of];
-    }, weights.xt * start);
-    points.push(pointAt(to, x));
+  const deviation = ({ alpha, sigma }: Level): number => Math.sqrt(alpha ** 2 / 4 + sigma ** 2);
+  const start = deviation(from), path = [{ node: from, x: start }];
+  for (const { to, weights: { xt, of, predictions } } of stages) {
+    const said = predictions.map((weight, j) => {
+      const { node, x } = path[j]!, x0 = node.alpha / 4 * x / deviation(node) ** 2;
+      return weight * (parts[of](node)[0] * x + parts[of](node)[1] * x0);
+    });
+    path.push({ node: to, x: said.reduce((sum, term) => sum + term, xt * start) });
   }
-  const { node, x } = points.at(-1)!;
-  return Math.abs(x / Math.sqrt(variance(node)) - 1);
+  const { node, x } = path.at(-1)!;
+  return Math.abs(x / deviation(node) - 1);
 }
 
 /** Whether stages may stand where one would be off by so much. */

@@ -25,11 +25,11 @@
 
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule.ts";
-import { checkOneOf, checkOptions, type Known, refusal } from "../../tensor/check.ts";
+import { checkOneOf, checkOptions, refusal } from "../../tensor/check.ts";
 import { asked, type Leg, type Sampler, step, type Transition } from "../chain.ts";
-import { noisy, over } from "../grid.ts";
+import { noisy, over, type Own } from "../grid.ts";
 import type { Corrector } from "./dpm.ts";
-import { checkLowered, checkOrder, type LowerOrderFinal } from "./multistep.ts";
+import { checkOrders, type LowerOrderFinal } from "./multistep.ts";
 import {
   combined,
   exponential,
@@ -131,8 +131,7 @@ export interface DpmSinglestepOptions extends GridOptions {
 export function dpmSinglestep(schedule: Schedule, options: DpmSinglestepOptions = {}): Sampler {
   const action = "make a singlestep DPM-Solver++", { order = 2, of = "x0" } = options;
   const grid = timesAmong(action, { schedule, options }, singlestepOptions);
-  checkOrder(action, order, 3);
-  checkLowered(action, options.lowerOrderFinal);
+  checkOrders(action, options, 3);
   checkOneOf(action, "of", of, ["x0", "eps"]);
   checkOneOf(action, "corrector", options.corrector, ["midpoint", "heun"]);
   // A step from alpha = 0 is one stage, and what follows is laid out as if it began there.
@@ -198,7 +197,7 @@ function ordersOf(
   return rest > 1 && (rest === order || toZero) ? [...orders, rest - 1, 1] : [...orders, rest];
 }
 
-const singlestepOptions: Known<Omit<DpmSinglestepOptions, keyof GridOptions>> = {
+const singlestepOptions: Own<DpmSinglestepOptions> = {
   order: true,
   of: true,
   corrector: true,

@@ -9,9 +9,10 @@
 
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule.ts";
-import { checkOneOf, checkOptions, type Known } from "../../tensor/check.ts";
+import { checkOneOf, checkOptions } from "../../tensor/check.ts";
 import type { Sampler } from "../chain.ts";
-import { checkLowered, checkOrder, type LowerOrderFinal, stepped } from "./multistep.ts";
+import type { Own } from "../grid.ts";
+import { checkOrders, type LowerOrderFinal, stepped } from "./multistep.ts";
 import {
   exponential,
   type MultistepNodes,
@@ -31,7 +32,7 @@ export interface UniPcOptions extends GridOptions {
   readonly lowerOrderFinal?: LowerOrderFinal;
 }
 
-const uniPcOptions: Known<Omit<UniPcOptions, keyof GridOptions>> = {
+const uniPcOptions: Own<UniPcOptions> = {
   order: true,
   solver: true,
   corrected: true,
@@ -105,8 +106,7 @@ export function uniPcCoefficients(
 export function uniPc(schedule: Schedule, options: UniPcOptions = {}): Sampler {
   const action = "make a UniPC", grid = timesAmong(action, { schedule, options }, uniPcOptions);
   const { order = 2, solver = "bh2", corrected = true, lowerOrderFinal = true } = options;
-  checkOrder(action, order, 3);
-  checkLowered(action, lowerOrderFinal);
+  checkOrders(action, { order, lowerOrderFinal }, 3);
   checkOneOf(action, "solver", solver, ["bh1", "bh2"]);
   const rule: MultistepRule = (nodes) => uniPcCoefficients(nodes, { solver });
   const corrector = corrected && { corrector: rule };

@@ -180,12 +180,7 @@ export function exponential(options: ExponentialOptions = {}): MultistepRule {
 }
 
 /** What does not depend on the polynomial: the coefficient of x_t, the sum of all others, the noise. */
-function ends(
-  from: Level,
-  to: Level,
-  of: "x0" | "eps",
-  eta: number,
-): { xt: number; whole: number; noise: number } {
+function ends(from: Level, to: Level, of: "x0" | "eps", eta: number) {
   const h = lambdaOf(to) - lambdaOf(from), quiet = eta === 0;
   if (of === "eps") {
     const drop = rhoOf(from) ** 2 - rhoOf(to) ** 2;
@@ -249,12 +244,10 @@ export const inRho = (
   to: Level,
   shares: readonly number[],
   rho = rhoOf(to),
-): MultistepWeights => ({
-  xt: to.alpha / from.alpha,
-  of: "eps",
-  predictions: shares.map((share) => share === 0 ? 0 : share * to.alpha * (rho - rhoOf(from))),
-  noise: 0,
-});
+): MultistepWeights => {
+  const predictions = shares.map((share) => share && share * to.alpha * (rho - rhoOf(from)));
+  return { xt: to.alpha / from.alpha, of: "eps", predictions, noise: 0 };
+};
 
 /** A point of the path: x there, the x0 prediction there and the level. */
 export interface Point {
@@ -267,7 +260,7 @@ export interface Point {
 }
 
 /** Coefficients of x and x0 in each prediction, as in `coefficients("x0", kind, level)` but for v off the unit circle. */
-const parts: {
+export const parts: {
   readonly [K in MultistepWeights["of"]]: (level: Level) => readonly [x: number, x0: number];
 } = {
   x0: () => [0, 1],
