@@ -115,30 +115,39 @@ export {
   type LastNoise,
 } from "./src/sample/ancestral.ts";
 export * from "./src/sample/reverse.ts";
-export * from "./src/sample/solver.ts";
+export type { Chart } from "./src/sample/flow/chart.ts";
+export * from "./src/sample/flow/flow.ts";
+export * from "./src/sample/flow/adaptive.ts";
 export {
   adams,
-  asVelocity,
   combined,
-  deis,
-  type DeisOptions,
   exponential,
   type ExponentialOptions,
-  lms,
-  type LmsOptions,
-  type LowerOrderFinal,
-  type Multistep,
-  multistep,
   type MultistepNodes,
   type MultistepRule,
-  multistepTransition,
   type MultistepWeights,
   type Node,
   phi,
   type Point,
-  pseudoAdams,
-} from "./src/sample/multistep.ts";
-export * from "./src/sample/singlestep.ts";
+} from "./src/sample/solver/weights.ts";
+export {
+  type LowerOrderFinal,
+  type Multistep,
+  multistep,
+  multistepTransition,
+} from "./src/sample/solver/multistep.ts";
+export * from "./src/sample/solver/dpm.ts";
+export * from "./src/sample/solver/unipc.ts";
+export * from "./src/sample/solver/deis.ts";
+export * from "./src/sample/solver/pndm.ts";
+export {
+  dpmSinglestep,
+  type DpmSinglestepOptions,
+  kdpm2,
+  type Kdpm2Options,
+  singlestepStages,
+  type Stage,
+} from "./src/sample/solver/singlestep.ts";
 export {
   during,
   type DuringOptions,

@@ -23,34 +23,14 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { andThen } from "../tensor/engine.ts";
-import { convert } from "../denoise/prediction.ts";
 import { posterior, posteriorMean, variances } from "../denoise/posterior.ts";
 import { type GridOptions, times, timesAmong } from "../noise/grid.ts";
 import type { Schedule } from "../noise/schedule.ts";
-import { type Known, refusal } from "../tensor/check.ts";
-import {
-  denoising,
-  type Env,
-  type Leg,
-  noise,
-  type Sampler,
-  type State,
-  type Transition,
-} from "./chain.ts";
-import { over } from "./multistep.ts";
+import { checkAtLeastZero, checkOneOf, refusal } from "../tensor/check.ts";
+import { asked, type Leg, type Sampler, step, type Transition } from "./chain.ts";
+import { type LastNoise, noisy, over, type Own, silentLast } from "./grid.ts";
 
-/** What the noise of these samplers is drawn for; one name, so that DDIM with eta 1 is DDPM draw by draw. */
-const purpose = "ancestral";
-
-/** Options of both samplers on the last step. */
-export interface LastNoise {
-  /**
-   * Whether the last step draws noise too, where its variance is not 0: the rest of a grid that is run in parts, or
-   * DDIM's sigma-hat as printed. Default: false, as in algorithm 2 of Ho et al. (2020).
-   */
-  readonly lastNoise?: boolean;
-}
+export type { LastNoise } from "./grid.ts";
 
 /** Options of {@link ddpm}. */
 export interface DdpmOptions extends GridOptions, LastNoise {
@@ -75,21 +55,8 @@ export interface DdimOptions extends GridOptions, LastNoise {
   readonly noise?: "eta" | "hat";
 }
 
-const ddpmOptions: Known<Omit<DdpmOptions, keyof GridOptions>> = {
-  variance: true,
-  lastNoise: true,
-};
-const ddimOptions: Known<Omit<DdimOptions, keyof GridOptions>> = {
-  eta: true,
-  noise: true,
-  lastNoise: true,
-};
-
-/** One step: the variance that the mean makes room for, and that of the noise. */
-interface Widths {
-  readonly mean: number;
-  readonly noise: number;
-}
+const ddpmOptions: Own<DdpmOptions> = { variance: true, lastNoise: true };
+const ddimOptions: Own<DdimOptions> = { eta: true, noise: true, lastNoise: true };
 
 /**
  * DDPM, the ancestral sampler (Ho et al. 2020, algorithm 2), between any two times of a grid:
@@ -120,13 +87,13 @@ interface Widths {
  * ```
  */
 export function ddpm(schedule: Schedule, options: DdpmOptions = {}): Sampler {
-  const grid = timesAmong("make a DDPM sampler", { schedule, options }, ddpmOptions);
-  const rule = variances[checkedVariance(options.variance ?? "small")];
-  const widths = ({ from, to }: Leg): Widths => ({
-    mean: variances.small(from, to),
-    noise: rule(from, to),
-  });
-  return ancestral(schedule, { grid, options, widths });
+  const action = "make a DDPM sampler", { variance = "small" } = options;
+  const grid = timesAmong(action, { schedule, options }, ddpmOptions);
+  checkOneOf(action, "variance", variance, Object.keys(variances));
+  return ancestral(schedule, grid, options, ({ from, to }) => [
+    variances.small(from, to),
+    variances[variance](from, to),
+  ]);
 }
 
 /**
@@ -164,89 +131,53 @@ export function ddpm(schedule: Schedule, options: DdpmOptions = {}): Sampler {
  * ```
  */
 export function ddim(schedule: Schedule, options: DdimOptions = {}): Sampler {
-  const grid = timesAmong("make a DDIM sampler", { schedule, options }, ddimOptions);
-  const hat = checkedNoise(options.noise ?? "eta") === "hat", eta = checkedEta(options.eta, hat);
-  const widths = (leg: Leg): Widths => {
-    const mean = eta === 0 ? 0 : roomFor(eta, leg);
-    return { mean, noise: hat ? variances.large(leg.from, leg.to) : mean };
-  };
-  return ancestral(schedule, { grid, options, widths });
-}
-
-/** Throws unless the option is true, false or absent. */
-export function checkLastNoise(name: string, lastNoise: unknown): void {
-  if (lastNoise === undefined || typeof lastNoise === "boolean") return;
-  throw refusal(`make ${name}`, "lastNoise must be true or false", lastNoise);
-}
-
-/** The sampler with one affine step for each leg of the grid. */
-function ancestral(schedule: Schedule, { grid, options, widths }: {
-  readonly grid: readonly number[];
-  readonly options: LastNoise;
-  readonly widths: (leg: Leg) => Widths;
-}): Sampler {
-  const { lastNoise } = options;
-  checkLastNoise("a DDPM or DDIM sampler", lastNoise);
-  const silent = (leg: Leg) => leg.index === leg.count - 1 && lastNoise !== true;
-  return over(schedule, grid, (leg) => {
-    const { mean, noise } = widths(leg);
-    return affine(leg, mean, silent(leg) ? 0 : Math.sqrt(noise));
+  const grid = timesAmong(ddimAction, { schedule, options }, ddimOptions);
+  checkOneOf(ddimAction, "noise", options.noise, ["eta", "hat"]);
+  const hat = options.noise === "hat", eta = checkedEta(options.eta, hat);
+  return ancestral(schedule, grid, options, (leg) => {
+    const v = eta === 0 ? 0 : roomFor(eta, leg);
+    return [v, hat ? variances.large(leg.from, leg.to) : v];
   });
 }
 
-/** x_s = mean of the posterior with the variance given, plus noise of the standard deviation given. */
-function affine(leg: Leg, variance: number, deviation: number): Transition {
-  const law = posterior(leg.from, leg.to, { variance });
-  return denoising(leg, (x0, state, env) =>
-    tf.tidy(() => {
+/** The variance that the mean of a step makes room for, and that of its noise. */
+type Variances = readonly [v: number, w: number];
+
+/** The sampler of x_s = alpha_s·x0hat + √(sigma_s² − v)·epshat + √w·z on each leg of the grid. */
+function ancestral(
+  schedule: Schedule,
+  grid: readonly number[],
+  options: LastNoise,
+  variancesOf: (leg: Leg) => Variances,
+): Sampler {
+  const isSilent = silentLast("make a DDPM or DDIM sampler", options);
+  return over(schedule, grid, (leg) => {
+    // alpha_s·x0 + √(sigma_s² − v)·(x_t − alpha_t·x0)/sigma_t, as a sum of x0 and x_t.
+    const [v, w] = variancesOf(leg), law = posterior(leg.from, leg.to, { variance: v });
+    const deviation = isSilent(leg) ? 0 : Math.sqrt(w);
+    return step(leg, function* (state, env) {
+      const x0 = yield* asked(env, "x0", state.x, leg.t);
       const mean = posteriorMean(law, { x0, xt: state.x });
-      return deviation === 0 ? mean : tf.add(mean, scaledNoise(env, state, deviation));
-    }));
+      return { x: noisy(mean, deviation, { env, state }), x0 };
+    });
+  });
 }
 
-function scaledNoise(env: Env, state: State, deviation: number): tf.Tensor {
-  const z = noise(env, state, purpose), scaled = tf.mul(z, deviation);
-  z.dispose();
-  return scaled;
-}
+const ddimAction = "make a DDIM sampler";
 
 /** eta²·beta-tilde, refused where it is more than sigma_s². */
 function roomFor(eta: number, { t, s, from, to }: Leg): number {
-  const variance = eta ** 2 * variances.small(from, to);
+  const tilde = variances.small(from, to), variance = eta ** 2 * tilde;
   if (variance <= to.sigma ** 2) return variance;
-  const most = to.sigma / Math.sqrt(variances.small(from, to));
-  throw new RangeError(
-    `Cannot make a DDIM sampler: eta must be at most ${most} for the step from ${t} to ${s}, got ${eta}`,
-  );
+  const most = to.sigma / Math.sqrt(tilde);
+  throw refusal(ddimAction, `eta must be at most ${most} for the step from ${t} to ${s}`, eta);
 }
 
 function checkedEta(asked: number | undefined, hat: boolean): number {
   const eta = asked ?? (hat ? 1 : 0);
-  if (hat && eta !== 1) {
-    throw new RangeError(
-      `Cannot make a DDIM sampler: eta must be 1 or absent with noise "hat", got ${eta}`,
-    );
-  }
-  if (eta >= 0 && eta < Infinity) return eta;
-  throw new RangeError(
-    `Cannot make a DDIM sampler: eta must be a number of at least 0, got ${eta}`,
-  );
-}
-
-function checkedNoise(kind: "eta" | "hat"): "eta" | "hat" {
-  if (kind === "eta" || kind === "hat") return kind;
-  throw new RangeError(
-    `Cannot make a DDIM sampler: noise must be "eta" or "hat", got ${JSON.stringify(kind)}`,
-  );
-}
-
-function checkedVariance(variance: "small" | "large"): "small" | "large" {
-  if (variance === "small" || variance === "large") return variance;
-  throw new RangeError(
-    `Cannot make a DDPM sampler: variance must be "small" or "large", got ${
-      JSON.stringify(variance)
-    }`,
-  );
+  if (hat && eta !== 1) throw refusal(ddimAction, 'eta must be 1 or absent with noise "hat"', eta);
+  checkAtLeastZero(ddimAction, "eta", eta);
+  return eta;
 }
 
 /**
@@ -287,17 +218,10 @@ export function ddimInverse(schedule: Schedule, options: GridOptions = {}): Samp
   return over(schedule, times(schedule, options).toReversed(), encoding);
 }
 
-const encoding = (leg: Leg): Transition => (env) => (state) =>
-  andThen(env.model.predict(state.x, leg.s, env.signal), (prediction) => {
-    try {
-      const x = tf.tidy(() => encoded(leg, state.x, convert(prediction, "eps", state.x, leg.to)));
-      return { ...state, x, t: leg.s, step: state.step + 1 };
-    } finally {
-      tf.dispose({ ...prediction });
-    }
+function encoding(leg: Leg): Transition {
+  const scale = leg.to.alpha / leg.from.alpha;
+  return step(leg, function* ({ x }, env) {
+    const eps = yield* asked(env, "eps", x, leg.s);
+    return tf.add(tf.mul(x, scale), tf.mul(eps, leg.to.sigma - scale * leg.from.sigma));
   });
-
-function encoded({ from, to }: Leg, x: tf.Tensor, eps: tf.Tensor): tf.Tensor {
-  const scale = to.alpha / from.alpha;
-  return tf.add(tf.mul(x, scale), tf.mul(eps, to.sigma - scale * from.sigma));
 }

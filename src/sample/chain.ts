@@ -302,25 +302,6 @@ export function* asked(env: Env, wanted: Kind, x: tf.Tensor, t: number): Scoped<
   return convert(prediction, wanted, x, model.schedule.at(t));
 }
 
-export function denoised(
-  env: Env,
-  x: tf.Tensor,
-  t: number,
-  _level: Level,
-): Awaitable<tf.Tensor> {
-  return scope(() => asked(env, "x0", x, t));
-}
-
-export function denoising(
-  leg: Leg,
-  move: (x0: tf.Tensor, state: State, env: Env) => tf.Tensor,
-): Transition {
-  return step(leg, function* (state, env) {
-    const x0 = yield* asked(env, "x0", state.x, leg.t);
-    return { x: move(x0, state, env), x0 };
-  });
-}
-
 /**
  * The start of a generation: x_t ~ N(0, sigma_t²·I) under the environment's key, one key a sample. That is the law of x_t as
  * far as no signal is left at t: from the middle of a schedule start with data, by `edited`.

@@ -6,7 +6,7 @@ import type { Model } from "../../src/denoise/prediction.ts";
 import { linear } from "../../src/noise/schedule.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
 import { prior, run } from "../../src/sample/chain.ts";
-import { dpmSolver } from "../../src/sample/solver.ts";
+import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { replaced, stepOn } from "../../src/chain/compiled.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { eager } from "../../src/tensor/engine.ts";

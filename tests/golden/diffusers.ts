@@ -19,10 +19,12 @@ import {
 import { thresholded } from "../../src/refine/threshold.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
 import type { Sampler } from "../../src/sample/chain.ts";
-import { deis, lms } from "../../src/sample/multistep.ts";
-import { flow } from "../../src/sample/reverse.ts";
-import { dpmSinglestep, kdpm2, pndm } from "../../src/sample/singlestep.ts";
-import { dpmSolver, uniPc } from "../../src/sample/solver.ts";
+import { deis, lms } from "../../src/sample/solver/deis.ts";
+import { flow } from "../../src/sample/flow/flow.ts";
+import { pndm } from "../../src/sample/solver/pndm.ts";
+import { dpmSinglestep, kdpm2 } from "../../src/sample/solver/singlestep.ts";
+import { dpmSolver } from "../../src/sample/solver/dpm.ts";
+import { uniPc } from "../../src/sample/solver/unipc.ts";
 
 /** A scheduler_config.json, with the class's own defaults left out. */
 export interface Config {

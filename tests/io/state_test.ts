@@ -19,10 +19,12 @@ import {
   type Sampler,
   type State,
 } from "../../src/sample/chain.ts";
-import { deis, lms } from "../../src/sample/multistep.ts";
-import { adaptiveFlow, arrived, flow } from "../../src/sample/reverse.ts";
-import { pndm } from "../../src/sample/singlestep.ts";
-import { dpmSolver, uniPc } from "../../src/sample/solver.ts";
+import { deis, lms } from "../../src/sample/solver/deis.ts";
+import { adaptiveFlow, arrived } from "../../src/sample/flow/adaptive.ts";
+import { flow } from "../../src/sample/flow/flow.ts";
+import { pndm } from "../../src/sample/solver/pndm.ts";
+import { dpmSolver } from "../../src/sample/solver/dpm.ts";
+import { uniPc } from "../../src/sample/solver/unipc.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { recorded } from "../../src/watch/record.ts";

@@ -13,7 +13,7 @@ import { unet } from "../../src/network/unet.ts";
 import { linear } from "../../src/noise/schedule.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
 import { prior, run, type Sampler } from "../../src/sample/chain.ts";
-import { dpmSolver } from "../../src/sample/solver.ts";
+import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { type Backend, checkGpu, useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 

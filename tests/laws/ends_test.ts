@@ -259,7 +259,7 @@ describe("the ends of schedules: what there is", () => {
     calls: readonly (readonly unknown[])[],
     is: (value: object) => boolean,
   ): Promise<string[]> => {
-    const names = new Set<string>(), root = new URL(`../../src/${folder}/`, import.meta.url);
+    const names = new Set<string>();
     const gives = (f: (...args: unknown[]) => unknown, args: readonly unknown[]): boolean => {
       try {
         return is(f(...args) as object);
@@ -267,14 +267,20 @@ describe("the ends of schedules: what there is", () => {
         return false;
       }
     };
-    for await (const { name: file, isFile } of Deno.readDir(root)) {
-      if (!isFile) continue;
-      const exported: Record<string, unknown> = await import(new URL(file, root).href);
-      for (const [name, value] of Object.entries(exported)) {
-        if (!(name in library) || typeof value !== "function") continue;
-        if (calls.some((args) => gives(value as () => unknown, args))) names.add(name);
+    const look = async (root: URL): Promise<void> => {
+      for await (const { name: file, isFile } of Deno.readDir(root)) {
+        if (!isFile) {
+          await look(new URL(`${file}/`, root));
+          continue;
+        }
+        const exported: Record<string, unknown> = await import(new URL(file, root).href);
+        for (const [name, value] of Object.entries(exported)) {
+          if (!(name in library) || typeof value !== "function") continue;
+          if (calls.some((args) => gives(value as () => unknown, args))) names.add(name);
+        }
       }
-    }
+    };
+    await look(new URL(`../../src/${folder}/`, import.meta.url));
     return [...names].sort();
   };
 

@@ -7,7 +7,7 @@ import type { Model } from "../../src/denoise/prediction.ts";
 import { linear } from "../../src/noise/schedule.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
 import { prior, run, type Sampler } from "../../src/sample/chain.ts";
-import { dpmSolver } from "../../src/sample/solver.ts";
+import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { mutations } from "./mutations.ts";

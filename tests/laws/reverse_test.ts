@@ -5,7 +5,8 @@ import { gaussian, mixture } from "../../src/denoise/oracle.ts";
 import { type Schedule, subVp, ve, vp } from "../../src/noise/schedule.ts";
 import { ddpm } from "../../src/sample/ancestral.ts";
 import { prior, run, type Sampler } from "../../src/sample/chain.ts";
-import { flow, type Predictor, reverseCoefficients, reverseSde } from "../../src/sample/reverse.ts";
+import { flow } from "../../src/sample/flow/flow.ts";
+import { type Predictor, reverseCoefficients, reverseSde } from "../../src/sample/reverse.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 

@@ -6,24 +6,20 @@ import { times } from "../../src/noise/grid.ts";
 import { type Tableau, tableaus } from "../../src/solve/tableau.ts";
 import { type Level, vp } from "../../src/noise/schedule.ts";
 import { run, type Sampler } from "../../src/sample/chain.ts";
+import { deis, lms } from "../../src/sample/solver/deis.ts";
+import { pseudoAdams } from "../../src/sample/solver/pndm.ts";
 import {
   adams,
-  deis,
   exponential,
-  lms,
   type MultistepRule,
   type MultistepWeights,
   type Node,
-  pseudoAdams,
-} from "../../src/sample/multistep.ts";
-import { adaptiveFlow, arrived, flow } from "../../src/sample/reverse.ts";
-import { dpmSinglestep, singlestepStages } from "../../src/sample/singlestep.ts";
-import {
-  dpmSolver,
-  multistepCoefficients,
-  uniPc,
-  uniPcCoefficients,
-} from "../../src/sample/solver.ts";
+} from "../../src/sample/solver/weights.ts";
+import { adaptiveFlow, arrived } from "../../src/sample/flow/adaptive.ts";
+import { flow } from "../../src/sample/flow/flow.ts";
+import { dpmSinglestep, singlestepStages } from "../../src/sample/solver/singlestep.ts";
+import { dpmSolver, multistepCoefficients } from "../../src/sample/solver/dpm.ts";
+import { uniPc, uniPcCoefficients } from "../../src/sample/solver/unipc.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 

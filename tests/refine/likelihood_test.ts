@@ -10,8 +10,8 @@ import { likelihood, logLikelihood, type Weighed } from "../../src/refine/likeli
 import { exactTrace, hutchinson, type Trace } from "../../src/refine/trace.ts";
 import { ddim, ddimInverse } from "../../src/sample/ancestral.ts";
 import { type Env, prior, run, type Sampler, type State } from "../../src/sample/chain.ts";
-import { flow, type FlowOptions } from "../../src/sample/reverse.ts";
-import { dpmSolver } from "../../src/sample/solver.ts";
+import { flow, type FlowOptions } from "../../src/sample/flow/flow.ts";
+import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { disposing } from "../../src/tensor/engine.ts";
 import { key } from "../../src/tensor/key.ts";

@@ -9,8 +9,7 @@ import { gaussian } from "../../src/denoise/oracle.ts";
 import {
   after,
   along,
-  denoised,
-  denoising,
+  asked,
   type Env,
   type Leg,
   legs,
@@ -22,11 +21,13 @@ import {
   sampleKeys,
   sampler,
   type State,
+  step,
   type Transition,
 } from "../../src/sample/chain.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
+import { scope } from "../../src/tensor/scope.ts";
 
 const schedule = linear();
 
@@ -211,9 +212,11 @@ describe("run()", () => {
           queueMicrotask(() => aborter.abort(new Error("now")));
         }),
     };
-    const step = denoising(legs(schedule, [5, 0])[0]!, (x0) => tf.clone(x0));
+    const asking = step(legs(schedule, [5, 0])[0]!, function* ({ x }, env) {
+      return yield* asked(env, "x0", x, 5);
+    });
     const states = run(() => start(), { model: waiting, key: key(0), signal: aborter.signal })(
-      watched(2, step).source,
+      watched(2, asking).source,
     );
     await assert.rejects(() => collect(states, () => 0), /^Error: now$/);
     assert.equal(live(), before);
@@ -455,13 +458,13 @@ describe("legs() and along()", () => {
   });
 });
 
-describe("denoising() and denoised()", () => {
+describe("step() and asked()", () => {
   before(() => useBackend("cpu"));
   const leg = legs(schedule, [500, 200])[0]!;
 
-  it("denoised() is (x − sigma·eps)/alpha for a model of eps, and leaves x alone", async () => {
+  it("asked() of x0 is (x − sigma·eps)/alpha for a model of eps, and leaves x alone", async () => {
     const { x } = start(), level = leg.from, before = live();
-    const x0 = await denoised(env, x, 500, level);
+    const x0 = await scope(() => asked(env, "x0", x, 500));
     assert.equal(live(), before + 1);
     [...x0.dataSync()].forEach((value, i) =>
       assert.ok(Math.abs(value - (1 - 0.5 * level.sigma) / level.alpha * [8, -4][i]!) < 1e-4)
@@ -469,13 +472,13 @@ describe("denoising() and denoised()", () => {
     tf.dispose([x, x0]);
   });
 
-  it("denoised() turns an energy's gradient into x0 and frees both of its tensors", async () => {
+  it("asked() turns an energy's gradient into x0 and frees both of its tensors", async () => {
     const energy: Model = {
       schedule,
       predict: (x) => ({ kind: "energy", value: tf.sum(x, 1), gradient: tf.mul(x, 2) }),
     };
     const { x } = start(), { alpha, sigma } = leg.from, before = live();
-    const x0 = await denoised({ ...env, model: energy }, x, 500, leg.from);
+    const x0 = await scope(() => asked({ ...env, model: energy }, "x0", x, 500));
     assert.equal(live(), before + 1);
     const factor = (1 - 2 * sigma ** 2) / alpha;
     [...x0.dataSync()].forEach((value, i) =>
@@ -484,12 +487,16 @@ describe("denoising() and denoised()", () => {
     tf.dispose([x, x0]);
   });
 
-  it("denoising() steps to where the move says, and carries the prediction as x0", async () => {
+  it("step() goes to where its work says, and carries the prediction as x0", async () => {
     interface Noted extends State {
       readonly note: string;
     }
     const from: Noted = { ...start(), t: 500, note: "kept" };
-    const next = await denoising(leg, (x0, state) => tf.add(x0, state.x))(env)(from) as Noted;
+    const transition = step<Noted>(leg, function* ({ x }, env) {
+      const x0 = yield* asked(env, "x0", x, leg.t);
+      return { x: tf.add(x0, x), x0 };
+    });
+    const next = await transition(env)(from);
     assert.deepEqual([next.t, next.step, next.note], [200, 1, "kept"]);
     const x0 = [...next.x0!.dataSync()];
     values(next).forEach((value, i) => assert.ok(Math.abs(value - x0[i]! - [8, -4][i]!) < 1e-4));

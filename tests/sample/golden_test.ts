@@ -9,7 +9,7 @@ import { onModel } from "../../src/sample/chain.ts";
 import { thresholded } from "../../src/refine/threshold.ts";
 import { ddim, ddimInverse, ddpm } from "../../src/sample/ancestral.ts";
 import { type Env, run, type Sampler } from "../../src/sample/chain.ts";
-import { dpmSolver } from "../../src/sample/solver.ts";
+import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { ramp, scaling, torchNormals, twister } from "../golden/fixture.ts";

@@ -7,14 +7,11 @@ import { tableaus } from "../../src/solve/tableau.ts";
 import { edm, linear, rectified, vp } from "../../src/noise/schedule.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
 import { type Env, prior, run, type Sampler, type State } from "../../src/sample/chain.ts";
-import {
-  adaptiveFlow,
-  type AdaptiveState,
-  arrived,
-  flow,
-  reverseSde,
-} from "../../src/sample/reverse.ts";
-import { dpmSinglestep, kdpm2, pndm } from "../../src/sample/singlestep.ts";
+import { adaptiveFlow, type AdaptiveState, arrived } from "../../src/sample/flow/adaptive.ts";
+import { flow } from "../../src/sample/flow/flow.ts";
+import { reverseSde } from "../../src/sample/reverse.ts";
+import { pndm } from "../../src/sample/solver/pndm.ts";
+import { dpmSinglestep, kdpm2 } from "../../src/sample/solver/singlestep.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 

@@ -9,10 +9,16 @@ import { cosine, edm, linear, type Schedule, ve } from "../../src/noise/schedule
 import { posterior } from "../../src/denoise/posterior.ts";
 import { ddim, ddimInverse, ddpm } from "../../src/sample/ancestral.ts";
 import { type Env, prior, run, type Sampler, type State } from "../../src/sample/chain.ts";
-import { adams, deis, lms, multistep, type Node } from "../../src/sample/multistep.ts";
-import { adaptiveFlow, flow, reverseSde } from "../../src/sample/reverse.ts";
-import { dpmSinglestep, kdpm2, pndm } from "../../src/sample/singlestep.ts";
-import { dpmSolver, multistepCoefficients, uniPc } from "../../src/sample/solver.ts";
+import { deis, lms } from "../../src/sample/solver/deis.ts";
+import { multistep } from "../../src/sample/solver/multistep.ts";
+import { adams, type Node } from "../../src/sample/solver/weights.ts";
+import { adaptiveFlow } from "../../src/sample/flow/adaptive.ts";
+import { flow } from "../../src/sample/flow/flow.ts";
+import { reverseSde } from "../../src/sample/reverse.ts";
+import { pndm } from "../../src/sample/solver/pndm.ts";
+import { dpmSinglestep, kdpm2 } from "../../src/sample/solver/singlestep.ts";
+import { dpmSolver, multistepCoefficients } from "../../src/sample/solver/dpm.ts";
+import { uniPc } from "../../src/sample/solver/unipc.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 

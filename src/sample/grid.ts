@@ -1,0 +1,87 @@
+/**
+ * What samplers on a grid of times have in common: one transition for each leg, noise added to a mean, and a last step
+ * without it.
+ *
+ * @module
+ */
+
+import * as tf from "@tensorflow/tfjs-core";
+import type { GridOptions } from "../noise/grid.ts";
+import type { Schedule } from "../noise/schedule.ts";
+import { type Known, refusal } from "../tensor/check.ts";
+import {
+  along,
+  type Check,
+  type Env,
+  type Leg,
+  legs,
+  noise,
+  type Sampler,
+  sampler,
+  type State,
+  type Transition,
+} from "./chain.ts";
+import { isLevel } from "./run/fit.ts";
+
+/** The options of a sampler that are not those of its grid. */
+export type Own<T> = Known<Omit<T, keyof GridOptions>>;
+
+/** The sampler with one transition for each leg of a grid; of one time it is of no steps, and takes only a state that is there. */
+export function over(
+  schedule: Schedule,
+  grid: readonly number[],
+  make: (leg: Leg) => Transition,
+): Sampler {
+  if (grid.length > 1) return along(legs(schedule, grid), make);
+  const [from] = grid as [number];
+  const check: Check = (env, { t }) => {
+    if (isLevel(env.model.schedule, t, from)) return;
+    throw refusal("run", `the start's t must be ${from}, where the sampler starts and ends`, t);
+  };
+  return sampler(() => [], { from, schedule, times: grid, checks: [check] });
+}
+
+/** Where noise is drawn, and what for. */
+export interface Draw {
+  /** The environment. */
+  readonly env: Env;
+  /** The state that the step starts from. */
+  readonly state: State;
+  /** One name for all ancestral samplers and their like, so that DDIM with eta 1 is DDPM draw by draw. Default: `"ancestral"`. */
+  readonly purpose?: string;
+}
+
+/** mean + deviation·z, z ~ N(0, I). A deviation of 0 draws nothing. */
+export const noisy = (
+  mean: tf.Tensor,
+  deviation: number,
+  { env, state, purpose = "ancestral" }: Draw,
+): tf.Tensor =>
+  deviation === 0 ? mean : tf.add(mean, tf.mul(noise(env, state, purpose), deviation));
+
+/** Options of ancestral samplers on the last step. */
+export interface LastNoise {
+  /**
+   * Whether the last step draws noise too, where its variance is not 0: the rest of a grid that is run in parts, or
+   * DDIM's sigma-hat as printed. Default: false, as in algorithm 2 of Ho et al. (2020).
+   */
+  readonly lastNoise?: boolean;
+}
+
+/**
+ * Which legs draw nothing, whatever their variance.
+ *
+ * @param action What is made, such as `"make a reverse SDE"`.
+ * @param options The option.
+ * @returns Whether a leg is the last one of a sampler without noise there.
+ * @throws {RangeError} Unless the option is true, false or absent.
+ */
+export function silentLast(
+  action: string,
+  { lastNoise = false }: LastNoise,
+): (leg: Leg) => boolean {
+  if (typeof lastNoise === "boolean") {
+    return ({ index, count }) => index === count - 1 && !lastNoise;
+  }
+  throw refusal(action, "lastNoise must be true or false", lastNoise);
+}
