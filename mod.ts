@@ -105,7 +105,7 @@ export * from "./src/denoise/reschedule.ts";
 export * from "./src/denoise/posterior.ts";
 export * from "./src/denoise/loss.ts";
 export * from "./src/denoise/oracle.ts";
-export * from "./src/sample/chain.ts";
+export * from "./src/sample/path.ts";
 export {
   ddim,
   ddimInverse,

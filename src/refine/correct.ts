@@ -27,15 +27,8 @@ import * as tf from "@tensorflow/tfjs-core";
 import { langevinChain, type Point } from "../chain/langevin.ts";
 import type { Model } from "../denoise/prediction.ts";
 import type { Level, Schedule } from "../noise/schedule.ts";
-import {
-  asked,
-  type Env,
-  noise,
-  type Refinement,
-  sampleKeys,
-  type State,
-} from "../sample/chain.ts";
-import { fitted } from "../sample/run/fit.ts";
+import { asked, type Env, noise, type Refinement, sampleKeys, type State } from "../sample/path.ts";
+import { fitted } from "../sample/fit.ts";
 import { checkOptions, type Known, refusal as refused, shown } from "../tensor/check.ts";
 import { uniform } from "../tensor/random.ts";
 import { owned, type Scoped } from "../tensor/scope.ts";

@@ -15,8 +15,8 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { jump } from "../noise/forward.ts";
-import { type Env, noise, type State } from "../sample/chain.ts";
-import { checkedTime } from "../sample/run/fit.ts";
+import { type Env, noise, type State } from "../sample/path.ts";
+import { checkedTime } from "../sample/fit.ts";
 import { checkOptions, type Known, shown } from "../tensor/check.ts";
 import { scope } from "../tensor/scope.ts";
 

@@ -45,8 +45,8 @@ import {
   type RunOptions,
   type Sampler,
   type State,
-} from "../sample/chain.ts";
-import { isLevel, runOptions } from "../sample/run/fit.ts";
+} from "../sample/path.ts";
+import { isLevel, runOptions } from "../sample/fit.ts";
 import {
   type Awaitable,
   awaited,

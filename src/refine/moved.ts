@@ -16,7 +16,7 @@ import {
   type Sampler,
   type State,
   type Transition,
-} from "../sample/chain.ts";
+} from "../sample/path.ts";
 import { owned, scope, type Scoped } from "../tensor/scope.ts";
 
 /** A transition with more around it: a part of work, to which the transition itself is another. */

@@ -14,7 +14,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { checkOptions, type Known, refusal as refused } from "../tensor/check.ts";
 import { convert, decorated, type Model } from "../denoise/prediction.ts";
-import { onModel, type Refinement } from "../sample/chain.ts";
+import { onModel, type Refinement } from "../sample/path.ts";
 import { owned, scope } from "../tensor/scope.ts";
 
 /** Clipping to a fixed range. */

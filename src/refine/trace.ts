@@ -8,7 +8,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import "../tensor/autodiff.ts";
-import { type Env, sampleKeys, type State } from "../sample/chain.ts";
+import { type Env, sampleKeys, type State } from "../sample/path.ts";
 import { checkOptions, type Known, refusal as refused } from "../tensor/check.ts";
 import { normal, rademacher } from "../tensor/random.ts";
 import { scope } from "../tensor/scope.ts";

@@ -20,8 +20,8 @@ import {
   sampler,
   type State,
   type Transition,
-} from "./chain.ts";
-import { isLevel } from "./run/fit.ts";
+} from "./path.ts";
+import { isLevel } from "./fit.ts";
 
 /** The options of a sampler that are not those of its grid. */
 export type Own<T> = Known<Omit<T, keyof GridOptions>>;

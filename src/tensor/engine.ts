@@ -18,39 +18,6 @@ export type Tensors = Readonly<Record<string, tf.Tensor>>;
 /** A pure, synchronous function from named tensors to named tensors, which the caller disposes of. */
 export type Pure = (inputs: Tensors) => Record<string, tf.Tensor>;
 
-// to go
-/**
- * A function of a value that may still be to come: at once if it is there. What is at hand at every step can be traced.
- *
- * @param value The value, or a promise of it.
- * @param next What to do with it.
- * @returns What that gives; a promise only if one of the two is.
- */
-export function andThen<A, B>(value: Awaitable<A>, next: (value: A) => Awaitable<B>): Awaitable<B> {
-  return value instanceof Promise ? value.then(next) : next(value);
-}
-
-// to go
-/**
- * What a use of tensors gives, at once or later; they are disposed of when it is done with them or has failed.
- *
- * @param tensors A tensor, or an array or record of them.
- * @param use The use.
- * @returns What it gives.
- */
-export function disposing<A>(tensors: tf.TensorContainer, use: () => Awaitable<A>): Awaitable<A> {
-  const dispose = (): void => tf.dispose(tensors);
-  try {
-    const value = use();
-    if (value instanceof Promise) return value.finally(dispose);
-    dispose();
-    return value;
-  } catch (error) {
-    dispose();
-    throw error;
-  }
-}
-
 /** One turn of the event loop: what waits in it (timers, signals, sockets) has its turn before the promise is kept. */
 const turn = (): Promise<void> =>
   new Promise((resolve) => {
@@ -195,18 +162,6 @@ export function outlined(fn: Pure, constants: Tensors = {}): Pure {
     outliner !== undefined && tf.engine().state.gradientDepth === 0
       ? outliner(unit, inputs)
       : fn({ ...constants, ...inputs });
-}
-
-// to go
-/**
- * Disposes of what tfjs saved for a backward pass that an error has called off, and that it would keep for ever. Call it
- * where a gradient has failed; within another gradient, whose passes go on, it does nothing.
- */
-export function releaseTape(): void {
-  const { state } = tf.engine();
-  if (state.gradientDepth > 0 || state.activeTape == null) return;
-  tf.dispose(state.activeTape.map(({ saved }) => saved ?? []));
-  state.activeTape = [];
 }
 
 /** Other tensors by the same names. */

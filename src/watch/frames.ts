@@ -11,7 +11,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { State } from "../sample/chain.ts";
+import type { State } from "../sample/path.ts";
 import { checkOptions, type Known } from "../tensor/check.ts";
 
 /** A picture on the host. */

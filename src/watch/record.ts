@@ -13,7 +13,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { retained } from "../sample/chain.ts";
+import { retained } from "../sample/path.ts";
 import { refusal, shown as told } from "../tensor/check.ts";
 
 /** A stream to a stream of the same items. */

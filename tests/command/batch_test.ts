@@ -4,7 +4,7 @@ import fc from "fast-check";
 import * as tf from "@tensorflow/tfjs-core";
 import { batchesOf, drawn, usualBatch } from "../../src/command/sample/batch.ts";
 import { blank, checkSheet, place, type Sheet } from "../../src/command/sample/sheet.ts";
-import type { State } from "../../src/sample/chain.ts";
+import type { State } from "../../src/sample/path.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { toImage } from "../../src/watch/frames.ts";
 

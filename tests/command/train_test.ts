@@ -15,7 +15,7 @@ import { linear, vp } from "../../src/noise/schedule.ts";
 import { guided } from "../../src/refine/guide/combine.ts";
 import { byClassifier } from "../../src/refine/guide/gradient.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
-import { prior, run } from "../../src/sample/chain.ts";
+import { prior, run } from "../../src/sample/path.ts";
 import { gaussian } from "../../src/denoise/oracle.ts";
 import { unet } from "../../src/network/unet.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";

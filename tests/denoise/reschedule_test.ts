@@ -23,7 +23,7 @@ import {
   vp,
 } from "../../src/noise/schedule.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
-import { run } from "../../src/sample/chain.ts";
+import { run } from "../../src/sample/path.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { last } from "../../src/watch/record.ts";

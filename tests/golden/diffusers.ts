@@ -18,7 +18,7 @@ import {
 } from "../../src/noise/schedule.ts";
 import { thresholded } from "../../src/refine/threshold.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
-import type { Sampler } from "../../src/sample/chain.ts";
+import type { Sampler } from "../../src/sample/path.ts";
 import { deis, lms } from "../../src/sample/solver/deis.ts";
 import { flow } from "../../src/sample/flow/flow.ts";
 import { pndm } from "../../src/sample/solver/pndm.ts";

@@ -18,7 +18,7 @@ import {
   type RunOptions,
   type Sampler,
   type State,
-} from "../../src/sample/chain.ts";
+} from "../../src/sample/path.ts";
 import { deis, lms } from "../../src/sample/solver/deis.ts";
 import { adaptiveFlow, arrived } from "../../src/sample/flow/adaptive.ts";
 import { flow } from "../../src/sample/flow/flow.ts";

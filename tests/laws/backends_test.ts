@@ -12,7 +12,7 @@ import { networkModel } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";
 import { linear } from "../../src/noise/schedule.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
-import { prior, run, type Sampler } from "../../src/sample/chain.ts";
+import { prior, run, type Sampler } from "../../src/sample/path.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { type Backend, checkGpu, useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";

@@ -20,7 +20,7 @@ import { linear } from "../../src/noise/schedule.ts";
 import { guided } from "../../src/refine/guide/combine.ts";
 import { classifierFree } from "../../src/refine/guide/free.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
-import { prior, run, type Sampler } from "../../src/sample/chain.ts";
+import { prior, run, type Sampler } from "../../src/sample/path.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { type Backend, useBackend } from "../../src/tensor/backend/backend.ts";
 import type { Engine } from "../../src/tensor/engine.ts";

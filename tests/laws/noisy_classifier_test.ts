@@ -13,7 +13,7 @@ import { linear, type Schedule, ve } from "../../src/noise/schedule.ts";
 import { guided } from "../../src/refine/guide/combine.ts";
 import { byClassifier, classifierEnergy, meanShifted } from "../../src/refine/guide/gradient.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
-import { prior, run, type Sampler } from "../../src/sample/chain.ts";
+import { prior, run, type Sampler } from "../../src/sample/path.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import type { Engine } from "../../src/tensor/engine.ts";

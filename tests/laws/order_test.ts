@@ -4,7 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Model } from "../../src/denoise/prediction.ts";
 import { logSnr, vp } from "../../src/noise/schedule.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
-import { run, type Sampler } from "../../src/sample/chain.ts";
+import { run, type Sampler } from "../../src/sample/path.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";

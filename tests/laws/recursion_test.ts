@@ -6,7 +6,7 @@ import { gaussian } from "../../src/denoise/oracle.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
 import { linear } from "../../src/noise/schedule.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
-import { prior, run, type Sampler } from "../../src/sample/chain.ts";
+import { prior, run, type Sampler } from "../../src/sample/path.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";

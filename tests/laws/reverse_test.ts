@@ -4,7 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { gaussian, mixture } from "../../src/denoise/oracle.ts";
 import { type Schedule, subVp, ve, vp } from "../../src/noise/schedule.ts";
 import { ddpm } from "../../src/sample/ancestral.ts";
-import { prior, run, type Sampler } from "../../src/sample/chain.ts";
+import { prior, run, type Sampler } from "../../src/sample/path.ts";
 import { flow } from "../../src/sample/flow/flow.ts";
 import { type Predictor, reverseCoefficients, reverseSde } from "../../src/sample/reverse.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";

@@ -5,7 +5,7 @@ import { mixture, mixtureDenoiser } from "../../src/denoise/oracle.ts";
 import { times } from "../../src/noise/grid.ts";
 import { type Tableau, tableaus } from "../../src/solve/tableau.ts";
 import { type Level, vp } from "../../src/noise/schedule.ts";
-import { run, type Sampler } from "../../src/sample/chain.ts";
+import { run, type Sampler } from "../../src/sample/path.ts";
 import { deis, lms } from "../../src/sample/solver/deis.ts";
 import { pseudoAdams } from "../../src/sample/solver/pndm.ts";
 import {

@@ -18,7 +18,7 @@ import {
   type RunOptions,
   type Sampler,
   type State,
-} from "../../src/sample/chain.ts";
+} from "../../src/sample/path.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";

@@ -4,7 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Model } from "../../src/denoise/prediction.ts";
 import { linear } from "../../src/noise/schedule.ts";
 import { ddim, type DdimOptions } from "../../src/sample/ancestral.ts";
-import type { Env, Sampler } from "../../src/sample/chain.ts";
+import type { Env, Sampler } from "../../src/sample/path.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 

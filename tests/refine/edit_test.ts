@@ -7,7 +7,7 @@ import { linear } from "../../src/noise/schedule.ts";
 import { edited } from "../../src/refine/edit.ts";
 import { slerp } from "../../src/refine/slerp.ts";
 import { ddim, ddimInverse } from "../../src/sample/ancestral.ts";
-import { run, type State } from "../../src/sample/chain.ts";
+import { run, type State } from "../../src/sample/path.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";

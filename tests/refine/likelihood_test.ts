@@ -9,11 +9,11 @@ import { type Level, vp } from "../../src/noise/schedule.ts";
 import { likelihood, logLikelihood, type Weighed } from "../../src/refine/likelihood.ts";
 import { exactTrace, hutchinson, type Trace } from "../../src/refine/trace.ts";
 import { ddim, ddimInverse } from "../../src/sample/ancestral.ts";
-import { type Env, prior, run, type Sampler, type State } from "../../src/sample/chain.ts";
+import { type Env, prior, run, type Sampler, type State } from "../../src/sample/path.ts";
 import { flow, type FlowOptions } from "../../src/sample/flow/flow.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
-import { disposing } from "../../src/tensor/engine.ts";
+import { scope } from "../../src/tensor/scope.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
 
@@ -36,8 +36,7 @@ const rowsOf = (x: tf.Tensor): number[][] => x.arraySync() as number[][];
 
 /** Points near those of a mixture's law. */
 function points(count: number, dimensions = 2): tf.Tensor {
-  const z = normal(key(1), [count, dimensions]);
-  return disposing(z, () => tf.mul(z, 0.9)) as tf.Tensor;
+  return scope(() => tf.mul(normal(key(1), [count, dimensions]), 0.9));
 }
 
 /** What logLikelihood() is off by at each point, with the exact density at the end. */

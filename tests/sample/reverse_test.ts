@@ -6,7 +6,7 @@ import type { Model } from "../../src/denoise/prediction.ts";
 import { tableaus } from "../../src/solve/tableau.ts";
 import { edm, linear, rectified, vp } from "../../src/noise/schedule.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
-import { type Env, prior, run, type Sampler, type State } from "../../src/sample/chain.ts";
+import { type Env, prior, run, type Sampler, type State } from "../../src/sample/path.ts";
 import { adaptiveFlow, type AdaptiveState, arrived } from "../../src/sample/flow/adaptive.ts";
 import { flow } from "../../src/sample/flow/flow.ts";
 import { reverseSde } from "../../src/sample/reverse.ts";

@@ -8,7 +8,7 @@ import type { Model } from "../../src/denoise/prediction.ts";
 import { cosine, edm, linear, type Schedule, ve } from "../../src/noise/schedule.ts";
 import { posterior } from "../../src/denoise/posterior.ts";
 import { ddim, ddimInverse, ddpm } from "../../src/sample/ancestral.ts";
-import { type Env, prior, run, type Sampler, type State } from "../../src/sample/chain.ts";
+import { type Env, prior, run, type Sampler, type State } from "../../src/sample/path.ts";
 import { deis, lms } from "../../src/sample/solver/deis.ts";
 import { multistep } from "../../src/sample/solver/multistep.ts";
 import { adams, type Node } from "../../src/sample/solver/weights.ts";

@@ -8,7 +8,7 @@
  * @module
  */
 
-import type { State } from "../../sample/chain.ts";
+import type { State } from "../../sample/path.ts";
 import type { UNetConfig } from "../../network/unet.ts";
 import type { Backend } from "../../tensor/backend/backend.ts";
 

@@ -11,7 +11,7 @@ import type { Condition, Model } from "../../denoise/prediction.ts";
 import type { GridOptions, Spacing } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule.ts";
 import { ddim, ddpm } from "../../sample/ancestral.ts";
-import { prior, type Refinement, run, type Sampler, type State } from "../../sample/chain.ts";
+import { prior, type Refinement, run, type Sampler, type State } from "../../sample/path.ts";
 import { dpmSolver } from "../../sample/solver/dpm.ts";
 import { guided } from "../../refine/guide/combine.ts";
 import { classifierFree } from "../../refine/guide/free.ts";

@@ -10,7 +10,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { State } from "../../sample/chain.ts";
+import type { State } from "../../sample/path.ts";
 import { writeSafetensors } from "../safetensors.ts";
 import { checkFinite, downloaded, uploaded } from "../tensors/device.ts";
 import { type Header, isRecord, shown } from "../tensors/header.ts";

@@ -20,8 +20,8 @@ import {
   type Prediction,
 } from "../../denoise/prediction.ts";
 import type { Level } from "../../noise/schedule.ts";
-import { onModel, type Refinement } from "../../sample/chain.ts";
-import { isNear } from "../../sample/run/fit.ts";
+import { onModel, type Refinement } from "../../sample/path.ts";
+import { isNear } from "../../sample/fit.ts";
 import { checkOptions, type Known } from "../../tensor/check.ts";
 import { isDifferentiated, owned, scope } from "../../tensor/scope.ts";
 import { refusal } from "./scale.ts";

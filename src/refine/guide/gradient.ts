@@ -27,7 +27,7 @@ import {
   type Prediction,
 } from "../../denoise/prediction.ts";
 import { type Level, type Schedule, timeNear } from "../../noise/schedule.ts";
-import type { Refinement } from "../../sample/chain.ts";
+import type { Refinement } from "../../sample/path.ts";
 import { logSoftmax } from "../../tensor/autodiff.ts";
 import { checkOptions, type Known, shown } from "../../tensor/check.ts";
 import { own, owned, scope } from "../../tensor/scope.ts";

@@ -22,7 +22,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import "../../tensor/autodiff.ts";
-import { type Check, noise, onModel, type Refinement } from "../../sample/chain.ts";
+import { type Check, noise, onModel, type Refinement } from "../../sample/path.ts";
 import { checkOptions, type Known, shown } from "../../tensor/check.ts";
 import { awaited, scope } from "../../tensor/scope.ts";
 import { sharing } from "../guide/combine.ts";

@@ -6,7 +6,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { Check } from "../../sample/chain.ts";
+import type { Check } from "../../sample/path.ts";
 import { scope } from "../../tensor/scope.ts";
 import { checkMask, checkTensor, refusal } from "./check.ts";
 

@@ -14,7 +14,7 @@ import {
   type Sampler,
   type State,
   type Transition,
-} from "../../sample/chain.ts";
+} from "../../sample/path.ts";
 import { checkOptions, type Known } from "../../tensor/check.ts";
 import { owned, scope } from "../../tensor/scope.ts";
 import { checkUnweighed } from "../moved.ts";

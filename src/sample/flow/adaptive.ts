@@ -21,7 +21,7 @@ import { type Tableau, tableaus } from "../../solve/tableau.ts";
 import type { Schedule } from "../../noise/schedule.ts";
 import { checkNamed, checkOptions, type Known, refusal } from "../../tensor/check.ts";
 import { awaited, owned, scope, type Scoped } from "../../tensor/scope.ts";
-import { type Env, type Sampler, sampler, type State } from "../chain.ts";
+import { type Env, type Sampler, sampler, type State } from "../path.ts";
 import {
   type Chart,
   charts,

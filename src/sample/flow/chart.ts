@@ -27,7 +27,7 @@ import { type Move, rungeKutta, type VectorField } from "../../solve/rungekutta.
 import type { Tableau } from "../../solve/tableau.ts";
 import type { Level, Schedule } from "../../noise/schedule.ts";
 import { owned, scope, type Scoped } from "../../tensor/scope.ts";
-import { asked, type Env, type Leg } from "../chain.ts";
+import { asked, type Env, type Leg } from "../path.ts";
 
 /** The variables in which the ODE is solved, named for the prediction that is its right-hand side. */
 export type Chart = "v" | "eps" | "flow" | "x0";

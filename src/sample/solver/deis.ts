@@ -14,7 +14,7 @@
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule.ts";
 import { checkOneOf } from "../../tensor/check.ts";
-import type { Sampler } from "../chain.ts";
+import type { Sampler } from "../path.ts";
 import type { Own } from "../grid.ts";
 import { checkOrder, checkOrders, type LowerOrderFinal, stepped } from "./multistep.ts";
 import { adams, exponential, type MultistepRule, overRho, rhoOf } from "./weights.ts";

@@ -21,7 +21,7 @@
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule.ts";
 import { checkAtLeastZero, checkOneOf, checkOptions, type Known } from "../../tensor/check.ts";
-import type { Sampler } from "../chain.ts";
+import type { Sampler } from "../path.ts";
 import type { Own } from "../grid.ts";
 import { checkOrders, type LowerOrderFinal, stepped } from "./multistep.ts";
 import {

@@ -23,7 +23,7 @@ import {
   type State,
   step,
   type Transition,
-} from "../chain.ts";
+} from "../path.ts";
 import { noisy, over } from "../grid.ts";
 import { combined, type MultistepRule, type Node, nodeAt, type Point } from "./weights.ts";
 

@@ -10,7 +10,7 @@
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import type { Level, Schedule } from "../../noise/schedule.ts";
 import { checkOneOf, refusal } from "../../tensor/check.ts";
-import { type Leg, legs, type Sampler } from "../chain.ts";
+import { type Leg, legs, type Sampler } from "../path.ts";
 import { over } from "../grid.ts";
 import { type Multistep, multistepTransition } from "./multistep.ts";
 import { alone, inStages, type Stage } from "./singlestep.ts";

@@ -12,7 +12,7 @@ import { guided } from "../../../src/refine/guide/combine.ts";
 import { classifierFree } from "../../../src/refine/guide/free.ts";
 import { thresholded } from "../../../src/refine/threshold.ts";
 import { ddim, ddimInverse, ddpm } from "../../../src/sample/ancestral.ts";
-import { prior, run, type Sampler } from "../../../src/sample/chain.ts";
+import { prior, run, type Sampler } from "../../../src/sample/path.ts";
 import { dpmSolver } from "../../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import { type Engine, outlined } from "../../../src/tensor/engine.ts";

@@ -107,8 +107,8 @@ export const refine: readonly Slip[] = [
   slip("refine/threshold.ts", "    clipped: true,\n", "", "laws/one_model"),
   slip(
     "refine/guide/free.ts",
-    "const both = model.bound\n",
-    "const both = model.clipped\n",
+    "model.bound ? inTurn",
+    "model.clipped ? inTurn",
     "laws/one_model",
   ),
   slip(
@@ -177,12 +177,12 @@ export const refine: readonly Slip[] = [
     "if (said) return;",
     "laws/one_model",
   ),
-  slip("refine/correct.ts", "fitted(model, { schedule, times: [t] })", "model", "sample/run/fit"),
+  slip("refine/correct.ts", "fitted(model, { schedule, times: [t] })", "model", "sample/fit"),
   slip(
     "refine/guide/free.ts",
     "given.value.size === given.value.shape[0]",
     "rescale < 0",
-    "sample/run/fit",
+    "sample/fit",
   ),
   slip(
     "chain/langevin.ts",

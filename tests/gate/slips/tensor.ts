@@ -71,6 +71,6 @@ export const tensor: readonly Slip[] = [
     "tensor/engine.ts",
     "worked < every ? undefined : paused(worked)",
     "undefined",
-    "sample/run/fit",
+    "sample/fit",
   ),
 ];

@@ -26,8 +26,8 @@ import type { Level, Schedule } from "../noise/schedule.ts";
 import { convert, type Kind, type Model } from "../denoise/prediction.ts";
 import { checkBackend } from "../tensor/check.ts";
 import { normal } from "../tensor/random.ts";
-import { type Awaitable, owned, scope, type Scoped } from "../tensor/scope.ts";
-import { checkedShape, checkedTime, checkRun, checkStart, fitted, isLevel } from "./run/fit.ts";
+import { owned, scope, type Scoped } from "../tensor/scope.ts";
+import { checkedShape, checkedTime, checkRun, checkStart, fitted, isLevel } from "./fit.ts";
 
 export { after } from "../chain/chain.ts";
 export { noise, sampleKeys } from "../chain/draw.ts";

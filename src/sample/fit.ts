@@ -8,13 +8,13 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkPrediction, decorated, type Model } from "../../denoise/prediction.ts";
-import { rescheduled } from "../../denoise/reschedule.ts";
-import type { Level, Schedule } from "../../noise/schedule.ts";
-import { chainRunOptions, checkChain, checkRunOptions } from "../../chain/run.ts";
-import { checkBackend, checkOptions, type Known, refusal, shown } from "../../tensor/check.ts";
-import { owned, scope } from "../../tensor/scope.ts";
-import type { Carried, RunOptions, State } from "../chain.ts";
+import { checkPrediction, decorated, type Model } from "../denoise/prediction.ts";
+import { rescheduled } from "../denoise/reschedule.ts";
+import type { Level, Schedule } from "../noise/schedule.ts";
+import { chainRunOptions, checkChain, checkRunOptions } from "../chain/run.ts";
+import { checkBackend, checkOptions, type Known, refusal, shown } from "../tensor/check.ts";
+import { owned, scope } from "../tensor/scope.ts";
+import type { Carried, RunOptions, State } from "./path.ts";
 
 /** The names of all options of a run. */
 export const runOptions: Known<RunOptions> = { model: true, ...chainRunOptions };

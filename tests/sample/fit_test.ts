@@ -32,8 +32,8 @@ import {
   unit,
   ve,
   vp,
-} from "../../../mod.ts";
-import { useBackend } from "../../../src/tensor/backend/backend.ts";
+} from "../../mod.ts";
+import { useBackend } from "../../src/tensor/backend/backend.ts";
 
 const root = key(7), live = (): number => tf.memory().numTensors;
 const end = (sampler: Sampler, start: Start, options: RunOptions) =>
@@ -412,7 +412,7 @@ describe("without a backend", () => {
       ];
       for (const each of all) await Promise.resolve().then(each).catch(({ message }) => console.log(message));
     `;
-    const root = new URL("../../../", import.meta.url);
+    const root = new URL("../../", import.meta.url);
     const { stdout } = await new Deno.Command(Deno.execPath(), {
       args: ["eval", "--no-lock", "--ext=ts", program],
       cwd: root,

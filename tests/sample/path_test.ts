@@ -23,7 +23,7 @@ import {
   type State,
   step,
   type Transition,
-} from "../../src/sample/chain.ts";
+} from "../../src/sample/path.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
