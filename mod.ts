@@ -224,12 +224,20 @@ export {
   type AdamInputs,
   type AdamOptions,
   adamUpdate,
+  byAdam,
+  byMomentum,
   clipped,
   learningRate,
   type Moments,
+  type MomentumOptions,
   noMoments,
+  type Optimizer,
+  type OptimizerState,
+  type OptimizerStep,
   type Updated,
 } from "./src/train/optimizer.ts";
+export * from "./src/train/tree.ts";
+export type { Prepare, Prepared, StepLoss, Told } from "./src/train/flat.ts";
 export * from "./src/train/ema.ts";
 export * from "./src/train/data.ts";
 export * from "./src/train/timestep.ts";

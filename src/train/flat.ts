@@ -13,28 +13,65 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
-import type { FoldStep, Tensors } from "../tensor/engine.ts";
-import { owned, scope } from "../tensor/scope.ts";
+import { type FoldStep, mapTensors, type Tensors } from "../tensor/engine.ts";
+import { own, owned, scope } from "../tensor/scope.ts";
 import { emaConstants, emaUpdate } from "./ema.ts";
-import { adamConstants, type AdamOptions, adamUpdate, type Moments } from "./optimizer.ts";
+import {
+  type AdamOptions,
+  byAdam,
+  type Moments,
+  type Optimizer,
+  type OptimizerState,
+  type OptimizerStep,
+} from "./optimizer.ts";
 
 /** Weights with what a step of training keeps beside them, by name. */
-export interface Weights {
+export interface Weights<O extends OptimizerState = Moments> {
   /** Weights. */
   readonly params: Params;
   /** Moving average of the weights. */
   readonly ema: Params;
-  /** The optimizer's moments. */
-  readonly moments: Moments;
+  /** What the optimizer keeps. */
+  readonly moments: O;
+  /** What the objective carries from step to step, such as the ends of persistent chains. Default: nothing. */
+  readonly carried?: Tensors;
 }
+
+/** A loss, and what an objective is told beside it. */
+export interface Told {
+  /** The loss: one number. */
+  readonly value: tf.Scalar;
+  /** Tensors whose numbers the host is to see, such as the error of each sample. No gradient goes through them. */
+  readonly told: Tensors;
+}
+
+/** What a step makes of weights and inputs: a pure function of tensors, differentiable in the weights. */
+export type StepLoss = (params: Params, inputs: Tensors) => tf.Scalar | Told;
+
+/** What is made ready before the loss of a step, through which no gradient goes. */
+export interface Prepared {
+  /** More inputs of the loss. */
+  readonly inputs: Tensors;
+  /** What is carried to the next step, of the names and shapes of before. Default: what was. */
+  readonly carried?: Tensors;
+}
+
+/** Inputs that depend on the weights, and on what is carried: a pure function of tensors. */
+export type Prepare = (params: Params, inputs: Tensors, carried: Tensors) => Prepared;
 
 /** Constants of a run. */
 export interface StepOptions {
-  /** The optimizer's. Default: {@link AdamOptions}' own. */
+  /** How the weights are moved. Default: Adam. */
+  readonly optimizer?: Optimizer;
+  /** Adam's constants, where that is the optimizer. Default: {@link AdamOptions}' own. */
   readonly adam?: AdamOptions;
   /** Decay of the moving average of the weights. Default: 0.999. */
   readonly decay?: number;
 }
+
+/** The optimizer of a run. */
+export const optimizerOf = ({ optimizer, adam }: StepOptions): Optimizer =>
+  optimizer ?? byAdam(adam);
 
 /** Names and shapes of weights, in the order in which they lie in a vector. */
 export type Layout = readonly (readonly [name: string, shape: readonly number[]])[];
@@ -66,19 +103,21 @@ export function unflattened(vector: tf.Tensor, layout: Layout): Record<string, t
   });
 }
 
-/** The four vectors. They are the scope's, or the caller's where there is none. */
+/** The vectors of a state, and what it carries. They are the scope's, or the caller's where there is none. */
 export function flatState(
-  { params, ema, moments: { mean, square } }: Weights,
+  { params, ema, moments, carried = {} }: Weights<OptimizerState>,
   layout: Layout,
 ): Record<string, tf.Tensor> {
-  const flat = (weights: Params): tf.Tensor => flattened(weights, layout);
-  return { params: flat(params), ema: flat(ema), mean: flat(mean), square: flat(square) };
+  return {
+    ...mapGroups({ params, ema, ...moments }, (group) => flattened(group, layout)),
+    ...prefixed(isCarried, mapTensors(carried, (tensor) => tf.clone(tensor))),
+  };
 }
 
 /**
- * The weights of four vectors. They are the scope's, or the caller's where there is none.
+ * The state of vectors. It is the scope's, or the caller's where there is none.
  *
- * @param vectors The four, by {@link flatState}'s names.
+ * @param vectors They, by {@link flatState}'s names.
  * @param named What finds the weights in one of them: {@link unflattened}, on whichever engine.
  * @returns The weights; where one vector's are not found, nothing is left of the others.
  */
@@ -87,12 +126,15 @@ export async function namedState(
   named: (vector: tf.Tensor) => Promise<Params>,
 ): Promise<Weights> {
   return await scope(function* () {
-    const params = yield* owned(named(vectors["params"]!)),
-      ema = yield* owned(named(vectors["ema"]!));
-    const mean = yield* owned(named(vectors["mean"]!));
-    const square = yield* owned(named(vectors["square"]!));
-    return { params, ema, moments: { mean, square } };
-  });
+    const groups: Record<string, Params> = {}, carried = only(isCarried, vectors);
+    for (const [name, vector] of Object.entries(vectors)) {
+      if (!name.startsWith(isCarried)) groups[name] = yield* owned(named(vector));
+    }
+    const { params, ema, ...moments } = groups;
+    const kept = mapTensors(carried, (tensor) => tf.clone(tensor));
+    const any = Object.keys(kept).length > 0;
+    return { params: params!, ema: ema!, moments, ...(any && { carried: kept }) };
+  }) as Weights;
 }
 
 /**
@@ -105,79 +147,97 @@ export async function namedState(
  */
 export function flatInputs(
   inputs: Tensors,
-  { step, adam, decay }: StepOptions & { readonly step: number },
+  { step, decay, ...options }: StepOptions & { readonly step: number },
 ): Record<string, tf.Tensor> {
-  const { move, scale, keep } = adamConstants(step, adam);
   const { kept, taken } = emaConstants({ step, ...(decay !== undefined && { decay }) });
-  const numbers = { move, scale, kept, taken, ...(keep !== undefined && { keep }) };
-  return Object.fromEntries([
-    ...Object.entries(inputs).map(([name, tensor]) => [`${ofLoss}${name}`, tf.clone(tensor)]),
-    ...Object.entries(numbers).map(([name, value]) => [name, tf.scalar(value, "float32")]),
-  ]);
+  const numbers = { ...optimizerOf(options).numbers(step), kept, taken };
+  return {
+    ...prefixed(ofLoss, mapTensors(inputs, (tensor) => tf.clone(tensor))),
+    ...Object.fromEntries(
+      Object.entries(numbers).map(([name, value]) => [name, tf.scalar(value, "float32")]),
+    ),
+  };
 }
 
-/** What the names of the loss's inputs begin with, beside the numbers of the step. */
-const ofLoss = "loss.";
+/** What names begin with: of the loss's inputs, beside the numbers of the step; of what is carried; of what is told. */
+const ofLoss = "loss.", isCarried = "carried.", isTold = "told.";
 
-const lossInputs = (inputs: Tensors): Tensors =>
+const prefixed = (prefix: string, tensors: Tensors): Record<string, tf.Tensor> =>
+  Object.fromEntries(Object.entries(tensors).map(([name, each]) => [`${prefix}${name}`, each]));
+
+/** The tensors whose names begin with a prefix, without it. */
+export const only = (prefix: string, tensors: Tensors): Record<string, tf.Tensor> =>
   Object.fromEntries(
-    Object.entries(inputs).filter(([name]) => name.startsWith(ofLoss))
-      .map(([name, tensor]) => [name.slice(ofLoss.length), tensor]),
+    Object.entries(tensors).filter(([name]) => name.startsWith(prefix))
+      .map(([name, tensor]) => [name.slice(prefix.length), tensor]),
   );
 
+/** What an engine's step has told the host. */
+export const toldBy = (outputs: Tensors): Record<string, tf.Tensor> => only(isTold, outputs);
+
 /**
- * The step: loss and gradient, Adam, moving average.
+ * The step: what is made ready, loss and gradient, the optimizer, the moving average.
  *
- * @param loss The loss of named weights and its inputs: one number.
- * @param options Where the weights lie, and the optimizer's constants, of which those of a step are its inputs.
- * @returns A pure function of four vectors and {@link flatInputs}. Its outputs are the `loss` before the step, and a `sum` over
- *   the weights and moments after it, which is finite only if they are.
+ * @param loss The loss of named weights and its inputs: one number, and what is told beside it.
+ * @param options Where the weights lie; what is made ready before; the optimizer, whose numbers are inputs of a step.
+ * @returns A pure function of vectors and {@link flatInputs}. Its outputs are the `loss` before the step, what was told, and a
+ *   `sum` over the weights and moments after it, which is finite only if they are.
  * @throws {RangeError} If a constant is out of range; when called, as {@link differentiated} does.
  */
 export function flatStep(
-  loss: (params: Params, inputs: Tensors) => tf.Scalar,
-  { layout, adam }: { readonly layout: Layout; readonly adam?: AdamOptions },
+  loss: StepLoss,
+  { layout, prepare, ...options }: StepOptions & {
+    readonly layout: Layout;
+    readonly prepare?: Prepare | undefined;
+  },
 ): FoldStep {
-  const constants = adamConstants(1, adam);
-  return ({ params, ema, mean, square }, inputs) => {
-    const { value, gradients } = differentiated(
-      (weights) => loss(weights, lossInputs(inputs)),
-      unflattened(params!, layout),
+  const { numbers, update } = optimizerOf(options), names = Object.keys(numbers(1));
+  return ({ params, ema, ...rest }, inputs) => {
+    const before = only(isCarried, rest), given = only(ofLoss, inputs);
+    const weights = unflattened(params!, layout), ready = prepare?.(weights, given, before);
+    const { value, gradients, told } = differentiated(
+      (weights) => loss(weights, { ...given, ...ready?.inputs }),
+      weights,
     );
-    const ofStep = (name: string): tf.Scalar => inputs[name] as tf.Scalar;
-    const next = adamUpdate({
-      params: { all: params! },
-      gradients: { all: flattened(gradients, layout) },
-      moments: { mean: { all: mean! }, square: { all: square! } },
-    }, {
-      ...constants,
-      move: ofStep("move"),
-      scale: ofStep("scale"),
-      ...(constants.keep !== undefined && { keep: ofStep("keep") }),
-    });
-    const shares = { kept: ofStep("kept"), taken: ofStep("taken") };
+    const moments = mapGroups(without(isCarried, rest), (vector) => ({ all: vector }));
+    const next = update(
+      { params: { all: params! }, gradients: { all: flattened(gradients, layout) }, moments },
+      Object.fromEntries(names.map((name) => [name, inputs[name] as tf.Scalar])),
+    );
+    const shares = { kept: inputs["kept"] as tf.Scalar, taken: inputs["taken"] as tf.Scalar };
     const average = emaUpdate({ average: { all: ema! }, params: next.params }, shares);
+    const carried = { ...before, ...ready?.carried };
+    const sum = total({ ...next, carried });
     return {
       state: {
         params: next.params["all"]!,
         ema: average["all"]!,
-        mean: next.moments.mean["all"]!,
-        square: next.moments.square["all"]!,
+        ...mapGroups(next.moments, ({ all }) => all!),
+        ...prefixed(isCarried, carried),
       },
-      outputs: { loss: value, sum: total(next) },
+      outputs: { loss: value, sum, ...prefixed(isTold, told) },
     };
   };
 }
 
+const mapGroups = <A, B>(groups: Readonly<Record<string, A>>, f: (group: A) => B) =>
+  Object.fromEntries(Object.entries(groups).map(([name, group]) => [name, f(group)])) as Record<
+    string,
+    B
+  >;
+
+const without = (prefix: string, tensors: Tensors): Tensors =>
+  Object.fromEntries(Object.entries(tensors).filter(([name]) => !name.startsWith(prefix)));
+
 /**
- * The sum of weights and mean squares, which is not finite if one of them is not, nor a gradient of theirs. It may also be so
- * of finite ones, where they are too large for a sum. It is the scope's, or the caller's where there is none.
+ * The sum of weights, of the last group that the optimizer keeps and of what is carried, which is not finite if a number of
+ * theirs is not: a gradient that is not finite leaves its mark in every group. It may also be so of finite ones, where they
+ * are too large for a sum. It is the scope's, or the caller's where there is none.
  */
-export function total(
-  { params, moments: { square } }: { readonly params: Params; readonly moments: Moments },
-): tf.Scalar {
+export function total({ params, moments, carried = {} }: Omit<Weights<OptimizerState>, "ema">) {
   return scope(() => {
-    const all = [params, square].flatMap((tensors) => Object.values(tensors));
+    const groups = [params, ...Object.values(moments).slice(-1), carried];
+    const all = groups.flatMap((tensors) => Object.values(tensors));
     return tf.sum(tf.concat(all.map((tensor) => tf.reshape(tensor, [-1])))) as tf.Scalar;
   });
 }
@@ -190,14 +250,22 @@ export function total(
  * @returns New tensors. They are the scope's, or the caller's where there is none.
  * @throws {RangeError} If the loss is not one number, or does not depend on one of the weights, with its name.
  */
-export function differentiated(
-  loss: (params: Params) => tf.Scalar,
-  params: Params,
-): { readonly value: tf.Scalar; readonly gradients: Record<string, tf.Tensor> } {
+export function differentiated(loss: (params: Params) => tf.Scalar | Told, params: Params): {
+  readonly value: tf.Scalar;
+  readonly gradients: Record<string, tf.Tensor>;
+  readonly told: Record<string, tf.Tensor>;
+} {
   const names = Object.keys(params), weights = Object.values(params);
   return scope(() => {
+    let told: Record<string, tf.Tensor> = {};
     const { value, grads } = tf.engine().gradients(
-      () => one(loss(params)),
+      () => {
+        const said = loss(params);
+        if (said instanceof tf.Tensor) return one(said);
+        // What a gradient is taken of is freed when it is taken: what is told outlives that.
+        told = mapTensors(said.told, (tensor) => own(tf.keep(tf.clone(tensor))));
+        return one(said.value);
+      },
       weights,
       undefined,
       true,
@@ -208,7 +276,8 @@ export function differentiated(
         `Cannot train: the loss must depend on every weight, got none of ${unused}`,
       );
     }
-    return { value, gradients: Object.fromEntries(names.map((name, i) => [name, grads[i]!])) };
+    const gradients = Object.fromEntries(names.map((name, i) => [name, grads[i]!]));
+    return { value, gradients, told };
   });
 }
 

@@ -33,7 +33,7 @@ import {
 } from "../tensor/check.ts";
 import { type Engine, mapTensors, pacer, type Tensors } from "../tensor/engine.ts";
 import { fold, type Key } from "../tensor/key.ts";
-import { type Awaitable, awaited, owned, scope } from "../tensor/scope.ts";
+import { type Awaitable, awaited, owned, scope, type Scoped } from "../tensor/scope.ts";
 import { ema, emaConstants } from "./ema.ts";
 import {
   differentiated,
@@ -42,29 +42,41 @@ import {
   flatStep,
   layoutOf,
   namedState,
+  optimizerOf,
+  type Prepare,
+  type StepLoss,
+  type Told,
+  toldBy,
   total,
   unflattened,
   type Weights,
 } from "./flat.ts";
 import {
-  adam,
-  adamConstants,
   type AdamOptions,
   adamOptions,
+  byAdam,
   type Moments,
-  noMoments,
+  type Optimizer,
+  type OptimizerState,
 } from "./optimizer.ts";
 
-/** Where a training run stands. */
-export interface TrainState {
+/**
+ * Where a training run stands. All of it is plain data and tensors: written to disk and read again, it goes on bit for bit.
+ * `O` is what the optimizer keeps.
+ */
+export interface TrainState<O extends OptimizerState = Moments> {
   /** Number of steps made. */
   readonly step: number;
   /** Weights. */
   readonly params: Params;
   /** Moving average of the weights: use it to sample. */
   readonly ema: Params;
-  /** The optimizer's moments. */
-  readonly moments: Moments;
+  /** What the optimizer keeps: Adam's moments. */
+  readonly moments: O;
+  /** Tensors that the objective carries from step to step, such as the ends of persistent chains; absent without such. */
+  readonly carried?: Tensors;
+  /** What the objective remembers on the host, as plain data, such as the errors at each time; absent without such. */
+  readonly memory?: unknown;
   /** Loss of the batch that led here; NaN at the start. */
   readonly loss: number;
   /** Loss of each step since the state before, of which `loss` is the last; none at the start. */
@@ -86,9 +98,35 @@ export interface Objective<Batch> {
 }
 
 /**
+ * A loss whose inputs depend on the weights, or on what was before.
+ *
+ * ```text
+ *   on the host    inputs = inputs(batch, key, memory)
+ *   tensors        prepared = prepare(params, inputs, carried)             no gradient goes through it
+ *   tensors        loss, told = loss(params, inputs and prepared.inputs)
+ *   then           carried ← prepared.carried        memory ← remember(memory, told)
+ * ```
+ *
+ * `prepare` makes inputs under the weights of the step, such as what the model draws for contrastive divergence, and `carried` are
+ * the chains that it goes on with; both are compiled with the step. `remember` is for what draws on the host depend on, such
+ * as times that are drawn where the loss is large.
+ */
+export interface StatefulObjective<Batch, M = unknown> {
+  /** As of an {@link Objective}, also of what is remembered. */
+  inputs(batch: Batch, key: Key, memory: M): Record<string, tf.Tensor>;
+  /** As of an {@link Objective}; it may tell the host numbers besides. */
+  readonly loss: StepLoss;
+  /** Inputs that depend on the weights, and what is carried on. Default: none. */
+  readonly prepare?: Prepare;
+  /** What is remembered after a step, from what was before it and what the loss has told. Plain data. Default: nothing. */
+  remember?(memory: M, told: Readonly<Record<string, ArrayLike<number>>>): M;
+}
+
+/**
  * An objective as one function, to evaluate it.
  *
  * @param objective The objective.
+ * @param state What it carries and remembers. Default: nothing.
  * @returns The loss.
  *
  * @example A square
@@ -106,17 +144,27 @@ export interface Objective<Batch> {
  * assert.equal(loss({ w: tf.scalar(1) }, 3, key(0)).dataSync()[0], 4);
  * ```
  */
-export function lossOf<Batch>({ inputs, loss }: Objective<Batch>): Loss<Batch> {
-  return (params, batch, key) => scope(() => loss(params, inputs(batch, key)));
+export function lossOf<Batch>(
+  { inputs, loss, prepare }: StatefulObjective<Batch>,
+  { carried = {}, memory }: Pick<TrainState, "carried" | "memory"> = {},
+): Loss<Batch> {
+  return (params, batch, key) =>
+    scope(() => {
+      const given = inputs(batch, key, memory), ready = prepare?.(params, given, carried);
+      const said = loss(params, { ...given, ...ready?.inputs });
+      return said instanceof tf.Tensor ? said : said.value;
+    });
 }
 
 /** What a training run is made of. */
 export interface TrainOptions<Batch> {
   /** The loss, in one part or two. Pure: its only randomness is the key, another one each step. */
-  readonly loss: Loss<Batch> | Objective<Batch>;
+  readonly loss: Loss<Batch> | Objective<Batch> | StatefulObjective<Batch>;
   /** Root of all randomness of the run. */
   readonly key: Key;
-  /** The optimizer's constants. */
+  /** How the weights are moved. Default: Adam. */
+  readonly optimizer?: Optimizer;
+  /** Adam's constants, where no optimizer is given. */
   readonly adam?: AdamOptions;
   /** Decay of the moving average of the weights, in [0, 1). Default: 0.999. */
   readonly decay?: number;
@@ -136,6 +184,7 @@ export interface TrainOptions<Batch> {
 const trainOptions: Known<TrainOptions<unknown>> = {
   loss: true,
   key: true,
+  optimizer: true,
   adam: true,
   decay: true,
   engine: true,
@@ -144,17 +193,45 @@ const trainOptions: Known<TrainOptions<unknown>> = {
   finite: true,
 };
 
+/** Options of {@link newTraining}. */
+export interface NewTrainingOptions {
+  /** The optimizer of the run. Default: Adam. */
+  readonly optimizer?: Optimizer;
+  /** What the objective carries: the first of it. It stays the caller's. Default: nothing. */
+  readonly carried?: Tensors;
+  /** What the objective remembers: the first of it, plain data. Default: nothing. */
+  readonly memory?: unknown;
+}
+
+const newTrainingOptions: Known<NewTrainingOptions> = {
+  optimizer: true,
+  carried: true,
+  memory: true,
+};
+
 /**
  * The state before the first step.
  *
  * @param params First weights. They stay the caller's.
+ * @param options The optimizer; what the objective carries and remembers.
  * @returns A state with tensors of its own, which the caller disposes of.
  * @throws {RangeError} If there are no weights, or one is disposed of.
  */
-export function newTraining(params: Params): TrainState {
+export function newTraining(params: Params, options: NewTrainingOptions = {}): TrainState {
+  checkOptions("begin training", options, newTrainingOptions);
   checkWeights("begin training", "params", params);
-  const copy = () => mapTensors(params, (weight) => tf.clone(weight)), moments = noMoments(params);
-  return { step: 0, params: copy(), ema: copy(), moments, loss: NaN, losses: [] };
+  const { optimizer = byAdam(), carried, memory } = options;
+  const copy = (tensors: Tensors) => mapTensors(tensors, (each) => tf.clone(each));
+  return {
+    step: 0,
+    params: copy(params),
+    ema: copy(params),
+    moments: optimizer.init(params) as Moments,
+    ...(carried && { carried: copy(carried) }),
+    ...(memory !== undefined && { memory }),
+    loss: NaN,
+    losses: [],
+  };
 }
 
 /**
@@ -190,9 +267,10 @@ export function train<Batch>(
   start: TrainState,
   options: TrainOptions<Batch>,
 ): (batches: Iterable<Batch> | AsyncIterable<Batch>) => AsyncIterable<TrainState> {
-  const { every = 1, adam = {} } = options;
+  const { every = 1, adam = {}, optimizer } = options;
   checkOptions("train", options, trainOptions);
   checkOptions("train", adam, adamOptions);
+  if (optimizer !== undefined) checkOptimizer(optimizer, options.adam);
   checkKey("train", options.key);
   const begin = beginning(start, options);
   if (!Number.isSafeInteger(every) || every < 1) {
@@ -201,6 +279,16 @@ export function train<Batch>(
   return (batches) => ({
     [Symbol.asyncIterator]: () => training(start, { ...options, every, begin }, batches),
   });
+}
+
+function checkOptimizer(optimizer: Optimizer, adam: AdamOptions | undefined): void {
+  if (adam !== undefined) {
+    throw refusal("train", "adam must be absent beside an optimizer, which has its own", adam);
+  }
+  if (typeof optimizer?.init === "function" && typeof optimizer.update === "function") return;
+  throw new TypeError(
+    `Cannot train: optimizer must be an optimizer, such as byAdam(), got ${shown(optimizer)}`,
+  );
 }
 
 /** What is known of a step that was made. */
@@ -216,7 +304,7 @@ interface Steps<Batch> {
   /** Makes a step, of this number. Frees the state that was asked for before. */
   readonly step: (batch: Batch, step: number) => Promise<Made>;
   /** The state. Frees that which was asked for before, on an engine. */
-  readonly state: () => Promise<Weights>;
+  readonly state: () => Promise<Weights & Pick<TrainState, "memory">>;
   /** Frees everything. */
   readonly close: () => Promise<void>;
 }
@@ -259,9 +347,9 @@ async function* training<Batch>(
 
 /** Disposes of the tensors of a state. */
 export function disposeTraining(
-  { params, ema, moments }: Pick<TrainState, "params" | "ema" | "moments">,
+  { params, ema, moments, carried = {} }: Weights<OptimizerState>,
 ): void {
-  tf.dispose([params, ema, moments.mean, moments.square].map((record) => Object.values(record)));
+  tf.dispose([params, ema, ...Object.values(moments), carried].map((each) => Object.values(each)));
 }
 
 /** How a run begins: on its engine or without one. */
@@ -269,52 +357,91 @@ function beginning<Batch>(
   start: TrainState,
   options: TrainOptions<Batch>,
 ): () => Promise<Steps<Batch>> {
-  const { loss, engine } = options;
+  const { engine, loss } = options;
   const parts = typeof loss === "object" && loss !== null ? [loss.inputs, loss.loss] : [loss];
   if (!parts.every((part) => typeof part === "function")) {
     throw new TypeError(
       `Cannot train: loss must be a function or an objective, got ${shown(loss)}`,
     );
   }
-  if (engine === undefined) {
-    const whole = typeof loss === "function" ? loss : lossOf(loss);
-    return () => Promise.resolve(plainSteps(start, whole, options));
-  }
-  if (typeof loss !== "function") return () => engineSteps(start, { ...options, loss, engine });
+  if (engine === undefined) return () => Promise.resolve(plainSteps(start, options));
+  if (typeof loss !== "function") return () => engineSteps(start, loss, { ...options, engine });
   throw new TypeError(
     `Cannot train on ${engine.name}: loss must be an objective, in two parts, got a function`,
   );
 }
 
-function plainSteps<Batch>(
-  start: Weights,
-  loss: Loss<Batch>,
-  { key, adam: constants, decay = 0.999, finite = true, signal }: TrainOptions<Batch>,
-): Steps<Batch> {
-  let held = start;
+/** A step's loss as a function of the weights, and what is carried on from it. */
+function lossAt<Batch>(
+  loss: Loss<Batch> | StatefulObjective<Batch>,
+  { params, carried = {}, memory }: Weights & Pick<TrainState, "memory">,
+  batch: Batch,
+  key: Key,
+): { readonly of: (params: Params) => tf.Scalar | Told; readonly carried: Tensors } {
+  if (typeof loss === "function") return { of: (params) => loss(params, batch, key), carried };
+  const given = loss.inputs(batch, key, memory), ready = loss.prepare?.(params, given, carried);
+  return {
+    of: (params) => loss.loss(params, { ...given, ...ready?.inputs }),
+    carried: { ...carried, ...ready?.carried },
+  };
+}
+
+/** What is remembered after a step. */
+function* remembered<Batch>(
+  loss: Loss<Batch> | StatefulObjective<Batch>,
+  memory: unknown,
+  told: Tensors,
+): Scoped<unknown> {
+  if (typeof loss === "function" || loss.remember === undefined) return memory;
+  const numbers: Record<string, ArrayLike<number>> = {};
+  for (const [name, tensor] of Object.entries(told)) numbers[name] = yield* awaited(tensor.data());
+  return loss.remember(memory, numbers);
+}
+
+function plainSteps<Batch>(start: TrainState, options: TrainOptions<Batch>): Steps<Batch> {
+  const { key, loss, decay = 0.999, finite = true, signal } = options;
+  const { numbers, update } = optimizerOf(options);
+  let held: Weights & Pick<TrainState, "memory"> = start;
   const free = (): void => {
     if (held !== start) disposeTraining(held);
   };
   return {
     step: async (batch, step) => {
       const { next, ...made } = await scope(function* () {
-        const { value, gradients } = differentiated(
-          (params) => loss(params, batch, fold(key, step)),
-          held.params,
-        );
-        const { params, moments } = adam({ ...held, gradients, step }, constants);
-        const average = ema(held.ema, params, { step, decay });
-        const next = { params, ema: average, moments: { ...moments } };
-        const [[told], sum] = yield* awaited(
+        const { of, carried } = lossAt(loss, held, batch, fold(key, step));
+        const { value, gradients, told } = differentiated(of, held.params);
+        const { params, moments } = update({ ...held, gradients }, numbers(step));
+        const kept = mapTensors(carried, (each) => tf.clone(each));
+        const next: typeof held = {
+          params,
+          moments: moments as Moments,
+          ema: ema(held.ema, params, { step, decay }),
+          ...(held.carried && { carried: kept }),
+        };
+        const [[said], sum] = yield* awaited(
           Promise.all([value.data(), finite ? summed(next) : 0]),
         );
-        return { next, loss: told!, sum };
+        const memory = yield* remembered(loss, held.memory, told);
+        return {
+          next: { ...next, ...(memory !== undefined && { memory }) },
+          loss: said!,
+          sum,
+        };
       }, { signal });
       free();
       held = next;
       return made;
     },
-    state: () => Promise.resolve(held),
+    state: () => {
+      const { params, ema, moments, carried, memory } = held;
+      return Promise.resolve({
+        params,
+        ema,
+        moments,
+        ...(carried && { carried }),
+        ...(memory !== undefined && { memory }),
+      });
+    },
     close: () => Promise.resolve(free()),
   };
 }
@@ -323,11 +450,13 @@ function plainSteps<Batch>(
  * A number that is finite only if weights and mean squares are: one of them where they are at hand, or {@link total}, which is
  * the scope's.
  */
-function summed(weights: Weights): Awaitable<number> {
-  const { params, moments: { square } } = weights;
-  for (const tensor of [params, square].flatMap((tensors) => Object.values(tensors))) {
+function summed({ params, moments, carried = {} }: Weights): Awaitable<number> {
+  const groups = [params, ...Object.values(moments).slice(-1), carried];
+  for (const tensor of groups.flatMap((tensors) => Object.values(tensors))) {
     const values = atHand(tensor);
-    if (values === undefined) return total(weights).data().then(([sum]) => sum!);
+    if (values === undefined) {
+      return total({ params, moments, carried }).data().then(([sum]) => sum!);
+    }
     const wrong = notFinite(values);
     if (wrong !== undefined) return wrong;
   }
@@ -335,13 +464,13 @@ function summed(weights: Weights): Awaitable<number> {
 }
 
 async function engineSteps<Batch>(
-  start: Weights,
-  { loss: { inputs, loss }, engine, key, signal, ...options }: TrainOptions<Batch> & {
-    readonly loss: Objective<Batch>;
-    readonly engine: Engine;
-  },
+  start: TrainState,
+  objective: StatefulObjective<Batch>,
+  { engine, key, signal, ...options }: TrainOptions<Batch> & { readonly engine: Engine },
 ): Promise<Steps<Batch>> {
-  const layout = layoutOf(start.params), step = flatStep(loss, { ...options, layout });
+  const { loss, prepare } = objective, layout = layoutOf(start.params);
+  const step = flatStep(loss, { ...options, layout, prepare });
+  let { memory } = start;
   const running = await scope(() => awaited(engine.fold(step, flatState(start, layout))));
   // On the engine too: tfjs's backends take ten times as long to turn the filters round.
   const reading = engine.compile(({ vector }) => unflattened(vector!, layout));
@@ -354,18 +483,23 @@ async function engineSteps<Batch>(
     step: async (batch, step) => {
       free();
       return await scope(function* () {
-        const given = flatInputs(inputs(batch, fold(key, step)), { ...options, step });
-        const { loss, sum } = yield* owned(running.step(given));
-        const told = Promise.all([loss!.data(), sum!.data()]), [[a], [b]] = yield* awaited(told);
+        const given = flatInputs(objective.inputs(batch, fold(key, step), memory), {
+          ...options,
+          step,
+        });
+        const outputs = yield* owned(running.step(given)), { loss, sum } = outputs;
+        const [[a], [b]] = yield* awaited(Promise.all([loss!.data(), sum!.data()]));
+        memory = yield* remembered(objective, memory, toldBy(outputs));
         return { loss: a!, sum: b! };
       }, { signal });
     },
     state: async () => {
       free();
-      return held = await scope(function* () {
+      held = await scope(function* () {
         const flat = yield* owned(running.state());
         return yield* awaited(namedState(flat, (vector) => reading.run({ vector })));
       });
+      return { ...held, ...(memory !== undefined && { memory }) };
     },
     close: async () => {
       free();
@@ -384,20 +518,26 @@ function checkWeights(action: string, name: string, params: Params): void {
 
 /** Refuses a start of parts that do not fit or are not finite, and constants out of range. */
 async function checkStart<Batch>(
-  { step, params, ema, moments }: TrainState,
-  { adam, decay, finite = true }: TrainOptions<Batch>,
+  { step, params, ema, moments, carried = {} }: TrainState<OptimizerState>,
+  { decay, finite = true, ...options }: TrainOptions<Batch>,
 ): Promise<void> {
-  adamConstants(1, adam);
+  const optimizer = optimizerOf(options);
+  optimizer.numbers(1);
   emaConstants({ step: 1, ...(decay !== undefined && { decay }) });
   if (!Number.isSafeInteger(step) || step < 0) {
     throw refusal("train", "start.step must be a whole number of at least 0", step);
   }
   checkWeights("train", "start.params", params);
-  const others = { ema, "moments.mean": moments.mean, "moments.square": moments.square };
+  const kept = scope(() => Object.keys(optimizer.init(params)));
+  const others = {
+    ema,
+    ...Object.fromEntries(kept.map((name) => [`moments.${name}`, moments[name] ?? {}])),
+  };
   for (const [part, tensors] of Object.entries(others)) {
     checkTensors("train", tensors, { name: `start.${part}`, like: params, whose: "start.params" });
   }
-  const fault = finite ? await faultIn({ params, ...others }) : undefined;
+  checkTensors("train", carried, { name: "start.carried" });
+  const fault = finite ? await faultIn({ params, ...others, carried }) : undefined;
   if (fault === undefined) return;
   throw new RangeError(
     `Cannot train: start.${fault.part} must be finite, got ${fault.got} in ${fault.name}`,
@@ -412,13 +552,20 @@ async function checkMade(
 ): Promise<void> {
   if (!Number.isFinite(loss)) throw lost("loss must be finite", `${loss}`, step);
   if (Number.isFinite(sum)) return;
-  const { params, moments: { mean, square } } = await state();
-  // The mean was finite before, and takes a share of the gradient.
-  const parts = { gradient: mean, "square of the gradient": square, weights: params };
-  const fault = await faultIn(parts);
+  const { params, moments, carried = {} } = await state();
+  const kept = Object.entries<Params>(moments).map(([name, group]) =>
+    [madeOf[name] ?? name, group] as const
+  );
+  const fault = await faultIn({ ...Object.fromEntries(kept), weights: params, carried });
   if (fault === undefined) return;
   throw lost(`${fault.part} must be finite`, `${fault.got} in ${fault.name}`, step);
 }
+
+/** What is not finite where Adam's moments are not: the mean was before, and takes a share of the gradient. */
+const madeOf: Readonly<Record<string, string>> = {
+  mean: "gradient",
+  square: "square of the gradient",
+};
 
 const lost = (wanted: string, got: string, step: number): RangeError =>
   new RangeError(`Cannot go on with training: ${wanted}, got ${got} at step ${step}`);

@@ -9,17 +9,48 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
-import { checkOptions, checkTensors } from "../tensor/check.ts";
+import { checkOptions, checkTensors, type Known, refusal } from "../tensor/check.ts";
 import { mapTensors } from "../tensor/engine.ts";
 import { scope } from "../tensor/scope.ts";
 
+/** What an optimizer keeps beside the weights: groups of tensors, each of the names and shapes of the weights. */
+export type OptimizerState = Readonly<Record<string, Params>>;
+
+/** Weights and what an optimizer keeps beside them. */
+export interface OptimizerStep {
+  /** Weights. */
+  readonly params: Params;
+  /** What is kept. */
+  readonly moments: OptimizerState;
+}
+
+/**
+ * An optimizer as a value: what it keeps beside the weights, and how it moves them.
+ *
+ * A step is compiled once, and with all weights end to end in one vector: so its numbers are given by name, and `update` must
+ * not ask which weight a number belongs to.
+ */
+export interface Optimizer {
+  /** Its name, for messages and checkpoints. */
+  readonly name: string;
+  /** What is kept before the first step. */
+  readonly init: (params: Params) => OptimizerState;
+  /** The numbers of step k, from 1, in float64 on the host: step sizes and the like, of the same names at every step. */
+  readonly numbers: (step: number) => Readonly<Record<string, number>>;
+  /** The weights that follow, and what is kept then: a pure function of tensors. The numbers may be tensors. */
+  readonly update: (
+    current: OptimizerStep & { readonly gradients: Params },
+    numbers: Readonly<Record<string, number | tf.Scalar>>,
+  ) => OptimizerStep;
+}
+
 /** First and second moments of the gradients, by the weights' names. */
-export interface Moments {
+export type Moments = {
   /** Running mean of the gradient. */
   readonly mean: Params;
   /** Running mean of its square. */
   readonly square: Params;
-}
+};
 
 /** Options of {@link adam}. */
 export interface AdamOptions {
@@ -136,6 +167,100 @@ export function adam(
     checkTensors(action, tensors, { name, like: params, whose: "params" });
   }
   return adamUpdate(current, adamConstants(step, options));
+}
+
+/**
+ * {@link adam} as an optimizer.
+ *
+ * @param options The constants.
+ * @returns The optimizer, which keeps {@link Moments}.
+ * @throws {TypeError} If there is an option that is not known.
+ * @throws {RangeError} If a constant is out of range.
+ *
+ * @example
+ * ```ts
+ * import { byAdam } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * assert.equal(byAdam({ beta2: 0.75 }).numbers(1)["scale"], 4);
+ * ```
+ */
+export function byAdam(options: AdamOptions = {}): Optimizer {
+  const { beta1, beta2, epsilon, clip } = adamConstants(1, options);
+  const fixed = { beta1, beta2, epsilon, ...(clip !== undefined && { clip }) };
+  return {
+    name: "adam",
+    init: noMoments,
+    numbers: (step) => {
+      const { move, scale, keep } = adamConstants(step, options);
+      return { move, scale, ...(keep !== undefined && { keep }) };
+    },
+    update: ({ params, gradients, moments }, { move, scale, keep }) =>
+      adamUpdate({ params, gradients, moments: moments as Moments }, {
+        ...fixed,
+        move: move!,
+        scale: scale!,
+        ...(keep !== undefined && { keep }),
+      }),
+  };
+}
+
+/** Options of {@link byMomentum}. */
+export interface MomentumOptions {
+  /** Step size. Default: 1e-2. */
+  readonly rate?: number;
+  /** Share of the velocity that is kept, in [0, 1); 0 is gradient descent. Default: 0.9. */
+  readonly momentum?: number;
+}
+
+const momentumOptions: Known<MomentumOptions> = { rate: true, momentum: true };
+
+/**
+ * Gradient descent with momentum (B. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964):
+ *
+ * ```text
+ *   u ← momentum·u + g      w ← w − rate·u
+ * ```
+ *
+ * @param options Step size and momentum.
+ * @returns The optimizer, which keeps `velocity`.
+ * @throws {TypeError} If there is an option that is not known.
+ * @throws {RangeError} If one is out of range.
+ *
+ * @example
+ * ```ts
+ * import { byMomentum } from "@tweedie/tweedie";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const descent = byMomentum({ rate: 0.5, momentum: 0 }), params = { w: tf.scalar(1) };
+ * const next = descent.update({ params, gradients: { w: tf.scalar(1) }, moments: descent.init(params) }, descent.numbers(1));
+ * assert.equal(next.params["w"]!.dataSync()[0], 0.5);
+ * ```
+ */
+export function byMomentum(options: MomentumOptions = {}): Optimizer {
+  const action = "make a step of gradient descent", { rate = 1e-2, momentum = 0.9 } = options;
+  checkOptions(action, options, momentumOptions);
+  if (!(rate >= 0 && rate < Infinity)) throw refusal(action, "rate must be at least 0", rate);
+  if (!(momentum >= 0 && momentum < 1)) {
+    throw refusal(action, "momentum must be in [0, 1)", momentum);
+  }
+  return {
+    name: "momentum",
+    init: (params) => ({ velocity: mapTensors(params, (weight) => tf.zerosLike(weight)) }),
+    numbers: () => ({ rate }),
+    update: ({ params, gradients, moments }, { rate }) =>
+      scope(() => {
+        const velocity = mapTensors(
+          moments["velocity"]!,
+          (u, name) => tf.add(tf.mul(u, momentum), gradients[name]!),
+        );
+        const moved = mapTensors(params, (w, name) => tf.sub(w, tf.mul(velocity[name]!, rate!)));
+        return { params: moved, moments: { velocity } };
+      }),
+  };
 }
 
 /** What cannot be done with a constant out of range. */

@@ -916,7 +916,7 @@ describe("what train() refuses", () => {
       [
         { rate: 1 },
         "TypeError",
-        'options must be among loss, key, adam, decay, engine, every, signal, finite, got "rate"',
+        'options must be among loss, key, optimizer, adam, decay, engine, every, signal, finite, got "rate"',
       ],
       [
         { adam: { learningRate: 1 } },
