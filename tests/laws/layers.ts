@@ -51,6 +51,7 @@ export const order: readonly string[] = [
 /** All that importing the root may bring in, besides modules of Node that every runtime has. */
 export const rootPackages: readonly string[] = [
   "@tensorflow/tfjs-core",
+  "fflate",
   "fp-ts",
   "ix",
   "ml-matrix",

@@ -151,12 +151,12 @@ describe("useBackend()", () => {
         [
           "cpu",
           { thread: 2 },
-          /^Cannot use the cpu backend: options must be among module, got "thread"$/,
+          /^Cannot use the cpu backend: options must be among module, wasm, got "thread"$/,
         ],
         [
-          "wasm",
-          { module: "npm:x" },
-          /^Cannot use the wasm backend: module must be absent but for "tensorflow", got "npm:x"$/,
+          "cpu",
+          { wasm: "a.wasm" },
+          /^Cannot use the cpu backend: wasm must be absent but for "wasm", got "a.wasm"$/,
         ],
       ] as const
     ) {

@@ -5,7 +5,7 @@
  */
 
 import { type OpenFile, room, withFile } from "../../train/data/file.ts";
-import { constructors, type HostTensor } from "./dtype.ts";
+import { type HostTensor, tensorOn } from "./dtype.ts";
 import { type Entry, type Header, headerLength, headerOf, shown } from "./header.ts";
 
 /** An open file. */
@@ -66,5 +66,5 @@ async function tensorIn(
 ): Promise<HostTensor> {
   const bytes = room("decode safetensors", `tensor ${shown(name)}`, end - begin);
   const { buffer } = await file.fill(bytes, start + begin);
-  return { dtype, shape, data: new constructors[dtype](buffer) };
+  return tensorOn(dtype, shape, buffer);
 }

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { checkDeno } from "../../tensor/backend/runtime.ts";
 import { refusal } from "../../tensor/check.ts";
 
 /** A file that is open for reading. */
@@ -26,9 +27,11 @@ export interface OpenFile {
  * @returns What `use` gives.
  * @throws {TypeError} If the path is that of a folder, a device or a pipe: these have no size, and some no end.
  * @throws {Deno.errors.NotFound} If there is no such file.
+ * @throws {Error} If this is not Deno.
  * @throws What `use` throws.
  */
 export async function withFile<A>(path: string, use: (file: OpenFile) => Promise<A>): Promise<A> {
+  checkDeno(`read ${path}`, "; decode its bytes instead");
   // Before it is opened: a pipe that nobody writes to would not let go.
   checkKind(path, await Deno.stat(path));
   const file = await Deno.open(path);
