@@ -18,8 +18,8 @@ import {
   last,
   linear,
   loadDenoiser,
-  type Model,
   mixture,
+  type Model,
   normal,
   png,
   prior,
@@ -32,7 +32,10 @@ import { type BackendOptions, useBackend } from "@tweedie/tweedie/backend";
 export type Engines = Readonly<Record<"cpu" | "wasm", BackendOptions>>;
 
 /** FNV-1a over the bytes of numbers, and the first two of them for the reader. */
-function digest({ buffer, byteOffset, byteLength }: ArrayBufferView, first: ArrayLike<number>): string {
+function digest(
+  { buffer, byteOffset, byteLength }: ArrayBufferView,
+  first: ArrayLike<number>,
+): string {
   let hash = 0x811c9dc5;
   for (const byte of new Uint8Array(buffer, byteOffset, byteLength)) {
     hash = Math.imul(hash ^ byte, 0x01000193);

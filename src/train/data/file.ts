@@ -43,7 +43,7 @@ export async function withFile<A>(
 ): Promise<A> {
   if (source instanceof Uint8Array) return await use(inMemory(source));
   const path = source;
-  checkDeno(`read ${path}`, "; decode its bytes instead");
+  checkDeno(`read ${path}`, "; give its bytes instead");
   // Before it is opened: a pipe that nobody writes to would not let go.
   checkKind(path, await Deno.stat(path));
   const file = await Deno.open(path);
