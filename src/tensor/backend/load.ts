@@ -60,7 +60,7 @@ export const specifierOf = (name: Packaged): string =>
 export async function load(
   name: Packaged,
   module: string | object = specifierOf(name),
-  advice: string = isDeno() ? `\`deno cache ${module}\` fetches it` : installing(name),
+  advice: string = isDeno() ? fetching : installing(name),
 ): Promise<object> {
   if (typeof module !== "string") return module;
   try {
@@ -69,6 +69,8 @@ export async function load(
     throw unavailable(name, `${module} could not be loaded; ${advice}`, cause);
   }
 }
+
+const fetching = "a run without --cached-only and without --frozen fetches it";
 
 const installing = (name: Packaged): string =>
   `\`npm install ${

@@ -39,6 +39,9 @@ export function joined(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
   return both;
 }
 
+/** How long a member's header and the trailer before it may be: a header holds a file's name, at most. */
+const longestHeader = 8192;
+
 /**
  * Unpacks gzip. A piece of n bytes unpacks to at most 1032·n at a time.
  *
@@ -48,7 +51,7 @@ export function joined(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
 export function gunzip(): (packed: Uint8Array, last: boolean) => Uint8Array[] {
   let found: Uint8Array[] = [], crc = 0, length = 0;
   // The end of what has come: a member's trailer is looked at when the next one's header has been read.
-  let recent = new Uint8Array(), seen = 0, piece = new Uint8Array();
+  let recent = new Uint8Array(), seen = 0;
   const stream = new Gunzip((data) => {
     found.push(data);
     crc = crc32(data, crc);
@@ -66,8 +69,7 @@ export function gunzip(): (packed: Uint8Array, last: boolean) => Uint8Array[] {
     crc = length = 0;
   };
   return (packed, last) => {
-    recent = joined(piece, packed);
-    piece = packed.slice();
+    recent = joined(recent.subarray(-longestHeader), packed);
     seen += packed.length;
     found = [];
     stream.push(packed, last);

@@ -92,7 +92,7 @@ function unpacked(bytes: Uint8Array): IdxArray {
 type Zlib = typeof nodeZlib;
 
 function unpackedBy(zlib: Zlib, bytes: Uint8Array): IdxArray {
-  const layout = layoutOf(beginning(zlib, bytes)), { shape, start, length } = layout;
+  const layout = layoutOf(beginning(zlib, bytes)), { shape, start } = layout;
   checkPacked(layout, bytes.length);
   const { buffer, byteOffset, byteLength } = unzipped(zlib, bytes, layout);
   const data = new Uint8Array(buffer, byteOffset, byteLength).subarray(start);
