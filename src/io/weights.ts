@@ -227,9 +227,12 @@ async function opened<A>(
   } catch (cause) {
     if (inside || cause instanceof SyntaxError || !(cause instanceof Error)) throw cause;
     const got = `${cause.name}: ${cause.message}`;
-    throw new Error(`Cannot load ${nameOf(source)}: it must be a file that can be read, got ${got}`, {
-      cause,
-    });
+    throw new Error(
+      `Cannot load ${nameOf(source)}: it must be a file that can be read, got ${got}`,
+      {
+        cause,
+      },
+    );
   }
 }
 
