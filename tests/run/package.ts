@@ -13,6 +13,7 @@ const packages = [
   "@tensorflow/tfjs-core",
   "@tensorflow/tfjs-backend-cpu",
   "@tensorflow/tfjs-backend-wasm",
+  "@tensorflow/tfjs-backend-webgpu",
   "fflate",
   "fp-ts",
   "ix",

@@ -7,8 +7,9 @@
 
 import * as cpu from "@tensorflow/tfjs-backend-cpu";
 import * as wasm from "@tensorflow/tfjs-backend-wasm";
-import { useBackend } from "@tweedie/tweedie/backend";
-import { answers } from "./program.ts";
+import * as webgpu from "@tensorflow/tfjs-backend-webgpu";
+import { checkGpu, useBackend } from "@tweedie/tweedie/backend";
+import { answers, predicted } from "./program.ts";
 
 const fetched = async (path: string): Promise<Uint8Array> =>
   new Uint8Array(await (await fetch(path)).arrayBuffer());
@@ -20,7 +21,11 @@ async function told(): Promise<unknown> {
   }
   const engines = { cpu: { module: cpu }, wasm: { module: wasm, wasm: "/simd.wasm" } };
   const [weights, packed] = [await fetched("/weights"), await fetched("/packed")];
-  return { answers: await answers(weights, packed, engines), refusals };
+  const told = { answers: await answers(weights, packed, engines), refusals };
+  await useBackend("webgpu", { module: webgpu });
+  const onGpu = await predicted(weights);
+  await checkGpu();
+  return { ...told, onGpu };
 }
 
 const body = await told().catch((error: Error) => ({ error: `${error.stack ?? error}` }));

@@ -65,8 +65,8 @@ async function sampled(model: Model, sampler: Sampler): Promise<string> {
   return await numbers(x);
 }
 
-/** A U-Net of the shipped weights, at one image and time. */
-async function predicted(weights: Uint8Array): Promise<string> {
+/** A U-Net of the shipped weights, at one image and time, on the engine in use. */
+export async function predicted(weights: Uint8Array): Promise<string> {
   const { model, params } = await loadDenoiser(weights);
   const x = normal(key(1), [1, 28, 28, 1]);
   const { value } = await model.predict(x, 300) as { readonly value: tf.Tensor };

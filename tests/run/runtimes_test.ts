@@ -75,7 +75,11 @@ async function onPage(script: string, files: Readonly<Record<string, string>>): 
     args: [
       "--headless",
       "--no-sandbox",
-      "--disable-gpu",
+      // A GPU in software, wherever the page runs.
+      "--enable-unsafe-webgpu",
+      "--use-webgpu-adapter=swiftshader",
+      "--enable-features=Vulkan",
+      "--use-vulkan=swiftshader",
       "--disable-dev-shm-usage",
       "--no-first-run",
       `--user-data-dir=${profile}`,
@@ -133,9 +137,16 @@ describe("the library outside of Deno", () => {
   where("chromium", "a page gives Deno's numbers, bit for bit", async () => {
     const { folder, packed, inDeno } = await ready();
     const files = { "/weights": weights, "/packed": packed, "/simd.wasm": folder + wasmFile };
-    const told = await onPage(await bundled(folder, "page"), files) as Told & { error?: string };
+    const told = await onPage(await bundled(folder, "page"), files) as Told & {
+      readonly error?: string;
+      readonly onGpu: string;
+    };
     assert.equal(told.error, undefined);
     assert.deepEqual(told.answers, inDeno);
+    const first = (said: string): number[] => said.split(" ").slice(1).map(Number);
+    first(told.onGpu).forEach((x, i) => {
+      assert.ok(Math.abs(x - first(inDeno["cpu network"]!)[i]!) < 1e-4, told.onGpu);
+    });
     const wanted = [
       /tfjs-backend-wasm could not be loaded; .*npm install.* hands it over as the option module/,
       /wasm must be the URL of the package's dist\/tfjs-backend-wasm-simd.wasm in a browser/,

@@ -141,10 +141,14 @@ export async function backends(): Promise<BackendStatus[]> {
   return [
     status("wasm", "WebAssembly SIMD, one thread"),
     status("cpu", "plain JavaScript"),
-    { name: "webgpu", available: !!adapter, detail: adapter?.info.description || noAdapter },
+    { name: "webgpu", available: !!adapter, detail: adapter ? described(adapter) : noAdapter },
     { name: "tensorflow", available: native, detail: native ? "loaded" : "not loaded" },
   ];
 }
+
+/** Browsers leave out most of what would tell machines apart. */
+const described = ({ info: { description, vendor } }: GPUAdapter): string =>
+  description || vendor || "a GPU";
 
 /**
  * Waits for the GPU and throws if it reported an error since the last call.

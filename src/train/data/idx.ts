@@ -125,7 +125,7 @@ function unzipped({ gunzipSync }: Zlib, bytes: Uint8Array, layout: Layout): Uint
 }
 
 /** How many bytes are given to fflate at a time: those of a bomb are 1032 times as many before it is noticed. */
-const smallPiece = 4096;
+const smallPiece = 16384;
 
 /** The same without zlib, in any runtime. */
 function unpackedAnywhere(bytes: Uint8Array): IdxArray {
