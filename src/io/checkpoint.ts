@@ -159,10 +159,13 @@ function checkHomes(all: readonly string[], names: readonly string[], path: stri
 }
 
 function grouped(tensors: HostTensors, names: readonly string[]): Record<string, HostTensors> {
-  const within = Map.groupBy(Object.entries(tensors), ([full]) => homeOf(full, names)!);
+  const all = Object.entries(tensors).map(([full, tensor]) =>
+    [homeOf(full, names), full, tensor] as const
+  );
   const named = (group: string): HostTensors =>
     Object.fromEntries(
-      (within.get(group) ?? []).map(([full, tensor]) => [full.slice(group.length + 1), tensor]),
+      all.filter(([home]) => home === group)
+        .map(([, full, tensor]) => [full.slice(group.length + 1), tensor]),
     );
   return Object.fromEntries(names.map((group) => [group, named(group)]));
 }

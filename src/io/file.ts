@@ -9,6 +9,8 @@
  * @module
  */
 
+import { checkDeno } from "../tensor/backend/runtime.ts";
+
 const folderOf = (path: string): string => path.replace(/[^/\\]*$/, "") || ".";
 
 const beside = (path: string): string => `${path}.${crypto.randomUUID().slice(0, 8)}.part`;
@@ -42,6 +44,7 @@ async function onDisk<A>(to: Omit<Target, "old">, action: Promise<A>): Promise<A
 
 /** The file that a path leads to through links; of a link to nothing, the file that it would lead to. */
 async function target(path: string): Promise<Target> {
+  checkDeno(`write ${path}`);
   const here = { path, real: path }, old = await onDisk(here, Deno.stat(path).catch(nullIfAbsent));
   if (old === null) return { path, real: await linked(here), old };
   if (old.isFile) return { path, real: await onDisk(here, Deno.realPath(path)), old };

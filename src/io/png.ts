@@ -1,5 +1,5 @@
 /**
- * PNG and animated PNG, written on zlib.
+ * PNG and animated PNG, written on Node's zlib where it is there, which is two to six times as fast, else on fflate.
  *
  * A PNG is eight fixed bytes and a list of chunks, each `length | type | data | CRC-32 of type and data`, numbers
  * big-endian: IHDR (size, 8 bits, colour type 0 grey or 2 RGB), IDAT (the filtered rows, deflated), IEND. Each row is
@@ -12,9 +12,12 @@
  * @module
  */
 
-import { crc32, deflateSync } from "node:zlib";
+import { zlibSync } from "fflate";
+import type * as nodeZlib from "node:zlib";
+import { builtin } from "../tensor/backend/runtime.ts";
 import { checkOptions, type Known } from "../tensor/check.ts";
 import { room } from "../train/data/file.ts";
+import { crc32 } from "../train/data/gzip.ts";
 import { checkImage, type Image, sameSize } from "../watch/frames.ts";
 import { checkWritable, writeAtomically } from "./file.ts";
 
@@ -97,8 +100,13 @@ function filtered({ width, height, channels, data }: Image): Uint8Array {
   return rows;
 }
 
-const deflated = (image: Image, { level = 6 }: PngOptions): Uint8Array =>
-  deflateSync(filtered(image), { level });
+/** Efforts of compression, from none to most. */
+type Level = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9;
+
+function deflated(image: Image, { level = 6 }: PngOptions): Uint8Array {
+  const zlib = builtin<typeof nodeZlib>("node:zlib"), rows = filtered(image);
+  return zlib ? zlib.deflateSync(rows, { level }) : zlibSync(rows, { level: level as Level });
+}
 
 const header = ({ width, height, channels }: Image): Uint8Array =>
   chunk("IHDR", words(width, height), new Uint8Array([8, channels === 1 ? 0 : 2, 0, 0, 0]));

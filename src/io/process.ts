@@ -13,6 +13,7 @@
  * @module
  */
 
+import { checkDeno, isDeno } from "../tensor/backend/runtime.ts";
 import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 
 /** The reader of a pipe closed it before all was written; `cause` is the system's error, where there is one. */
@@ -61,7 +62,8 @@ export type ByteSink = (bytes: AsyncIterable<Uint8Array>) => Promise<void>;
 
 /** What the system reports when a pipe has no reader. */
 const isBroken = (error: unknown): boolean =>
-  error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.ConnectionReset;
+  isDeno() &&
+  (error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.ConnectionReset);
 
 /** Writes one piece; a reader's absence gets a type of its own, to tell it from the source's errors. */
 async function put(
@@ -144,6 +146,7 @@ export function toWritable(
  */
 export function toStdout(options: PipeOptions = {}): ByteSink {
   checkOptions("write to standard output", options, pipeOptions);
+  checkDeno("write to standard output");
   return (bytes) => toWritable(Deno.stdout.writable, { ...options, close: false })(bytes);
 }
 
@@ -178,6 +181,7 @@ export function toProcess(
   checkProcess(command, options);
   const { signal } = options, unclosed = { ...(signal && { signal }), close: false };
   return async (bytes) => {
+    checkDeno(`run ${command}`);
     signal?.throwIfAborted();
     const child = started(command, args, options), lines = lastLines(child.stderr);
     const stop = (): void => stopped(child, options.grace ?? 2000);

@@ -20,13 +20,17 @@ import {
   constructors,
   type Dtype,
   floats,
+  holderOf,
   type HostArrays,
   type HostTensor,
   type HostTensors,
   isDtype,
   isFloat,
+  isHeld,
+  tensorOn,
   widthOf,
 } from "./tensors/dtype.ts";
+import { narrowHalves } from "./tensors/half.ts";
 import {
   type Entry,
   headerLength,
@@ -107,9 +111,17 @@ function encoded(
   const free = checkedMetadata(metadata), whole = checkedTensors(tensors);
   checkStored(whole, options);
   const stored = Object.entries(whole)
-    .map(([name, tensor]): [string, HostTensor] => [name, converted(name, tensor, options)])
+    .map(([name, tensor]): [string, Stored] => [name, converted(name, tensor, options)])
     .sort(byWidthAndName);
   return [writtenHeader(stored, free), ...stored.map(([, { data }]) => bytesOf(data))];
+}
+
+/** A tensor as it is written. */
+interface Stored {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  /** Its elements, or their bits. */
+  readonly data: HostArrays[Dtype];
 }
 
 const bytesOf = (data: HostArrays[Dtype]): Uint8Array =>
@@ -136,7 +148,7 @@ function checkStored(tensors: HostTensors, { dtype }: SafetensorsOptions): void 
   }
 }
 
-function byWidthAndName([a, x]: [string, HostTensor], [b, y]: [string, HostTensor]): number {
+function byWidthAndName([a, x]: [string, Stored], [b, y]: [string, Stored]): number {
   return widthOf(y.dtype) - widthOf(x.dtype) || (a < b ? -1 : 1);
 }
 
@@ -161,10 +173,10 @@ function checkTensor(name: string, tensor: HostTensor): void {
       `${at} must have one of ${Object.keys(constructors).join(", ")}, got ${shown(dtype)}`,
     );
   }
-  if (!(data instanceof constructors[dtype])) {
+  if (!isHeld(dtype, data)) {
     const got = Object.prototype.toString.call(data).slice(8, -1);
     throw new TypeError(
-      `${at} of type ${dtype} must have data in ${constructors[dtype].name}, got ${got}`,
+      `${at} of type ${dtype} must have data in ${holderOf(dtype)}, got ${got}`,
     );
   }
   if (
@@ -195,15 +207,17 @@ function checkedMetadata(
 }
 
 /** The tensor in the type that the options want it stored in. */
-function converted(name: string, tensor: HostTensor, { dtype }: SafetensorsOptions): HostTensor {
+function converted(name: string, tensor: HostTensor, { dtype }: SafetensorsOptions): Stored {
   const wanted = typeof dtype === "string"
     ? dtype
     : dtype && Object.hasOwn(dtype, name) && dtype[name];
   if (!wanted || wanted === tensor.dtype || !isFloat(tensor.dtype)) return tensor;
   // Not by way of float32: rounding twice is not rounding.
   const exact = tensor.dtype === "F64" ? tensor.data as Float64Array : floats(tensor);
-  const stored = wanted === "F32" ? new Float32Array(exact) : new Float16Array(exact);
-  const over = stored.findIndex((x, i) => !Number.isFinite(x) && Number.isFinite(exact[i]));
+  const stored = wanted === "F32" ? new Float32Array(exact) : narrowHalves(exact);
+  const isFull = (x: number): boolean =>
+    wanted === "F32" ? !Number.isFinite(x) : (x & 0x7c00) === 0x7c00;
+  const over = stored.findIndex((x, i) => isFull(x) && Number.isFinite(exact[i]));
   if (over < 0) return { dtype: wanted, shape: tensor.shape, data: stored };
   const at = `tensor ${shown(name)}`, most = wanted === "F32" ? "3.4028235e38" : "65504";
   throw new RangeError(
@@ -215,7 +229,7 @@ function converted(name: string, tensor: HostTensor, { dtype }: SafetensorsOptio
 
 /** Length and JSON, padded with spaces to a multiple of eight bytes. */
 function writtenHeader(
-  stored: readonly [string, HostTensor][],
+  stored: readonly [string, Stored][],
   metadata: Readonly<Record<string, string>>,
 ): Uint8Array {
   const entries: [string, unknown][] = Object.keys(metadata).length ? [[reserved, metadata]] : [];
@@ -269,7 +283,7 @@ export function decodeSafetensors(bytes: Uint8Array): Safetensors {
 function tensorOf({ name, dtype, shape, begin, end }: Entry, data: Uint8Array): HostTensor {
   const bytes = room("decode safetensors", `tensor ${shown(name)}`, end - begin);
   bytes.set(data.subarray(begin, end));
-  return { dtype, shape, data: new constructors[dtype](bytes.buffer) };
+  return tensorOn(dtype, shape, bytes.buffer);
 }
 
 /**

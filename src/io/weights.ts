@@ -20,6 +20,7 @@ import { type EngineOptions, type ImageModelConfig, networkModel } from "../netw
 import type { Schedule } from "../noise/schedule.ts";
 import type { NoisyClassifier } from "../denoise/energy.ts";
 import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { type FileSource, nameOf } from "../train/data/file.ts";
 import {
   type At,
   checkNumbers,
@@ -45,7 +46,7 @@ import { type Entry, isRecord } from "./tensors/header.ts";
 import { type OpenTensors, withTensors } from "./tensors/open.ts";
 import { checkPlain, toJson } from "./tensors/plain.ts";
 
-export type { NamedClassifierConfig, NoisyClassifierConfig };
+export type { FileSource, NamedClassifierConfig, NoisyClassifierConfig };
 
 /** A trained denoiser. */
 export interface LoadedDenoiser {
@@ -84,7 +85,8 @@ export interface LoadedNoisyClassifier {
 /**
  * Reads a denoiser.
  *
- * @param path A file that {@link saveDenoiser} or `tweedie train` wrote: weights or a checkpoint.
+ * @param file A file that {@link saveDenoiser} or `tweedie train` wrote, weights or a checkpoint: its path, or its bytes,
+ * in any runtime.
  * @param options What runs the model.
  * @returns The model, ready to sample, on the backend in use. Needs read permission for the file.
  * @throws {Error} If the file cannot be read; `cause` is the system's error.
@@ -104,11 +106,11 @@ export interface LoadedNoisyClassifier {
  * ```
  */
 export async function loadDenoiser(
-  path: string,
+  file: FileSource,
   options: EngineOptions = {},
 ): Promise<LoadedDenoiser> {
-  checkOptions(`load ${path}`, options, engineOptions);
-  const { config, network, schedule, params } = await loaded(path, { task: "denoise" }, denoiserOf);
+  checkOptions(`load ${nameOf(file)}`, options, engineOptions);
+  const { config, network, schedule, params } = await loaded(file, { task: "denoise" }, denoiserOf);
   const model = networkModel(network, params, { ...options, schedule, kind: config.kind });
   return { model, config, params };
 }
@@ -118,8 +120,8 @@ const engineOptions: Known<EngineOptions> = { engine: true };
 /**
  * Reads a classifier of clean images.
  *
- * @param path A file that {@link saveClassifier} or `tweedie train --task classify` wrote, without a schedule: weights or a
- * checkpoint.
+ * @param file A file that {@link saveClassifier} or `tweedie train --task classify` wrote, without a schedule, weights or
+ * a checkpoint: its path, or its bytes.
  * @returns Network and weights, on the backend in use. Needs read permission for the file.
  * @throws {Error} If the file cannot be read; `cause` is the system's error.
  * @throws {SyntaxError} If the file is damaged, or is not of a classifier, or of one of noisy images, with what it is of
@@ -138,16 +140,16 @@ const engineOptions: Known<EngineOptions> = { engine: true };
  * console.log(config.names?.[tf.argMax(logits, 1).dataSync()[0]!]);
  * ```
  */
-export async function loadClassifier(path: string): Promise<LoadedClassifier> {
+export async function loadClassifier(file: FileSource): Promise<LoadedClassifier> {
   const clean = { task: "classify", noisy: false } as const;
-  return await loaded(path, clean, (found, _, at) => classifierOf(found, at));
+  return await loaded(file, clean, (found, _, at) => classifierOf(found, at));
 }
 
 /**
  * Reads a classifier of noisy images, to guide samplers by.
  *
- * @param path A file that {@link saveNoisyClassifier} or `tweedie train --task classify --schedule …` wrote: weights or a
- * checkpoint.
+ * @param file A file that {@link saveNoisyClassifier} or `tweedie train --task classify --schedule …` wrote, weights or a
+ * checkpoint: its path, or its bytes.
  * @param options The schedule of the samples that it is to guide, where that is not the one that it was trained under.
  * @returns The classifier, on the backend in use, with what it is made of. Needs read permission for the file.
  * @throws {Error} If the file cannot be read; `cause` is the system's error.
@@ -169,12 +171,12 @@ export async function loadClassifier(path: string): Promise<LoadedClassifier> {
  * ```
  */
 export async function loadNoisyClassifier(
-  path: string,
+  file: FileSource,
   options: Pick<NoisyClassifierOptions, "under"> = {},
 ): Promise<LoadedNoisyClassifier> {
-  checkOptions(`load ${path}`, options, underOptions);
+  checkOptions(`load ${nameOf(file)}`, options, underOptions);
   const noisy = { task: "classify", noisy: true } as const;
-  const found = await loaded(path, noisy, (found, _, at) => noisyClassifierOf(found, at));
+  const found = await loaded(file, noisy, (found, _, at) => noisyClassifierOf(found, at));
   const { config, network, schedule, params } = found;
   const classifier = noisyClassifier(network, params, { ...options, schedule });
   return { classifier, schedule, network, config, params };
@@ -184,12 +186,12 @@ const underOptions: Known<Pick<NoisyClassifierOptions, "under">> = { under: true
 
 /** A described network with its weights on the backend in use; the weights are read once all else is in order. */
 async function loaded<A extends { readonly network: { readonly parameters: Parameters } }>(
-  path: string,
+  source: FileSource,
   wanted: Wanted,
   describe: (found: unknown, tensors: number, at: At) => A,
 ): Promise<A & { readonly params: Params }> {
-  return await opened(path, async (file) => {
-    const at = loading(path), { config, entries } = contentsOf(file, wanted, at);
+  return await opened(source, async (file) => {
+    const at = loading(nameOf(source)), { config, entries } = contentsOf(file, wanted, at);
     const described = describe(config, entries.size, at);
     const tensors = await weightsIn(file, entries, described.network.parameters, at);
     return { ...described, params: uploaded(tensors) };
@@ -212,26 +214,33 @@ async function weightsIn(
 }
 
 /** An open file, or why it cannot be read. */
-async function opened<A>(path: string, use: (file: OpenTensors) => Promise<A>): Promise<A> {
+async function opened<A>(
+  source: FileSource,
+  use: (file: OpenTensors) => Promise<A>,
+): Promise<A> {
   let inside = false;
   try {
-    return await withTensors(path, async (file) => {
+    return await withTensors(source, async (file) => {
       inside = true;
       return await use(file);
     });
   } catch (cause) {
     if (inside || cause instanceof SyntaxError || !(cause instanceof Error)) throw cause;
     const got = `${cause.name}: ${cause.message}`;
-    throw new Error(`Cannot load ${path}: it must be a file that can be read, got ${got}`, {
-      cause,
-    });
+    throw new Error(
+      `Cannot load ${nameOf(source)}: it must be a file that can be read, got ${got}`,
+      {
+        cause,
+      },
+    );
   }
 }
 
 /**
  * Reads the weights of a network that is already described, to train on from them.
  *
- * @param path A file that `tweedie train` wrote: weights, or a checkpoint, of which the moving average is taken.
+ * @param source A file that `tweedie train` wrote, weights, or a checkpoint, of which the moving average is taken: its
+ * path, or its bytes.
  * @param task What the network was trained for.
  * @param parameters What it needs. The file's own description of its model is left aside: only the tensors must fit.
  * @returns The tensors by name. Needs read permission for the file.
@@ -251,12 +260,12 @@ async function opened<A>(path: string, use: (file: OpenTensors) => Promise<A>): 
  * ```
  */
 export async function readWeights(
-  path: string,
+  source: FileSource,
   task: "denoise" | "classify",
   parameters: Parameters,
 ): Promise<HostTensors> {
-  return await opened(path, async (file) => {
-    const at = loading(path), { entries } = contentsOf(file, { task }, at);
+  return await opened(source, async (file) => {
+    const at = loading(nameOf(source)), { entries } = contentsOf(file, { task }, at);
     return await weightsIn(file, entries, parameters, at);
   });
 }

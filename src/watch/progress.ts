@@ -8,6 +8,7 @@
  * @module
  */
 
+import { builtin, isDeno } from "../tensor/backend/runtime.ts";
 import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 
 /** What progress reads of an item, where it is there: a state of a chain or of training, or anything else. */
@@ -101,14 +102,28 @@ function check(options: ProgressOptions): void {
   ranged("interval", interval, interval >= 0, "at least 0 ms");
 }
 
-/** Standard error, looked up when the first line is written, so that importing this file needs nothing. */
+/** As much of a terminal as is used here. */
+interface Terminal {
+  readonly isTTY?: boolean;
+  readonly write: (text: string) => unknown;
+}
+
+/** Standard error, looked up when it is needed, so that importing this file needs nothing; browsers have none. */
+const stderr = (): Terminal | undefined =>
+  isDeno()
+    ? {
+      isTTY: Deno.stderr.isTerminal(),
+      write: (text) => Deno.stderr.writeSync(new TextEncoder().encode(text)),
+    }
+    : builtin<{ readonly stderr: Terminal }>("node:process")?.stderr;
+
 function toStderr(text: string): void {
-  Deno.stderr.writeSync(new TextEncoder().encode(text));
+  stderr()?.write(text);
 }
 
 function styleOf({ style = "auto", write }: ProgressOptions): "line" | "plain" | "silent" {
   if (style !== "auto") return style;
-  return write || Deno.stderr.isTerminal() ? "line" : "silent";
+  return write || stderr()?.isTTY ? "line" : "silent";
 }
 
 async function* told<S>(

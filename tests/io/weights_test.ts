@@ -105,6 +105,24 @@ describe("loadDenoiser()", () => {
     });
   });
 
+  it("loadDenoiser() reads bytes as it reads a file of them, and says so of what is damaged", async () => {
+    await within(async (path) => {
+      await written(path, denoiser(), config);
+      const bytes = await Deno.readFile(path), { params, config: got } = await loadDenoiser(bytes);
+      assert.deepEqual(got, config);
+      for (const [name, { data }] of Object.entries(denoiser())) {
+        assert.deepEqual(await params[name]!.data(), data, name);
+      }
+      disposed(params);
+      await assert.rejects(loadDenoiser(bytes.subarray(0, -1)), {
+        name: "SyntaxError",
+        message: /data must be \d+ bytes, got \d+, in the bytes$/,
+      });
+      await assert.rejects(loadDenoiser(new Uint8Array()), { name: "SyntaxError" });
+      await assert.rejects(loadClassifier(bytes), /^SyntaxError: Cannot load the bytes: /);
+    });
+  });
+
   it("loadDenoiser() takes the moving average of a checkpoint", async () => {
     await within(async (path) => {
       const groups = { model: denoiser(1), ema: denoiser(2), "adam.mean": denoiser(3) };

@@ -2,6 +2,9 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { faults } from "../gate/docs.ts";
 import { npmOnly, npmOnlyLock, readConfig, root } from "../gate/config.ts";
+import { packageOf, rootPackages } from "./layers.ts";
+
+const core = ["@tensorflow/tfjs-core"];
 
 /** Entry points that cannot be imported without permissions, and which they need. */
 const needs: Readonly<Record<string, readonly string[]>> = {};
@@ -46,6 +49,24 @@ describe("the entry points", () => {
     it(`${specifier} opens with its documentation as a module`, async () => {
       const text = await Deno.readTextFile(new URL(path, root));
       assert.match(text, /^\/\*\*(?:(?!\*\/)[^])*\n \* @module\n \*\//);
+    });
+  }
+
+  for (const [name, packages] of Object.entries({ ".": rootPackages, "./backend": core })) {
+    it(`importing ${name} brings in no engine, by Deno's own reading`, async () => {
+      const { success, stdout } = await new Deno.Command(Deno.execPath(), {
+        args: ["info", "--json", "--no-lock", config.exports[name]!],
+        cwd: root,
+        stderr: "inherit",
+      }).output();
+      assert.ok(success);
+      const { modules } = JSON.parse(new TextDecoder().decode(stdout)) as {
+        modules: { specifier: string }[];
+      };
+      const brought = modules.map(({ specifier }) => specifier)
+        .filter((specifier) => specifier.startsWith("npm:") && !specifier.includes("/@types/"));
+      assert.ok(brought.length > 0);
+      assert.deepEqual(brought.filter((one) => !packages.includes(packageOf(one))), []);
     });
   }
 

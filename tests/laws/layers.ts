@@ -48,14 +48,24 @@ export const order: readonly string[] = [
   "cli",
 ];
 
-/** All that importing the root may bring in, besides modules of Node that every runtime has. */
+/** All that importing the root may bring in. */
 export const rootPackages: readonly string[] = [
   "@tensorflow/tfjs-core",
+  "fflate",
   "fp-ts",
   "ix",
   "ml-matrix",
   "ndarray",
 ];
+
+/** Entry points that can be imported in every runtime, and the packages that each may bring in. */
+export const portable: Readonly<Record<string, readonly string[]>> = {
+  "mod.ts": rootPackages,
+  "src/tensor/backend/backend.ts": ["@tensorflow/tfjs-core"],
+};
+
+/** Folders and files of what only Deno can do, and those that first ask where they are. */
+const denoOnly = /^src\/(cli\.ts|command\/|engine\/|io\/)/;
 
 /** ix operators that close their source when the consumer stops, throws or aborts; the others leak or run ahead. */
 export const ixOperators: ReadonlySet<string> = new Set(
@@ -169,15 +179,30 @@ function reach(sources: readonly Source[], start: string): Source[] {
   return [...seen].flatMap((path) => all.get(path) ?? []);
 }
 
-/** The root brings in nothing heavy: no backend, no runtime, no command line. Literal dynamic imports count. */
+/** A source without the imports of types, which are gone when it runs. */
+const running = ({ path, text }: Source): Source => ({
+  path,
+  text: code(text).replaceAll(/^import type [^;]*;/gm, ""),
+});
+
+/**
+ * The root brings in nothing heavy, no backend, no runtime, no command line, and no module of Node; nor does the choice of
+ * a backend. Literal dynamic imports count.
+ */
 export const lightRoot: Rule = (sources) =>
-  reach(sources, "mod.ts").flatMap((source) =>
-    imports(source).map(({ specifier }) => specifier)
-      .filter((name) =>
-        !isLocal(name) && !name.startsWith("node:") && !rootPackages.includes(packageOf(name))
-      )
-      .map((name) => `mod.ts reaches ${name} through ${source.path}`)
+  Object.entries(portable).flatMap(([start, packages]) =>
+    reach(sources, start).flatMap((source) =>
+      imports(running(source)).map(({ specifier }) => specifier)
+        .filter((name) => !isLocal(name) && !packages.includes(packageOf(name)))
+        .map((name) => `${start} reaches ${name} through ${source.path}`)
+    )
   );
+
+/** Deno is asked for only in the folders for that, and where it was asked before whether it is there. */
+export const guarded: Rule = (sources) =>
+  inSrc(sources).filter(({ path, text }) =>
+    !denoOnly.test(path) && /\bDeno\.[a-z]/.test(bare(text)) && !/\b(is|check)Deno\b/.test(text)
+  ).map(({ path }) => `${path} asks for Deno without a guard`);
 
 /** No folder holds more files than a reader can keep in mind. */
 export const small: Rule = (sources) => {
@@ -222,6 +247,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   placed,
   oneWay,
   lightRoot,
+  guarded,
   small,
   telling,
   fpTs,

@@ -184,7 +184,7 @@ describe("each rule", () => {
       file("mod.ts", `export * from "./src/io/a.ts";`),
       file(
         "src/io/a.ts",
-        `import "../noise/b.ts"; import "node:zlib"; import { pipe } from "fp-ts/lib/function.js";`,
+        `import "../noise/b.ts";\nimport type * as zlib from "node:zlib";\nimport { pipe } from "fp-ts/lib/function.js";`,
       ),
       file("src/noise/b.ts", last),
       file("src/cli.ts", `import "commander";`),
@@ -196,6 +196,7 @@ describe("each rule", () => {
         "onnxruntime-node",
         "commander",
         "npm:onnxruntime-web@1",
+        "node:zlib",
       ]
     ) {
       const fault = `mod.ts reaches ${name} through src/noise/b.ts`;
@@ -203,6 +204,28 @@ describe("each rule", () => {
       catches(rules.lightRoot!, tree(`await import("${name}");`), fault, right);
     }
   });
+
+  it("each rule is shown to fail: lightRoot, for the choice of a backend", () => {
+    const backend = (text: string) => [file("src/tensor/backend/backend.ts", text)];
+    catches(
+      rules.lightRoot!,
+      backend(`await import("@tensorflow/tfjs-backend-cpu");`),
+      "src/tensor/backend/backend.ts reaches @tensorflow/tfjs-backend-cpu through src/tensor/backend/backend.ts",
+      backend(`const name = "@tensorflow/tfjs-backend-cpu"; await import(name);`),
+    );
+  });
+
+  it("each rule is shown to fail: guarded", () =>
+    catches(
+      rules.guarded!,
+      [file("src/watch/a.ts", `Deno.stderr.writeSync(text);`)],
+      "src/watch/a.ts asks for Deno without a guard",
+      [
+        file("src/watch/a.ts", `if (isDeno()) Deno.stderr.writeSync(text);`),
+        file("src/watch/b.ts", `/** Deno.stat */ const a = "Deno.stat";`),
+        file("src/io/a.ts", `Deno.stat(path);`),
+      ],
+    ));
 
   it("each rule is shown to fail: small", () => {
     const files = (count: number) =>

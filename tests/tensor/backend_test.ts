@@ -140,6 +140,44 @@ describe("useBackend()", () => {
     assert.equal((error.cause as Error).message, "no native addon");
   });
 
+  it("useBackend() takes the module of an engine, or its specifier", async () => {
+    await useBackend("wasm");
+    await useBackend("cpu", { module: await import("@tensorflow/tfjs-backend-cpu") });
+    assert.equal(tf.getBackend(), "cpu");
+    await useBackend("wasm", { module: "@tensorflow/tfjs-backend-wasm" });
+    assert.equal(tf.getBackend(), "wasm");
+  });
+
+  it("useBackend() refuses a module without the engine, and one of another tfjs-core", async () => {
+    const cases: [Backend, object, RegExp][] = [
+      [
+        "cpu",
+        {},
+        /the module must export MathBackendCPU, as @tensorflow\/tfjs-backend-cpu does, got none$/,
+      ],
+      ["wasm", {}, /the module must export BackendWasm, .*, got none$/],
+      ["cpu", { MathBackendCPU: class {} }, /got one of another tfjs-core than the library's$/],
+    ];
+    for (const [name, module, message] of cases) await refused(name, { module }, message);
+    const error = await refused(
+      "cpu",
+      { module: "data:text/javascript,throw new Error('none')" },
+      /'none'\) could not be loaded; a run without --cached-only and without --frozen fetches it$/,
+    );
+    assert.equal((error.cause as Error).message, "none");
+  });
+
+  it("useBackend() refuses what is no code of WebAssembly", async () => {
+    const printed = await runBare(`
+      import { useBackend } from "./src/tensor/backend/backend.ts";
+      const error = await useBackend("wasm", { wasm: "data:,none" }).then(() => null, (e) => e);
+      console.log(error.name, error.message);`);
+    assert.match(
+      printed,
+      /^BackendUnavailable .*: data:,none must be a file of WebAssembly, got 200/,
+    );
+  });
+
   it("useBackend() refuses a module that is not TensorFlow's", async () => {
     await refused("tensorflow", { module: {} }, /the module given did not register it/);
   });
@@ -151,12 +189,12 @@ describe("useBackend()", () => {
         [
           "cpu",
           { thread: 2 },
-          /^Cannot use the cpu backend: options must be among module, got "thread"$/,
+          /^Cannot use the cpu backend: options must be among module, wasm, got "thread"$/,
         ],
         [
-          "wasm",
-          { module: "npm:x" },
-          /^Cannot use the wasm backend: module must be absent but for "tensorflow", got "npm:x"$/,
+          "cpu",
+          { wasm: "a.wasm" },
+          /^Cannot use the cpu backend: wasm must be absent but for "wasm", got "a.wasm"$/,
         ],
       ] as const
     ) {

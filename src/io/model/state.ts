@@ -209,7 +209,7 @@ function namesIn(tree: unknown, path: string): ReadonlySet<string> {
 
 function checkNames(names: ReadonlySet<string>, { entries }: Header, path: string): void {
   const there = new Set(entries.map(({ name }) => name));
-  const [odd] = names.symmetricDifference(there);
+  const odd = [...names, ...there].find((name) => !names.has(name) || !there.has(name));
   if (odd === undefined) return;
   const got = there.has(odd) ? `${shown(odd)} besides` : `none of name ${shown(odd)}`;
   throw unfit(path, "hold the tensors that its state names", got);

@@ -7,6 +7,8 @@
  * @module
  */
 
+import { widenHalves } from "./half.ts";
+
 /** The array that holds each element type on the host. */
 export interface HostArrays {
   /** Booleans, a byte each, 0 or 1. */
@@ -27,7 +29,7 @@ export interface HostArrays {
   readonly U64: BigUint64Array;
   /** Signed 64-bit whole numbers. */
   readonly I64: BigInt64Array;
-  /** IEEE half precision. */
+  /** IEEE half precision, in runtimes that have `Float16Array`; others read it as F32, which loses nothing. */
   readonly F16: Float16Array;
   /** The upper halves of float32 numbers, as bits: {@link floats} widens them. */
   readonly BF16: Uint16Array;
@@ -57,7 +59,7 @@ export interface HostTensor<D extends Dtype = Dtype> {
 /** Host tensors by name. */
 export type HostTensors = Readonly<Record<string, HostTensor>>;
 
-/** The array of each element type. */
+/** The array of each element type; that of F16 is looked up when it is used, as not every runtime has it. */
 export const constructors = {
   BOOL: Uint8Array,
   U8: Uint8Array,
@@ -68,7 +70,9 @@ export const constructors = {
   I32: Int32Array,
   U64: BigUint64Array,
   I64: BigInt64Array,
-  F16: Float16Array,
+  get F16(): typeof Float16Array {
+    return Float16Array;
+  },
   BF16: Uint16Array,
   F8_E4M3: Uint8Array,
   F8_E5M2: Uint8Array,
@@ -83,8 +87,36 @@ export const isDtype = (name: unknown): name is Dtype =>
 /** Whether an element type is one of floats. */
 export const isFloat = (dtype: Dtype): boolean => dtype.includes("F");
 
+const hasHalf = (): boolean => typeof Float16Array !== "undefined";
+
 /** Bytes of one element. */
-export const widthOf = (dtype: Dtype): number => constructors[dtype].BYTES_PER_ELEMENT;
+export const widthOf = (dtype: Dtype): number =>
+  dtype === "F16" ? 2 : constructors[dtype].BYTES_PER_ELEMENT;
+
+/** Whether an array is of the kind that holds an element type. */
+export const isHeld = (dtype: Dtype, data: unknown): boolean =>
+  dtype === "F16" && !hasHalf() ? false : data instanceof constructors[dtype];
+
+/** The name of the array that holds an element type. */
+export const holderOf = (dtype: Dtype): string =>
+  dtype === "F16" ? "Float16Array" : constructors[dtype].name;
+
+/**
+ * A tensor of the bytes that a file holds.
+ *
+ * @param dtype Element type in the file.
+ * @param shape Size of each axis.
+ * @param buffer The elements' bytes, which the tensor may keep.
+ * @returns The tensor; of F16, where there is no `Float16Array`, its numbers as F32.
+ */
+export function tensorOn(
+  dtype: Dtype,
+  shape: readonly number[],
+  buffer: ArrayBuffer,
+): HostTensor {
+  if (dtype !== "F16" || hasHalf()) return { dtype, shape, data: new constructors[dtype](buffer) };
+  return { dtype: "F32", shape, data: widenHalves(new Uint16Array(buffer)) };
+}
 
 /**
  * A tensor's elements as float32: bfloat16, float16 and the two kinds of float8 widened without loss, others rounded to the nearest.
@@ -109,7 +141,7 @@ export function floats(tensor: HostTensor): Float32Array {
   }
   if (dtype === "F8_E4M3") return Float32Array.from(data as Uint8Array, (bits) => quarters[bits]!);
   if (dtype === "F8_E5M2") {
-    return new Float32Array(new Float16Array(Uint16Array.from(data as Uint8Array, upper).buffer));
+    return widenHalves(Uint16Array.from(data as Uint8Array, upper));
   }
   if (data instanceof BigInt64Array || data instanceof BigUint64Array) {
     return Float32Array.from(data, Number);

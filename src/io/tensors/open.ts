@@ -4,8 +4,8 @@
  * @module
  */
 
-import { type OpenFile, room, withFile } from "../../train/data/file.ts";
-import { constructors, type HostTensor } from "./dtype.ts";
+import { type FileSource, nameOf, type OpenFile, room, withFile } from "../../train/data/file.ts";
+import { type HostTensor, tensorOn } from "./dtype.ts";
 import { type Entry, type Header, headerLength, headerOf, shown } from "./header.ts";
 
 /** An open file. */
@@ -17,7 +17,7 @@ export interface OpenTensors extends Header {
 /**
  * Opens a safetensors file, and closes it again.
  *
- * @param path Where it is.
+ * @param source Where it is, or its bytes.
  * @param use What is done with it.
  * @returns What `use` gives.
  * @throws {SyntaxError} If the header is damaged or the file is not of the size that it says, with the path.
@@ -26,11 +26,11 @@ export interface OpenTensors extends Header {
  * @throws What `use` throws.
  */
 export async function withTensors<A>(
-  path: string,
+  source: FileSource,
   use: (file: OpenTensors) => Promise<A>,
 ): Promise<A> {
-  return await withFile(path, async (file) => {
-    const { start, ...header } = await headerIn(file, path);
+  return await withFile(source, async (file) => {
+    const { start, ...header } = await headerIn(file, nameOf(source));
     const entries = new Map(header.entries.map((entry) => [entry.name, entry]));
     const read = async (names: readonly string[]): Promise<Record<string, HostTensor>> => {
       const tensors: [string, HostTensor][] = [];
@@ -66,5 +66,5 @@ async function tensorIn(
 ): Promise<HostTensor> {
   const bytes = room("decode safetensors", `tensor ${shown(name)}`, end - begin);
   const { buffer } = await file.fill(bytes, start + begin);
-  return { dtype, shape, data: new constructors[dtype](buffer) };
+  return tensorOn(dtype, shape, buffer);
 }

@@ -17,10 +17,27 @@
  * @module
  */
 
-import type { WebGPUBackend } from "@tensorflow/tfjs-backend-webgpu";
 import * as tf from "@tensorflow/tfjs-core";
 import { onWebGpu } from "./nan.ts";
 import { type Call, everywhere, filled, type Repair, repairBackend } from "./repair.ts";
+
+/** As much of the package's `WebGPUBackend` as is called here. */
+export interface GpuBackend extends tf.KernelBackend {
+  /** The device that it runs on. */
+  readonly device: GPUDevice;
+  /** Runs a program on operands. */
+  runWebGPUProgram: (
+    program: { readonly outputShape: number[] },
+    operands: readonly tf.TensorInfo[],
+    ...rest: unknown[]
+  ) => tf.TensorInfo;
+  /** Opens an encoder of commands, if there is none. */
+  ensureCommandEncoderReady(): void;
+  /** Closes the pass of commands. */
+  endComputePassEncoder(): void;
+  /** Sends what has been encoded. */
+  submitQueue(): void;
+}
 
 const size = tf.util.sizeFromShape;
 
@@ -113,7 +130,7 @@ const choices: Repair = {
   },
 };
 
-const device = (): GPUDevice => (tf.backend() as WebGPUBackend).device;
+const device = (): GPUDevice => (tf.backend() as GpuBackend).device;
 
 /** A shader binds its result and its operands. */
 const operands = (): number => device().limits.maxStorageBuffersPerShaderStage - 1;
@@ -211,7 +228,7 @@ const elementBytes = 4;
  * @param backend The backend, which is changed.
  * @returns The same backend.
  */
-export function guard(backend: WebGPUBackend): WebGPUBackend {
+export function guard(backend: GpuBackend): GpuBackend {
   const { maxStorageBufferBindingSize, maxBufferSize } = backend.device.limits;
   const most = Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize) / elementBytes);
   const run = backend.runWebGPUProgram.bind(backend);

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { checkDeno } from "../../tensor/backend/runtime.ts";
 import { refusal } from "../../tensor/check.ts";
 
 /** A file that is open for reading. */
@@ -18,17 +19,31 @@ export interface OpenFile {
   readonly fill: <B extends Uint8Array>(bytes: B, offset: number) => Promise<B>;
 }
 
+/** A file by its path, or the bytes of one. */
+export type FileSource = string | Uint8Array;
+
+/** What messages call a file: its path, where it has one. */
+export const nameOf = (source: FileSource): string =>
+  typeof source === "string" ? source : "the bytes";
+
 /**
- * Opens a file, and closes it again.
+ * Opens a file, and closes it again; bytes in memory, in any runtime, stand for a file of them.
  *
- * @param path Where it is.
+ * @param source Where it is, or its bytes.
  * @param use What is done with it.
  * @returns What `use` gives.
  * @throws {TypeError} If the path is that of a folder, a device or a pipe: these have no size, and some no end.
  * @throws {Deno.errors.NotFound} If there is no such file.
+ * @throws {Error} If this is not Deno.
  * @throws What `use` throws.
  */
-export async function withFile<A>(path: string, use: (file: OpenFile) => Promise<A>): Promise<A> {
+export async function withFile<A>(
+  source: FileSource,
+  use: (file: OpenFile) => Promise<A>,
+): Promise<A> {
+  if (source instanceof Uint8Array) return await use(inMemory(source));
+  const path = source;
+  checkDeno(`read ${path}`, "; give its bytes instead");
   // Before it is opened: a pipe that nobody writes to would not let go.
   checkKind(path, await Deno.stat(path));
   const file = await Deno.open(path);
@@ -39,6 +54,14 @@ export async function withFile<A>(path: string, use: (file: OpenFile) => Promise
     file.close();
   }
 }
+
+const inMemory = (all: Uint8Array): OpenFile => ({
+  size: all.length,
+  fill: (bytes, offset) => {
+    bytes.set(all.subarray(offset, offset + bytes.length));
+    return Promise.resolve(bytes);
+  },
+});
 
 function checkKind(path: string, { isFile, isDirectory }: Deno.FileInfo): void {
   if (isFile) return;

@@ -12,9 +12,11 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { Readable } from "node:stream";
-import { constants, createGunzip, gunzipSync } from "node:zlib";
+import type * as nodeStream from "node:stream";
+import type * as nodeZlib from "node:zlib";
+import { builtin } from "../../tensor/backend/runtime.ts";
 import { type OpenFile, room, withFile } from "./file.ts";
+import { gunzip, joined } from "./gzip.ts";
 
 /** An array of bytes with a shape, as an IDX file holds it. */
 export interface IdxArray {
@@ -81,17 +83,25 @@ export function decodeIdx(bytes: Uint8Array): IdxArray {
 
 const isGzip = (bytes: Uint8Array): boolean => bytes[0] === 0x1f && bytes[1] === 0x8b;
 
+/** By Node's zlib where it is there, which is faster, else by fflate. */
 function unpacked(bytes: Uint8Array): IdxArray {
-  const layout = layoutOf(beginning(bytes)), { shape, start, length } = layout;
+  const zlib = builtin<Zlib>("node:zlib");
+  return zlib ? unpackedBy(zlib, bytes) : unpackedAnywhere(bytes);
+}
+
+type Zlib = typeof nodeZlib;
+
+function unpackedBy(zlib: Zlib, bytes: Uint8Array): IdxArray {
+  const layout = layoutOf(beginning(zlib, bytes)), { shape, start } = layout;
   checkPacked(layout, bytes.length);
-  const { buffer, byteOffset, byteLength } = unzipped(bytes, start + length, layout);
+  const { buffer, byteOffset, byteLength } = unzipped(zlib, bytes, layout);
   const data = new Uint8Array(buffer, byteOffset, byteLength).subarray(start);
   checkLength(layout, data.length);
   return { shape, data };
 }
 
 /** The first bytes of what is compressed, as many as a header can have, or all. */
-function beginning(bytes: Uint8Array): Uint8Array {
+function beginning({ constants, gunzipSync }: Zlib, bytes: Uint8Array): Uint8Array {
   for (let size = 1024;; size *= 2) {
     const begun = attempt(() =>
       gunzipSync(bytes.subarray(0, size), { finishFlush: constants.Z_SYNC_FLUSH })
@@ -101,7 +111,8 @@ function beginning(bytes: Uint8Array): Uint8Array {
 }
 
 /** All that is compressed, in one piece of memory, if it is no more than was promised. */
-function unzipped(bytes: Uint8Array, most: number, layout: Layout): Uint8Array {
+function unzipped({ gunzipSync }: Zlib, bytes: Uint8Array, layout: Layout): Uint8Array {
+  const most = layout.start + layout.length;
   try {
     return attempt(() =>
       gunzipSync(bytes, { maxOutputLength: most, chunkSize: Math.max(most, 64) })
@@ -111,6 +122,19 @@ function unzipped(bytes: Uint8Array, most: number, layout: Layout): Uint8Array {
     if ((cause as Error).cause instanceof RangeError) room("decode IDX", "the data", most);
     throw cause;
   }
+}
+
+/** How many bytes are given to fflate at a time: those of a bomb are 1032 times as many before it is noticed. */
+const smallPiece = 16384;
+
+/** The same without zlib, in any runtime. */
+function unpackedAnywhere(bytes: Uint8Array): IdxArray {
+  const unzip = gunzip(), filling = fillingOf(bytes.length);
+  for (let at = 0; at < bytes.length; at += smallPiece) {
+    const packed = bytes.subarray(at, at + smallPiece), end = at + smallPiece >= bytes.length;
+    attempt(() => unzip(packed, end)).forEach(filling.put);
+  }
+  return filling.end();
 }
 
 const codeOf = (error: unknown): unknown => (Object(error) as { readonly code?: unknown }).code;
@@ -190,32 +214,44 @@ async function decoded(file: OpenFile): Promise<IdxArray> {
 
 /** Unpacks piece by piece, and stops at the first byte that was not promised. */
 async function inflated(file: OpenFile): Promise<IdxArray> {
-  let head: Uint8Array = new Uint8Array(), found: { layout: Layout; data: Uint8Array } | undefined;
-  let filled = 0;
-  for await (const next of gunzipped(file)) {
-    let piece = next;
-    if (found === undefined) {
-      head = joined(head, next);
-      if (head.length < 4 || head.length < 4 + 4 * head[3]!) continue;
-      const layout = layoutOf(head);
-      checkPacked(layout, file.size);
-      found = { layout, data: room("decode IDX", "the data", layout.length) };
-      piece = head.subarray(layout.start);
-    }
-    if (filled + piece.length > found.data.length) throw tooMany(found.layout);
-    found.data.set(piece, filled);
-    filled += piece.length;
-  }
-  const layout = found?.layout ?? layoutOf(head);
-  checkLength(layout, filled);
-  return { shape: layout.shape, data: found!.data };
+  const filling = fillingOf(file.size);
+  for await (const piece of gunzipped(file)) filling.put(piece);
+  return filling.end();
 }
 
-function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
-  const both = new Uint8Array(a.length + b.length);
-  both.set(a);
-  both.set(b, a.length);
-  return both;
+/** An array that is filled by what is unpacked, as it comes. */
+interface Filling {
+  /** Takes the next bytes; an error at the first that was not promised. */
+  readonly put: (next: Uint8Array) => void;
+  /** The array, once all has been taken. */
+  readonly end: () => IdxArray;
+}
+
+/** Fills an array out of so many compressed bytes. */
+function fillingOf(size: number): Filling {
+  let head: Uint8Array = new Uint8Array(), found: { layout: Layout; data: Uint8Array } | undefined;
+  let filled = 0;
+  return {
+    put(next): void {
+      let piece = next;
+      if (found === undefined) {
+        head = joined(head, next);
+        if (head.length < 4 || head.length < 4 + 4 * head[3]!) return;
+        const layout = layoutOf(head);
+        checkPacked(layout, size);
+        found = { layout, data: room("decode IDX", "the data", layout.length) };
+        piece = head.subarray(layout.start);
+      }
+      if (filled + piece.length > found.data.length) throw tooMany(found.layout);
+      found.data.set(piece, filled);
+      filled += piece.length;
+    },
+    end(): IdxArray {
+      const layout = found?.layout ?? layoutOf(head);
+      checkLength(layout, filled);
+      return { shape: layout.shape, data: found!.data };
+    },
+  };
 }
 
 /** How many bytes are read, or unpacked, at a time. */
@@ -228,7 +264,10 @@ async function* pieces(file: OpenFile): AsyncGenerator<Uint8Array, void, undefin
 }
 
 async function* gunzipped(file: OpenFile): AsyncGenerator<Uint8Array, void, undefined> {
-  const packed = Readable.from(pieces(file)), gunzip = createGunzip({ chunkSize: pieceSize });
+  // Files are opened by Deno, which has both modules.
+  const { Readable } = builtin<typeof nodeStream>("node:stream")!;
+  const gunzip = builtin<Zlib>("node:zlib")!.createGunzip({ chunkSize: pieceSize });
+  const packed = Readable.from(pieces(file));
   packed.on("error", (error) => gunzip.destroy(error));
   try {
     yield* packed.pipe(gunzip);

@@ -7,6 +7,7 @@
  * @module
  */
 
+import { isDeno } from "../../tensor/backend/runtime.ts";
 import { checkOptions, type Known, refusal } from "../../tensor/check.ts";
 import { type IdxArray, readIdx } from "./idx.ts";
 
@@ -73,7 +74,8 @@ async function isFashion(labels: Uint8Array, split: Split): Promise<boolean> {
   const { count, digest } = fashion[split];
   if (labels.length !== count) return false;
   const hash = await crypto.subtle.digest("SHA-256", new Uint8Array(labels));
-  return new Uint8Array(hash).toHex() === digest;
+  const hex = [...new Uint8Array(hash)].map((byte) => byte.toString(16).padStart(2, "0"));
+  return hex.join("") === digest;
 }
 
 function checkSplit(action: string, split: unknown): void {
@@ -270,7 +272,8 @@ async function readEither(path: string): Promise<Found> {
 }
 
 const isMissing = (error: unknown): boolean =>
-  error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
+  isDeno() &&
+  (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory);
 
 /** Images, and the labels that go with them. */
 function together(images: IdxArray, labels: IdxArray | undefined, place: Place): ImageSet {

@@ -16,8 +16,8 @@ export const tensor: readonly Slip[] = [
   ),
   slip(
     "tensor/backend/backend.ts",
-    'name !== "tensorflow"',
-    'name === "tensorflow"',
+    'name !== "wasm"',
+    'name === "wasm"',
     "tensor/backend",
   ),
   slip("engine/engine.ts", "checkCompiler(kept); //", "//", "engine/runtime/executor"),
