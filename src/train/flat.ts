@@ -22,7 +22,6 @@ import {
   type Moments,
   type Optimizer,
   type OptimizerState,
-  type OptimizerStep,
 } from "./optimizer.ts";
 
 /** Weights with what a step of training keeps beside them, by name. */
