@@ -28,15 +28,13 @@ const loss: tw.Loss<number> = (params, _step, key) => {
 
 const start = tw.newTraining(tw.initialize(network.parameters, tw.key(0)));
 const options = { loss, key: tw.key(1), adam: { rate: 3e-3, anneal: steps } };
-for await (const { step, ema } of tw.train(start, options)(Array(steps).keys())) {
-  if (step < steps) continue;
-  const model = tw.networkModel(network, ema, { schedule, kind });
-  const { x } = await tw.last(
-    pipe(tw.ddim(schedule), tw.run(tw.prior([1000, 2]), { model, key: tw.key(2) })),
-  );
-  const points = await x.array() as [number, number][];
-  // Along the roll, 7 times the radius less the angle is a whole number of turns.
-  const off = points.map(([a, b]) => (7 * Math.hypot(a, b) - Math.atan2(b, a)) / (2 * Math.PI));
-  const near = off.filter((turns) => Math.abs(turns - Math.round(turns)) < 0.1).length;
-  console.log(`within a tenth of a turn of the roll: ${near} of 1000 (expected: more than 800)`);
-}
+const { ema } = await tw.last(tw.train(start, options)(Array(steps).keys()));
+const model = tw.networkModel(network, ema, { schedule, kind });
+const { x } = await tw.last(
+  pipe(tw.ddim(schedule), tw.run(tw.prior([1000, 2]), { model, key: tw.key(2) })),
+);
+const points = await x.array() as [number, number][];
+// Along the roll, 7 times the radius less the angle is a whole number of turns.
+const off = points.map(([a, b]) => (7 * Math.hypot(a, b) - Math.atan2(b, a)) / (2 * Math.PI));
+const near = off.filter((turns) => Math.abs(turns - Math.round(turns)) < 0.1).length;
+console.log(`within a tenth of a turn of the roll: ${near} of 1000 (expected: more than 800)`);

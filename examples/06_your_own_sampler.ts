@@ -10,29 +10,22 @@ const schedule = tw.linear();
 
 /** The probability-flow ODE by Euler's method: d(x/alpha) = eps·d(sigma/alpha). */
 const euler = (steps: number) =>
-  tw.sampler(function* () {
-    for (const { t, s, from, to } of tw.legs(schedule, tw.times(schedule, { steps }))) {
-      const change = to.sigma / to.alpha - from.sigma / from.alpha;
-      yield (env) => async (state) => {
-        const prediction = await env.model.predict(state.x, t);
-        const eps = tw.convert(prediction, "eps", state.x, from);
-        const x = tf.tidy(() =>
-          tf.mul(to.alpha, tf.add(tf.div(state.x, from.alpha), tf.mul(eps, change)))
-        );
-        tf.dispose([eps, { ...prediction }]);
-        return { x, t: s, step: state.step + 1 };
-      };
-    }
+  tw.along(tw.legs(schedule, tw.times(schedule, { steps })), (leg) => {
+    const { from, to } = leg, change = to.sigma / to.alpha - from.sigma / from.alpha;
+    return tw.step(leg, function* ({ x }, env) {
+      const eps = yield* tw.asked(env, "eps", x, leg.t);
+      return tf.mul(to.alpha, tf.add(tf.div(x, from.alpha), tf.mul(eps, change)));
+    });
   });
 
-/** After every step, a little noise. */
+/** After every step, a little noise. What a scope makes and does not give back is freed. */
 const shaken = (size: number) =>
-  tw.refined<tw.State>((transition) => (env) => async (state) => {
-    const next = await transition(env)(state), z = tw.noise(env, next, "shake");
-    const x = tf.tidy(() => tf.add(next.x, tf.mul(z, size)));
-    tf.dispose([z, next.x]);
-    return { ...next, x };
-  });
+  tw.refined<tw.State>((transition) => (env) => (state) =>
+    tw.scope(function* () {
+      const next = yield* tw.owned(transition(env)(state), state);
+      return { ...next, x: tf.add(next.x, tf.mul(tw.noise(env, next, "shake"), size)) };
+    })
+  );
 
 const model = tw.mixture(schedule, {
   weights: [0.3, 0.7],
