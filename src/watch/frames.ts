@@ -11,6 +11,9 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { from } from "ix/asynciterable/asynciterablex";
+import { defer } from "ix/asynciterable/defer";
+import { map } from "ix/asynciterable/operators/map";
 import type { State } from "../sample/path.ts";
 import { checkOptions, type Known } from "../tensor/check.ts";
 
@@ -257,17 +260,10 @@ export function frames(
 ): (source: AsyncIterable<Pick<State, "x" | "x0">>) => AsyncIterable<Image> {
   checkOptions(making, options, frameOptions);
   checkValues(options);
-  return (source) => ({ [Symbol.asyncIterator]: () => pictures(source, options) });
-}
-
-async function* pictures(
-  source: AsyncIterable<Pick<State, "x" | "x0">>,
-  options: FrameOptions,
-): AsyncGenerator<Image, void, undefined> {
-  for await (const { x, x0 } of source) {
+  return map(({ x, x0 }: Pick<State, "x" | "x0">) => {
     const ofX0 = options.of === "x0" && x0 !== undefined;
-    yield await drawn(ofX0 ? x0 : x, ofX0 ? "x0" : "x", options);
-  }
+    return drawn(ofX0 ? x0 : x, ofX0 ? "x0" : "x", options);
+  });
 }
 
 const sizeOf = ({ width, height, channels }: Image): string => `${width}x${height}x${channels}`;
@@ -326,18 +322,14 @@ export function checkImage(image: Image, name: string = "image"): void {
  * ```
  */
 export function sameSize(source: AsyncIterable<Image> | Iterable<Image>): AsyncIterable<Image> {
-  return { [Symbol.asyncIterator]: () => checked(source) };
-}
-
-async function* checked(
-  source: AsyncIterable<Image> | Iterable<Image>,
-): AsyncGenerator<Image, void, undefined> {
-  let index = 0, first: string | undefined;
-  for await (const image of source) {
-    const name = `picture ${index++}`, size = sizeOf(image);
-    checkImage(image, name);
-    first ??= size;
-    if (size !== first) refuse(name, `${first} like the first`, size, "encode");
-    yield image;
-  }
+  return defer(() => {
+    let first: string | undefined;
+    return map((image: Image, index) => {
+      const name = `picture ${index}`, size = sizeOf(image);
+      checkImage(image, name);
+      first ??= size;
+      if (size !== first) refuse(name, `${first} like the first`, size, "encode");
+      return image;
+    })(from(source));
+  });
 }

@@ -8,6 +8,11 @@
  * @module
  */
 
+import { pipe } from "fp-ts/lib/function.js";
+import { from } from "ix/asynciterable/asynciterablex";
+import { defer } from "ix/asynciterable/defer";
+import { finalize } from "ix/asynciterable/operators/finalize";
+import { tap } from "ix/asynciterable/operators/tap";
 import { builtin, isDeno } from "../tensor/backend/runtime.ts";
 import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 
@@ -82,7 +87,13 @@ export function progress(
   options: ProgressOptions = {},
 ): <S>(source: AsyncIterable<S>) => AsyncIterable<S> {
   check(options);
-  return (source) => ({ [Symbol.asyncIterator]: () => told(source, options) });
+  return <S>(source: AsyncIterable<S>) =>
+    defer(() => {
+      const style = styleOf(options);
+      if (style === "silent") return source;
+      const { see, end } = telling(options, style);
+      return pipe(from(source), tap<S>({ next: see }), finalize(end));
+    });
 }
 
 const styles = ["auto", "line", "plain"];
@@ -124,23 +135,6 @@ function toStderr(text: string): void {
 function styleOf({ style = "auto", write }: ProgressOptions): "line" | "plain" | "silent" {
   if (style !== "auto") return style;
   return write || stderr()?.isTTY ? "line" : "silent";
-}
-
-async function* told<S>(
-  source: AsyncIterable<S>,
-  options: ProgressOptions,
-): AsyncGenerator<S, void, undefined> {
-  const style = styleOf(options);
-  if (style === "silent") return yield* source;
-  const teller = telling(options, style);
-  try {
-    for await (const item of source) {
-      teller.see(item);
-      yield item;
-    }
-  } finally {
-    teller.end();
-  }
 }
 
 /** One stream's line: its first and latest place, and what of it has been written. */

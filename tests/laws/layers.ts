@@ -227,7 +227,7 @@ export const ix: Rule = perImport((path, { specifier, names }) => {
   if (packageOf(specifier) !== "ix" || specifier === "ix/interfaces") return false;
   const allowed = specifier.startsWith("ix/asynciterable/operators")
     ? ixOperators
-    : specifier === "ix/asynciterable"
+    : specifier.startsWith("ix/asynciterable")
     ? ixSources
     : new Set<string>();
   const wrong = names.filter((name) => !allowed.has(name));
