@@ -1,6 +1,7 @@
 // Write the shipped model as an ONNX file, which any runtime reads, and sample the graph in that file.
 // Run: deno run --allow-read --allow-write=. --allow-ffi examples/08_onnx_out_and_in.ts
 import * as tw from "@tweedie/tweedie";
+import { writeAtomically } from "@tweedie/tweedie";
 import { executor, exportDenoiser, onnxModel } from "@tweedie/tweedie/onnx";
 import { useBackend } from "@tweedie/tweedie/backend";
 import * as tf from "@tensorflow/tfjs-core";
@@ -11,7 +12,7 @@ const weights = `${import.meta.dirname}/weights/fashion-mnist.safetensors`;
 const { model, config, params } = await tw.loadDenoiser(weights);
 
 const path = Deno.args[0] ?? "fashion.onnx";
-await tw.writeAtomically(path, exportDenoiser(config, params));
+await writeAtomically(path, exportDenoiser(config, params));
 
 const runtime = await executor(), graph = await onnxModel(runtime, await Deno.readFile(path));
 

@@ -1,13 +1,14 @@
 // Paths of stochastic differential equations, and a picture of one in text: the same Brownian path in more and more steps.
 // Run: deno run examples/09_sde_paths.ts
 import * as tw from "@tweedie/tweedie";
+import type { PathState } from "@tweedie/tweedie";
 import { useBackend } from "@tweedie/tweedie/backend";
 import * as tf from "@tensorflow/tfjs-core";
 
 await useBackend("cpu");
 
 /** The last of a stream of states, as numbers. */
-async function end(path: AsyncIterable<tw.PathState>): Promise<readonly number[]> {
+async function end(path: AsyncIterable<PathState>): Promise<readonly number[]> {
   let last: readonly number[] = [];
   for await (const { x } of path) last = [...x.dataSync()];
   return last;
