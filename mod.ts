@@ -49,7 +49,7 @@
 export * as smooth from "./src/tensor/autodiff.ts";
 export * from "./src/tensor/key.ts";
 export * from "./src/tensor/random.ts";
-export * from "./src/tensor/ndarray.ts";
+export * from "./src/tensor/tensor.ts";
 export {
   type Awaitable,
   awaited,

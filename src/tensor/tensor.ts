@@ -1,5 +1,7 @@
 /**
- * Tensors as views on the host, and back.
+ * Tensors: their types, by names of our own, and views of them on the host, and back.
+ *
+ * The types are tfjs's today, so that functions of tfjs take them as they are.
  *
  * A view is a flat array with a shape, a stride for each axis and an offset: element (i, j, ...) is
  * `data[offset + i·stride[0] + j·stride[1] + ...]`. Picking a channel, cropping, transposing and mirroring make other
@@ -14,6 +16,24 @@ import * as tf from "@tensorflow/tfjs-core";
 import { shown } from "./check.ts";
 // @ts-types="npm:@types/ndarray@^1.1.0"
 import ndarray from "ndarray";
+
+/** An array of numbers on a backend, of any rank. */
+export type Tensor = tf.Tensor;
+
+/** A tensor of rank 0: one number. */
+export type Scalar = tf.Scalar;
+
+/** A tensor of rank 1. */
+export type Tensor1D = tf.Tensor1D;
+
+/** A tensor of rank 2. */
+export type Tensor2D = tf.Tensor2D;
+
+/** A tensor of rank 3. */
+export type Tensor3D = tf.Tensor3D;
+
+/** A tensor of rank 4, such as images [N, H, W, C]. */
+export type Tensor4D = tf.Tensor4D;
 
 /** The arrays that a view can lie over. */
 export type ViewData =
@@ -116,7 +136,7 @@ const isShape = (shape: readonly number[]): boolean =>
  * ```
  */
 export async function toNdarray(
-  tensor: tf.Tensor,
+  tensor: Tensor,
 ): Promise<HostView<Float32Array | Int32Array | Uint8Array>> {
   const { dtype, shape } = tensor;
   if (dtype === "complex64" || dtype === "string") {
@@ -146,7 +166,7 @@ export async function toNdarray(
  * x.dispose();
  * ```
  */
-export function fromNdarray(array: ArrayView): tf.Tensor {
+export function fromNdarray(array: ArrayView): Tensor {
   const { data, shape } = array, size = (checkReach(array), tf.util.sizeFromShape([...shape]));
   const whole = !(data instanceof Float32Array || data instanceof Float64Array);
   return whole
