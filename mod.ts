@@ -32,7 +32,7 @@
  * ```ts
  * import { ddim, key, last, linear, mixture, prior, run } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
- * import { pipe } from "fp-ts/lib/function.js";
+ * import { pipe } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * await useBackend("cpu");
@@ -45,6 +45,8 @@
  * @module
  */
 
+/** Functions in the order in which they are applied: fp-ts's. */
+export { pipe } from "fp-ts/lib/function.js";
 /** Operations whose gradients can be differentiated again. */
 export * as smooth from "./src/tensor/autodiff.ts";
 export * from "./src/tensor/key.ts";

@@ -14,7 +14,7 @@ import {
 } from "@tweedie/tweedie";
 import { useBackend } from "@tweedie/tweedie/backend";
 import * as tf from "@tensorflow/tfjs-core";
-import { pipe } from "fp-ts/lib/function.js";
+import { pipe } from "@tweedie/tweedie";
 
 await useBackend("cpu");
 const schedule = linear();

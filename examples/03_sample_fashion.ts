@@ -14,7 +14,7 @@ import {
   thresholded,
 } from "@tweedie/tweedie";
 import { useBackend } from "@tweedie/tweedie/backend";
-import { pipe } from "fp-ts/lib/function.js";
+import { pipe } from "@tweedie/tweedie";
 
 await useBackend();
 const { model, config } = await loadDenoiser(

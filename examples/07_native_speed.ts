@@ -4,7 +4,7 @@ import * as tw from "@tweedie/tweedie";
 import { onnx } from "@tweedie/tweedie/onnx";
 import { useBackend } from "@tweedie/tweedie/backend";
 import * as tf from "@tensorflow/tfjs-core";
-import { pipe } from "fp-ts/lib/function.js";
+import { pipe } from "@tweedie/tweedie";
 
 const weights = `${import.meta.dirname}/weights/fashion-mnist.safetensors`;
 const count = 8, steps = 20, condition = Array.from({ length: count }, (_, i) => i);

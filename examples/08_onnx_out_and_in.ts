@@ -5,7 +5,7 @@ import { writeAtomically } from "@tweedie/tweedie";
 import { executor, exportDenoiser, onnxModel } from "@tweedie/tweedie/onnx";
 import { useBackend } from "@tweedie/tweedie/backend";
 import * as tf from "@tensorflow/tfjs-core";
-import { pipe } from "fp-ts/lib/function.js";
+import { pipe } from "@tweedie/tweedie";
 
 await useBackend();
 const weights = `${import.meta.dirname}/weights/fashion-mnist.safetensors`;

@@ -13,7 +13,7 @@ import {
   vp,
 } from "@tweedie/tweedie";
 import { useBackend } from "@tweedie/tweedie/backend";
-import { pipe } from "fp-ts/lib/function.js";
+import { pipe } from "@tweedie/tweedie";
 
 await useBackend("cpu");
 const schedule = vp();

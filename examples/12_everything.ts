@@ -15,7 +15,7 @@ import { likelihood, loadDenoiser, prior, run, saveApng, thresholded } from "@tw
 import { watched, type Weighed } from "@tweedie/tweedie";
 import { useBackend } from "@tweedie/tweedie/backend";
 import * as tf from "@tensorflow/tfjs-core";
-import { pipe } from "fp-ts/lib/function.js";
+import { pipe } from "@tweedie/tweedie";
 
 await useBackend();
 const weights = `${import.meta.dirname}/weights/fashion-mnist.safetensors`;

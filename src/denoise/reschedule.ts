@@ -33,7 +33,7 @@ import { convert, decorated, type Model, type Prediction } from "./prediction.ts
  * ```ts
  * import { ddim, gaussian, key, last, prior, rescheduled, run, ve, vp } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
- * import { pipe } from "fp-ts/lib/function.js";
+ * import { pipe } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * await useBackend("cpu");

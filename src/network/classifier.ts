@@ -247,7 +247,7 @@ const noisyOptions: Known<NoisyClassifierOptions> = { schedule: true, under: tru
  * ```ts
  * import { byClassifier, ddim, gaussian, guided, initialize, key, last, linear, noisyClassifier, prior, run, timedClassifier } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
- * import { pipe } from "fp-ts/lib/function.js";
+ * import { pipe } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * await useBackend("cpu");

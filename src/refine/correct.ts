@@ -254,7 +254,7 @@ export function fixedLangevin(options: FixedLangevinOptions): LangevinCorrector 
  * ```ts
  * import { annealedLangevin, corrected, ddim, gaussian, key, last, linear, prior, run } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
- * import { pipe } from "fp-ts/lib/function.js";
+ * import { pipe } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * await useBackend("cpu");

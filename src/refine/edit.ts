@@ -43,7 +43,7 @@ export interface EditOptions {
  * import { ddim, edited, gaussian, key, last, linear, run } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
- * import { pipe } from "fp-ts/lib/function.js";
+ * import { pipe } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * await useBackend("cpu");

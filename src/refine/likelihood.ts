@@ -100,7 +100,7 @@ export interface LikelihoodOptions {
  * ```ts
  * import { ddim, gaussian, key, last, likelihood, prior, run, vp, type Weighed } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
- * import { pipe } from "fp-ts/lib/function.js";
+ * import { pipe } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * await useBackend("cpu");

@@ -4,30 +4,41 @@ import assert from "node:assert/strict";
 const root = new URL("../../", import.meta.url);
 const readme = await Deno.readTextFile(new URL("README.md", root));
 
-/** The README's first program, with the package read from here and its picture put into a folder. */
-function program(folder: string): string {
-  const [, text] = /^```ts\n([\s\S]*?)^```$/m.exec(readme)!;
+/** A program of the README, with the package read from here and its picture put into a folder. */
+function program(index: number, folder: string): string {
+  const [, text] = [...readme.matchAll(/^```ts\n([\s\S]*?)^```$/gm)][index]!;
   return text!
     .replaceAll("jsr:@tweedie/tweedie", "@tweedie/tweedie")
-    .replaceAll(/npm:fp-ts@[^/]*/g, "fp-ts")
     .replace("boots.png", `${folder}/boots.png`);
 }
 
+/** What a program prints, under the permissions given. */
+async function printed(program: string, permissions: readonly string[]): Promise<string> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", "--no-lock", ...permissions, "-"],
+    cwd: root,
+    env: { NO_COLOR: "1" },
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  await new Blob([program]).stream().pipeTo(child.stdin);
+  const { code, stdout, stderr } = await child.output();
+  assert.equal(code, 0, new TextDecoder().decode(stderr));
+  return new TextDecoder().decode(stdout);
+}
+
 describe("README", () => {
+  it("its first program runs without a permission, and prints the share of a mode", async () => {
+    const share = Number(await printed(program(0, ""), []));
+    // The standard error of 1,000 is 0.0145.
+    assert.ok(Math.abs(share - 0.7) < 4 * 0.0145, `${share}`);
+  });
+
   it("its example runs and writes its animation", async () => {
     const folder = await Deno.makeTempDir();
     try {
-      const child = new Deno.Command(Deno.execPath(), {
-        args: ["run", "--no-prompt", "--no-lock", "--allow-read", `--allow-write=${folder}`, "-"],
-        cwd: root,
-        env: { NO_COLOR: "1" },
-        stdin: "piped",
-        stdout: "piped",
-        stderr: "piped",
-      }).spawn();
-      await new Blob([program(folder)]).stream().pipeTo(child.stdin);
-      const { code, stderr } = await child.output();
-      assert.equal(code, 0, new TextDecoder().decode(stderr));
+      await printed(program(1, folder), ["--allow-read", `--allow-write=${folder}`]);
       const bytes = await Deno.readFile(`${folder}/boots.png`);
       // 50 steps, every fifth, with the first: eleven frames.
       assert.equal(new TextDecoder("latin1").decode(bytes).split("fcTL").length - 1, 11);

@@ -70,7 +70,7 @@ export interface MeanShiftOptions extends GradientOptions {
  * import { byClassifier, ddim, guided, key, last, linear, mixture, prior, run } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
- * import { pipe } from "fp-ts/lib/function.js";
+ * import { pipe } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * await useBackend("cpu");
@@ -163,7 +163,7 @@ export interface EnergyOptions extends GradientOptions {
  * import { byEnergy, ddim, gaussian, guided, key, last, linear, prior, run } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
- * import { pipe } from "fp-ts/lib/function.js";
+ * import { pipe } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * await useBackend("cpu");

@@ -53,7 +53,7 @@ export interface InpaintOptions {
  * import { ddpm, gaussian, inpainted, key, last, linear, prior, run } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
- * import { pipe } from "fp-ts/lib/function.js";
+ * import { pipe } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * await useBackend("cpu");
@@ -127,7 +127,7 @@ export interface ObservedOptions {
  * import { ddim, gaussian, key, last, linear, mask, observed, prior, run } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
- * import { pipe } from "fp-ts/lib/function.js";
+ * import { pipe } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * await useBackend("cpu");
