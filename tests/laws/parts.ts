@@ -80,7 +80,7 @@ type RefinementName = Exclude<
 /** What makes a guide; some functions give back whatever they are given, or are told to make. */
 type GuideName = Exclude<
   { [K in keyof Root]: Root[K] extends (...rest: never) => Guide ? K : never }[keyof Root],
-  "outlining" | "own" | "pickedCondition" | "retained" | "scope"
+  "outlining" | "own" | "pickedCondition" | "pipe" | "retained" | "scope"
 >;
 
 /** Options that only a law gives, such as an unknown one. */
