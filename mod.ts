@@ -49,7 +49,14 @@
 export * as smooth from "./src/tensor/autodiff.ts";
 export * from "./src/tensor/key.ts";
 export * from "./src/tensor/random.ts";
-export * from "./src/tensor/ndarray.ts";
+export {
+  type ArrayView,
+  fromNdarray,
+  type HostView,
+  toNdarray,
+  view,
+  type ViewData,
+} from "./src/tensor/ndarray.ts";
 export {
   type Awaitable,
   awaited,
@@ -95,8 +102,12 @@ export {
 export * from "./src/solve/ode.ts";
 export * from "./src/solve/brownian.ts";
 export * from "./src/solve/sde.ts";
-export * from "./src/noise/schedule.ts";
+export * from "./src/noise/schedule/schedule.ts";
+export * from "./src/noise/schedule/discrete.ts";
+export * from "./src/noise/schedule/continuous.ts";
+export * from "./src/noise/schedule/derived.ts";
 export { type GridOptions, times } from "./src/noise/grid.ts";
+export * from "./src/noise/named.ts";
 export * from "./src/noise/forward.ts";
 export * from "./src/denoise/condition.ts";
 export * from "./src/denoise/prediction.ts";

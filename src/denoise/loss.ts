@@ -30,8 +30,9 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { jumpMany } from "../noise/forward.ts";
-import type { Level, Schedule } from "../noise/schedule.ts";
-import { atHand, checkOptions, type Known, notFinite, refusal } from "../tensor/check.ts";
+import type { Level, Schedule } from "../noise/schedule/schedule.ts";
+import { atHand } from "../tensor/backend/ready.ts";
+import { checkOptions, type Known, notFinite, refusal } from "../tensor/check.ts";
 import { scope } from "../tensor/scope.ts";
 import { posterior, stepWeight, variances } from "./posterior.ts";
 import { coefficients, type Kind, kinds, plane } from "./prediction.ts";

@@ -22,7 +22,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { Level, Schedule } from "../noise/schedule.ts";
+import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import { softmax } from "../tensor/autodiff.ts";
 import { checkOptions, type Known } from "../tensor/check.ts";
 import { scope } from "../tensor/scope.ts";

@@ -17,7 +17,7 @@ import {
 } from "../network/classifier.ts";
 import type { Parameters, Params } from "../network/layer.ts";
 import { type EngineOptions, type ImageModelConfig, networkModel } from "../network/model.ts";
-import type { Schedule } from "../noise/schedule.ts";
+import type { Schedule } from "../noise/schedule/schedule.ts";
 import type { NoisyClassifier } from "../denoise/energy.ts";
 import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import {

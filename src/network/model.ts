@@ -7,21 +7,9 @@
 import type * as tf from "@tensorflow/tfjs-core";
 import { type Condition, type Kind, kinds, type Model } from "../denoise/prediction.ts";
 import { rescheduled } from "../denoise/reschedule.ts";
-import {
-  cosine,
-  cosineContinuous,
-  edm,
-  linear,
-  rectified,
-  scaledLinear,
-  type Schedule,
-  sigmoidBetas,
-  sigmoidContinuous,
-  subVp,
-  unit,
-  ve,
-  vp,
-} from "../noise/schedule.ts";
+import { type ScheduleConfig, scheduleOf } from "../noise/named.ts";
+import { unit } from "../noise/schedule/derived.ts";
+import type { Schedule } from "../noise/schedule/schedule.ts";
 import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import {
   type Compiled,
@@ -33,81 +21,6 @@ import {
 import { type Awaitable, owned, scope } from "../tensor/scope.ts";
 import type { Network, Params } from "./layer.ts";
 import { unet, type UNetConfig } from "./unet.ts";
-
-/** The name of a schedule that can be stored. */
-export type ScheduleName =
-  | "linear"
-  | "scaledLinear"
-  | "cosine"
-  | "sigmoidBetas"
-  | "vp"
-  | "subVp"
-  | "ve"
-  | "edm"
-  | "rectified"
-  | "cosineContinuous"
-  | "sigmoidContinuous";
-
-/** What {@link scheduleOf} does. */
-const scheduling = "make a schedule";
-
-/** Schedules by name, for configurations that are stored as data. */
-const makers: Readonly<Record<ScheduleName, (options?: never) => Schedule>> = {
-  linear,
-  scaledLinear,
-  cosine,
-  sigmoidBetas,
-  vp,
-  subVp,
-  ve,
-  edm,
-  rectified: (options?: object) => {
-    checkOptions(scheduling, options ?? {}, {});
-    return rectified();
-  },
-  cosineContinuous,
-  sigmoidContinuous,
-};
-
-/** A schedule as data: its name and its options. */
-export interface ScheduleConfig {
-  /** Which one. */
-  readonly name: ScheduleName;
-  /** The options of its function. Default: none. */
-  readonly options?: Readonly<Record<string, number | boolean>>;
-}
-
-const scheduleFields: Known<ScheduleConfig> = { name: true, options: true };
-
-/** The names of the schedules that {@link scheduleOf} knows. */
-export const scheduleNames: readonly ScheduleName[] = Object.keys(makers) as ScheduleName[];
-
-/**
- * A schedule from its description.
- *
- * @param config Name and options.
- * @returns The schedule.
- * @throws {TypeError} If there is an entry or an option that is not known.
- * @throws {RangeError} If there is none of that name, or its options are out of range.
- *
- * @example A short linear schedule
- * ```ts
- * import { linear, scheduleOf } from "@tweedie/tweedie";
- * import assert from "node:assert/strict";
- *
- * assert.deepEqual(scheduleOf({ name: "linear", options: { steps: 10 } }).at(3), linear({ steps: 10 }).at(3));
- * ```
- */
-export function scheduleOf(config: ScheduleConfig): Schedule {
-  checkOptions(scheduling, config, scheduleFields);
-  const make = makers[config.name] as ((options?: object) => Schedule) | undefined;
-  if (make === undefined || !Object.hasOwn(makers, config.name)) {
-    throw new RangeError(
-      `Cannot ${scheduling}: name must be one of ${scheduleNames.join(", ")}, got ${config.name}`,
-    );
-  }
-  return make(config.options ?? {});
-}
 
 /** Everything but the weights of an image model: stored beside them, as JSON. */
 export interface ImageModelConfig {

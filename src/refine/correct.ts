@@ -24,9 +24,10 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { sampleAxes } from "../tensor/ndarray.ts";
 import { langevinChain, type Point } from "../chain/langevin.ts";
 import type { Model } from "../denoise/prediction.ts";
-import type { Level, Schedule } from "../noise/schedule.ts";
+import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import { asked, type Env, noise, type Refinement, sampleKeys, type State } from "../sample/path.ts";
 import { fitted } from "../sample/fit.ts";
 import { checkOptions, type Known, refusal as refused, shown } from "../tensor/check.ts";
@@ -170,8 +171,7 @@ export function langevin(options: LangevinOptions = {}): LangevinCorrector {
 }
 
 /** ‖x‖² of each sample, shape [N, 1, ...]. */
-const squares = (x: tf.Tensor): tf.Tensor =>
-  tf.sum(tf.square(x), x.shape.map((_, i) => i).slice(1), true);
+const squares = (x: tf.Tensor): tf.Tensor => tf.sum(tf.square(x), sampleAxes(x), true);
 
 /** 1 − beta of the schedule's own step, or of a thousandth of its span. */
 function kept({ span: [least, most], steps, at }: Schedule, t: number): number {

@@ -34,8 +34,9 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { sampleAxes } from "../tensor/ndarray.ts";
 import "../tensor/autodiff.ts";
-import type { Level } from "../noise/schedule.ts";
+import type { Level } from "../noise/schedule/schedule.ts";
 import { convert, decorated, type Model, type Prediction } from "../denoise/prediction.ts";
 import { checkOptions, type Known, refusal as refused } from "../tensor/check.ts";
 import {
@@ -272,8 +273,9 @@ const firstDensity = (state: State, next: State, level: Level): tf.Tensor =>
  */
 export function logPrior(x: tf.Tensor, { sigma }: Level): tf.Tensor {
   const size = x.size / x.shape[0]!, constant = size * Math.log(2 * Math.PI * sigma ** 2) / 2;
-  const axes = x.shape.map((_, i) => i).slice(1);
-  return scope(() => tf.sub(tf.mul(tf.sum(tf.square(x), axes), -0.5 / sigma ** 2), constant));
+  return scope(() =>
+    tf.sub(tf.mul(tf.sum(tf.square(x), sampleAxes(x)), -0.5 / sigma ** 2), constant)
+  );
 }
 
 /** ln p − ln|det ∂x_s/∂x_t| of the step itself, by one backward pass for each dimension, and elimination in float64. */

@@ -7,6 +7,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { sampleAxes } from "../tensor/ndarray.ts";
 import "../tensor/autodiff.ts";
 import { type Env, sampleKeys, type State } from "../sample/path.ts";
 import { checkOptions, type Known, refusal as refused } from "../tensor/check.ts";
@@ -76,7 +77,7 @@ const projected = (f: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor, e: tf.Tensor): 
   // A scope for each, as what a product with the Jacobian leaves is of the size of all samples.
   scope(() => {
     const pulled = tf.grad((x) => tf.sum(tf.mul(f(x), e)))(x);
-    return tf.sum(tf.mul(pulled, e), x.shape.map((_, i) => i).slice(1));
+    return tf.sum(tf.mul(pulled, e), sampleAxes(x));
   });
 
 /**

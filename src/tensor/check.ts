@@ -8,8 +8,6 @@
  * @module
  */
 
-import * as tf from "@tensorflow/tfjs-core";
-
 /** The names of all options of an interface, so that the compiler sees when one is added or renamed. */
 export type Known<T> = { readonly [K in keyof T]-?: true };
 
@@ -136,20 +134,6 @@ export function checkAtLeastZero(action: string, name: string, value: number): v
 }
 
 /**
- * Refuses work on tensors where there is nothing that could run it.
- *
- * @param action What is to be done.
- * @throws {TypeError} If no backend has been registered.
- */
-export function checkBackend(action: string): void {
-  const { backendName, registryFactory } = tf.engine();
-  if (backendName || Object.keys(registryFactory).length > 0) return;
-  throw new TypeError(
-    `Cannot ${action}: a backend must be chosen first, by await useBackend() of @tweedie/tweedie/backend, got none`,
-  );
-}
-
-/**
  * Refuses what is no shape of a tensor.
  *
  * @param action What it is for.
@@ -187,18 +171,6 @@ export function checkKey(action: string, key: unknown, name = "key"): void {
     `Cannot ${action}: ${name} must be a key, as key(0) makes them, got ${shown(key)}`,
   );
 }
-
-/** Backends whose numbers can be read at once. */
-const prompt: readonly string[] = ["cpu", "wasm", "tensorflow"];
-
-/**
- * A tensor's numbers, where they are at hand.
- *
- * @param tensor The tensor.
- * @returns Its numbers; undefined on a backend on which they would have to be waited for, as in the steps that engines trace.
- */
-export const atHand = (tensor: tf.Tensor): ArrayLike<number> | undefined =>
-  prompt.includes(tf.getBackend()) ? tensor.dataSync() : undefined;
 
 /** The first number of a list that is not finite, or undefined. */
 export function notFinite(values: ArrayLike<number>): number | undefined {

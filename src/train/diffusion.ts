@@ -19,7 +19,8 @@ import {
 } from "../denoise/loss.ts";
 import type { Condition, Kind } from "../denoise/prediction.ts";
 import { jumpMany } from "../noise/forward.ts";
-import { type Schedule, unit } from "../noise/schedule.ts";
+import { unit } from "../noise/schedule/derived.ts";
+import type { Schedule } from "../noise/schedule/schedule.ts";
 import { crossEntropy, type TimedClassifier } from "../network/classifier.ts";
 import { type Network, oneHot, type Params } from "../network/layer.ts";
 import { checkKind, networkTime } from "../network/model.ts";

@@ -11,7 +11,8 @@ import { floats, readSafetensors, writeSafetensors } from "../../src/io/safetens
 import { loadClassifier, loadDenoiser, loadNoisyClassifier } from "../../src/io/weights.ts";
 import { timedClassifier } from "../../src/network/classifier.ts";
 import { initialize } from "../../src/network/layer.ts";
-import { linear, vp } from "../../src/noise/schedule.ts";
+import { vp } from "../../src/noise/schedule/continuous.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
 import { guided } from "../../src/refine/guide/combine.ts";
 import { byClassifier } from "../../src/refine/guide/gradient.ts";
 import { ddim } from "../../src/sample/ancestral.ts";

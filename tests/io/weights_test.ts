@@ -21,9 +21,10 @@ import {
 } from "../../src/io/weights.ts";
 import { classifier, timedClassifier } from "../../src/network/classifier.ts";
 import type { Parameters, Params } from "../../src/network/layer.ts";
-import { type EngineOptions, type ImageModelConfig, scheduleOf } from "../../src/network/model.ts";
+import type { EngineOptions, ImageModelConfig } from "../../src/network/model.ts";
+import { scheduleOf } from "../../src/noise/named.ts";
 import { unet } from "../../src/network/unet.ts";
-import { subVp, ve } from "../../src/noise/schedule.ts";
+import { subVp, ve } from "../../src/noise/schedule/continuous.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";

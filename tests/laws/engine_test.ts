@@ -16,7 +16,7 @@ import { loadDenoiser } from "../../src/io/weights.ts";
 import { networkModel } from "../../src/network/model.ts";
 import type { Params } from "../../src/network/layer.ts";
 import { unet } from "../../src/network/unet.ts";
-import { linear } from "../../src/noise/schedule.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
 import { guided } from "../../src/refine/guide/combine.ts";
 import { classifierFree } from "../../src/refine/guide/free.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";

@@ -9,7 +9,7 @@ import { checkGpu } from "../../tensor/backend/backend.ts";
 import { key as newKey } from "../../tensor/key.ts";
 import type { Condition, Model } from "../../denoise/prediction.ts";
 import type { GridOptions, Spacing } from "../../noise/grid.ts";
-import type { Schedule } from "../../noise/schedule.ts";
+import type { Schedule } from "../../noise/schedule/schedule.ts";
 import { ddim, ddpm } from "../../sample/ancestral.ts";
 import { prior, type Refinement, run, type Sampler, type State } from "../../sample/path.ts";
 import { dpmSolver } from "../../sample/solver/dpm.ts";

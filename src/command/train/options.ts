@@ -5,12 +5,8 @@
  */
 
 import { Command, Option } from "commander";
-import {
-  type EngineOptions,
-  type ScheduleName,
-  scheduleNames,
-  scheduleOf,
-} from "../../network/model.ts";
+import type { EngineOptions } from "../../network/model.ts";
+import { type ScheduleName, scheduleNames, scheduleOf } from "../../noise/named.ts";
 import type { Kind } from "../../denoise/prediction.ts";
 import type { ImageSet } from "../../train/data.ts";
 import {

@@ -6,10 +6,11 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { refusal } from "../../tensor/check.ts";
-import type { Schedule } from "../../noise/schedule.ts";
+import type { Schedule } from "../../noise/schedule/schedule.ts";
 import { oneHot, parameterCount, type Parameters } from "../../network/layer.ts";
 import { classifier, crossEntropy, timedClassifier } from "../../network/classifier.ts";
-import { type ImageModelConfig, type ScheduleConfig, scheduleOf } from "../../network/model.ts";
+import type { ImageModelConfig } from "../../network/model.ts";
+import { type ScheduleConfig, scheduleOf } from "../../noise/named.ts";
 import { unet } from "../../network/unet.ts";
 import type { ImageBatch } from "../../train/data.ts";
 import {

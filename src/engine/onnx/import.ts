@@ -10,9 +10,10 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { type Condition, type Kind, kinds, type Model } from "../../denoise/prediction.ts";
-import type { Schedule } from "../../noise/schedule.ts";
+import type { Schedule } from "../../noise/schedule/schedule.ts";
 import { checkOptions, type Known } from "../../tensor/check.ts";
-import { inUnits, networkTime, type ScheduleConfig, scheduleOf } from "../../network/model.ts";
+import { inUnits, networkTime } from "../../network/model.ts";
+import { type ScheduleConfig, scheduleOf } from "../../noise/named.ts";
 import type { Executor, HostTensor, SessionPort } from "../runtime/executor.ts";
 import { decode, type Description } from "./proto.ts";
 

@@ -16,14 +16,10 @@ import {
   timedClassifier,
 } from "../../network/classifier.ts";
 import type { Network, Parameters } from "../../network/layer.ts";
-import {
-  checkKind,
-  type ImageModelConfig,
-  type ScheduleConfig,
-  scheduleOf,
-} from "../../network/model.ts";
+import { checkKind, type ImageModelConfig } from "../../network/model.ts";
+import { type ScheduleConfig, scheduleOf } from "../../noise/named.ts";
 import { unet } from "../../network/unet.ts";
-import type { Schedule } from "../../noise/schedule.ts";
+import type { Schedule } from "../../noise/schedule/schedule.ts";
 import { compareShapes } from "../tensors/shape.ts";
 import { type HostTensors, isFloat } from "../tensors/dtype.ts";
 import { notFinite } from "../tensors/device.ts";
