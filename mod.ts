@@ -226,6 +226,35 @@ export * from "./src/network/layer.ts";
 export * from "./src/network/mlp.ts";
 export * from "./src/network/unet.ts";
 export * from "./src/network/classifier.ts";
+export {
+  type Architecture,
+  architectureNames,
+  architectureOf,
+  type ArchitectureOptions,
+  type Architectures,
+  architectures,
+  type ForImages,
+  type ImageChoice,
+  type ImageSpace,
+  type Misfit,
+  type Networks,
+  type Role,
+  usualArchitecture,
+} from "./src/network/architecture.ts";
+export {
+  choice as choiceField,
+  count as countField,
+  counts as countsField,
+  type Field,
+  type FieldKind,
+  type Fields,
+  flag as flagField,
+  indices as indicesField,
+  names as namesField,
+  object as objectField,
+  optional as optionalField,
+  size as sizeField,
+} from "./src/network/field.ts";
 export * from "./src/network/model.ts";
 export * from "./src/train/loop.ts";
 export {
@@ -252,6 +281,7 @@ export * from "./src/io/png.ts";
 export * from "./src/io/video.ts";
 export * from "./src/io/process.ts";
 export * from "./src/io/safetensors.ts";
+export { fromTensors, toTensors } from "./src/io/tensors/device.ts";
 export * from "./src/io/checkpoint.ts";
 export * from "./src/io/weights.ts";
 export * from "./src/io/model/state.ts";

@@ -16,18 +16,22 @@ import {
   type TimedClassifier,
 } from "../network/classifier.ts";
 import type { Parameters, Params } from "../network/layer.ts";
+import type { ArchitectureOptions } from "../network/architecture.ts";
 import { type EngineOptions, type ImageModelConfig, networkModel } from "../network/model.ts";
+import type { UNetConfig } from "../network/unet.ts";
 import type { Schedule } from "../noise/schedule/schedule.ts";
 import type { NoisyClassifier } from "../denoise/energy.ts";
 import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import {
   type At,
+  type Bounds,
   checkNumbers,
   checkParameters,
   classifierOf,
   contentsOf,
   denoiserOf,
   loading,
+  metadataOf,
   type NamedClassifierConfig,
   type NoisyClassifierConfig,
   noisyClassifierOf,
@@ -43,16 +47,16 @@ import {
 import { downloaded, uploaded } from "./tensors/device.ts";
 import { type Entry, isRecord } from "./tensors/header.ts";
 import { type OpenTensors, withTensors } from "./tensors/open.ts";
-import { checkPlain, toJson } from "./tensors/plain.ts";
+import { checkPlain } from "./tensors/plain.ts";
 
 export type { NamedClassifierConfig, NoisyClassifierConfig };
 
 /** A trained denoiser. */
-export interface LoadedDenoiser {
+export interface LoadedDenoiser<NetworkConfig extends object = UNetConfig> {
   /** The model, without a condition. */
   readonly model: Model;
   /** What it was built from. */
-  readonly config: ImageModelConfig;
+  readonly config: ImageModelConfig<NetworkConfig>;
   /** Its weights, which the model uses. Disposing of them ends it. */
   readonly params: Params;
 }
@@ -85,7 +89,7 @@ export interface LoadedNoisyClassifier {
  * Reads a denoiser.
  *
  * @param path A file that {@link saveDenoiser} or `tweedie train` wrote: weights or a checkpoint.
- * @param options What runs the model.
+ * @param options What runs the model; the table of architectures.
  * @returns The model, ready to sample, on the backend in use. Needs read permission for the file.
  * @throws {Error} If the file cannot be read; `cause` is the system's error.
  * @throws {SyntaxError} If the file is damaged, or is not of a denoiser, with what it is of and what reads that.
@@ -103,23 +107,32 @@ export interface LoadedNoisyClassifier {
  * console.log(x.shape);
  * ```
  */
-export async function loadDenoiser(
+export async function loadDenoiser<NetworkConfig extends object = UNetConfig>(
   path: string,
-  options: EngineOptions = {},
-): Promise<LoadedDenoiser> {
-  checkOptions(`load ${path}`, options, engineOptions);
-  const { config, network, schedule, params } = await loaded(path, { task: "denoise" }, denoiserOf);
-  const model = networkModel(network, params, { ...options, schedule, kind: config.kind });
+  options: EngineOptions & ArchitectureOptions = {},
+): Promise<LoadedDenoiser<NetworkConfig>> {
+  checkOptions(`load ${path}`, options, denoiserOptions);
+  const { engine, ...table } = options;
+  const found = await loaded(path, { task: "denoise" }, table, denoiserOf);
+  const { network, schedule, params } = found;
+  const config = found.config as ImageModelConfig<NetworkConfig>, { kind } = config;
+  const model = networkModel(network, params, { ...(engine && { engine }), schedule, kind });
   return { model, config, params };
 }
 
-const engineOptions: Known<EngineOptions> = { engine: true };
+const tableOptions: Known<ArchitectureOptions> = { architectures: true };
+
+const denoiserOptions: Known<EngineOptions & ArchitectureOptions> = {
+  engine: true,
+  ...tableOptions,
+};
 
 /**
  * Reads a classifier of clean images.
  *
  * @param path A file that {@link saveClassifier} or `tweedie train --task classify` wrote, without a schedule: weights or a
  * checkpoint.
+ * @param options The table of architectures.
  * @returns Network and weights, on the backend in use. Needs read permission for the file.
  * @throws {Error} If the file cannot be read; `cause` is the system's error.
  * @throws {SyntaxError} If the file is damaged, or is not of a classifier, or of one of noisy images, with what it is of
@@ -138,9 +151,13 @@ const engineOptions: Known<EngineOptions> = { engine: true };
  * console.log(config.names?.[tf.argMax(logits, 1).dataSync()[0]!]);
  * ```
  */
-export async function loadClassifier(path: string): Promise<LoadedClassifier> {
+export async function loadClassifier(
+  path: string,
+  options: ArchitectureOptions = {},
+): Promise<LoadedClassifier> {
+  checkOptions(`load ${path}`, options, tableOptions);
   const clean = { task: "classify", noisy: false } as const;
-  return await loaded(path, clean, (found, _, at) => classifierOf(found, at));
+  return await loaded(path, clean, options, classifierOf);
 }
 
 /**
@@ -148,7 +165,8 @@ export async function loadClassifier(path: string): Promise<LoadedClassifier> {
  *
  * @param path A file that {@link saveNoisyClassifier} or `tweedie train --task classify --schedule …` wrote: weights or a
  * checkpoint.
- * @param options The schedule of the samples that it is to guide, where that is not the one that it was trained under.
+ * @param options The schedule of the samples that it is to guide, where that is not the one that it was trained under; the
+ * table of architectures.
  * @returns The classifier, on the backend in use, with what it is made of. Needs read permission for the file.
  * @throws {Error} If the file cannot be read; `cause` is the system's error.
  * @throws {SyntaxError} If the file is damaged, or is not of a classifier, or of one of clean images, with what it is of
@@ -170,27 +188,35 @@ export async function loadClassifier(path: string): Promise<LoadedClassifier> {
  */
 export async function loadNoisyClassifier(
   path: string,
-  options: Pick<NoisyClassifierOptions, "under"> = {},
+  options: Pick<NoisyClassifierOptions, "under"> & ArchitectureOptions = {},
 ): Promise<LoadedNoisyClassifier> {
   checkOptions(`load ${path}`, options, underOptions);
   const noisy = { task: "classify", noisy: true } as const;
-  const found = await loaded(path, noisy, (found, _, at) => noisyClassifierOf(found, at));
+  const { under, ...table } = options;
+  const found = await loaded(path, noisy, table, noisyClassifierOf);
   const { config, network, schedule, params } = found;
-  const classifier = noisyClassifier(network, params, { ...options, schedule });
+  const classifier = noisyClassifier(network, params, { schedule, ...(under && { under }) });
   return { classifier, schedule, network, config, params };
 }
 
-const underOptions: Known<Pick<NoisyClassifierOptions, "under">> = { under: true };
+const underOptions: Known<Pick<NoisyClassifierOptions, "under"> & ArchitectureOptions> = {
+  under: true,
+  ...tableOptions,
+};
+
+/** What is described, held to the rules. */
+type Describe<A> = (found: unknown, bounds: Bounds, at: At) => A;
 
 /** A described network with its weights on the backend in use; the weights are read once all else is in order. */
 async function loaded<A extends { readonly network: { readonly parameters: Parameters } }>(
   path: string,
   wanted: Wanted,
-  describe: (found: unknown, tensors: number, at: At) => A,
+  table: ArchitectureOptions,
+  describe: Describe<A>,
 ): Promise<A & { readonly params: Params }> {
   return await opened(path, async (file) => {
     const at = loading(path), { config, entries } = contentsOf(file, wanted, at);
-    const described = describe(config, entries.size, at);
+    const described = describe(config, { ...table, tensors: entries.size }, at);
     const tensors = await weightsIn(file, entries, described.network.parameters, at);
     return { ...described, params: uploaded(tensors) };
   });
@@ -284,14 +310,14 @@ export function checkWeights(tensors: HostTensors, parameters: Parameters, path:
 }
 
 /** Options of {@link saveDenoiser}, {@link saveClassifier} and {@link saveNoisyClassifier}. */
-export interface SaveOptions {
+export interface SaveOptions extends ArchitectureOptions {
   /** Store floats as this type: "F16" is half as large, rounded to the nearest. Default: "F32", to the last bit. */
   readonly dtype?: FloatDtype;
-  /** Free text by name to go with the weights, such as where they came from; not `format`, nor `model`. Default: none. */
+  /** Free text by name to go with the weights, such as where they came from; not `format`, `model` or `architecture`. Default: none. */
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
-const saveOptions: Known<SaveOptions> = { dtype: true, metadata: true };
+const saveOptions: Known<SaveOptions> = { dtype: true, metadata: true, ...tableOptions };
 
 /** A description and its weights, on the host or on the backend. */
 export interface Trained<Config> {
@@ -331,7 +357,7 @@ export interface Trained<Config> {
  */
 export async function saveDenoiser(
   path: string,
-  denoiser: Trained<ImageModelConfig>,
+  denoiser: Trained<ImageModelConfig<object>>,
   options: SaveOptions = {},
 ): Promise<void> {
   await saved(path, denoiser, options, { task: "denoise" }, denoiserOf);
@@ -368,7 +394,7 @@ export async function saveClassifier(
   options: SaveOptions = {},
 ): Promise<void> {
   const wanted = { task: "classify", noisy: false } as const;
-  await saved(path, classifier, options, wanted, (found, _, at) => classifierOf(found, at));
+  await saved(path, classifier, options, wanted, classifierOf);
 }
 
 /**
@@ -402,7 +428,7 @@ export async function saveNoisyClassifier(
   options: SaveOptions = {},
 ): Promise<void> {
   const wanted = { task: "classify", noisy: true } as const;
-  await saved(path, classifier, options, wanted, (found, _, at) => noisyClassifierOf(found, at));
+  await saved(path, classifier, options, wanted, noisyClassifierOf);
 }
 
 /** Writes what a reader takes: the file's contents go through the reader's own checks first. */
@@ -411,21 +437,24 @@ async function saved<A extends { readonly network: { readonly parameters: Parame
   { config, params }: Trained<unknown>,
   options: SaveOptions,
   wanted: Wanted,
-  describe: (found: unknown, tensors: number, at: At) => A,
+  describe: Describe<A>,
 ): Promise<void> {
   const at = saving(path), { action } = at;
   checkOptions(action, options, saveOptions);
-  const { dtype = "F32", metadata = {} } = options;
+  const { dtype = "F32", metadata = {}, ...table } = options;
   if (!isRecord(params)) throw refusal(action, "params must be tensors by name", params);
   if (!isRecord(metadata)) throw refusal(action, "metadata must be strings by name", metadata);
   const taken = ["format", "model"].find((name) => Object.hasOwn(metadata, name));
   if (taken !== undefined) {
     throw refusal(action, "metadata must leave format and model to the description", taken);
   }
+  if (Object.hasOwn(metadata, "architecture")) {
+    throw refusal(action, "metadata must leave architecture to the description", "architecture");
+  }
   checkPlain(action, config, "config");
-  const all = { ...metadata, format: `tweedie.${wanted.task}`, model: toJson(config) };
+  const all = { ...metadata, format: `tweedie.${wanted.task}`, ...metadataOf(config) };
   const { config: found } = contentsOf({ metadata: all, entries: [] }, wanted, at);
-  const { network } = describe(found, Object.keys(params).length, at);
+  const { network } = describe(found, { ...table, tensors: Object.keys(params).length }, at);
   const tensors = await downloaded(action, params);
   checkParameters(tensors, network.parameters, action);
   checkNumbers(tensors, action);

@@ -24,7 +24,7 @@ import {
   parametersOf,
   type Params,
 } from "./layer.ts";
-import { networkTime } from "./model.ts";
+import { networkTime } from "./layer.ts";
 
 /** Shape of a classifier. Plain data: it is stored with the weights. */
 export interface ClassifierConfig {

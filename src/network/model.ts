@@ -19,17 +19,24 @@ import {
   type Tensors,
 } from "../tensor/engine.ts";
 import { type Awaitable, owned, scope } from "../tensor/scope.ts";
-import type { Network, Params } from "./layer.ts";
-import { unet, type UNetConfig } from "./unet.ts";
+import { type Network, networkTime, type Params } from "./layer.ts";
+import { architectureOf, type ArchitectureOptions } from "./architecture.ts";
+import type { UNetConfig } from "./unet.ts";
 
-/** Everything but the weights of an image model: stored beside them, as JSON. */
-export interface ImageModelConfig {
+/**
+ * Everything but the weights of a denoiser: stored beside them, as JSON.
+ *
+ * @typeParam NetworkConfig The configuration of its network. Default: that of a U-Net, as of images.
+ */
+export interface ImageModelConfig<NetworkConfig extends object = UNetConfig> {
   /** The schedule it was trained under. */
   readonly schedule: ScheduleConfig;
   /** What the network's output means. */
   readonly kind: Kind;
+  /** The name of the network in the table of architectures. Default: `"unet"`. */
+  readonly architecture?: string;
   /** The network. */
-  readonly network: UNetConfig;
+  readonly network: NetworkConfig;
   /** Names of the classes. */
   readonly classes?: readonly string[];
 }
@@ -39,18 +46,8 @@ const imageFields: Known<ImageModelConfig> = {
   kind: true,
   network: true,
   classes: true,
+  architecture: true,
 };
-
-/**
- * A time in the network's unit: 1000 at the end of the schedule's span.
- *
- * @param schedule The schedule.
- * @param t Time on it.
- * @returns 1000·t/span[1]; t itself for a discrete schedule of 1000 steps.
- */
-export function networkTime(schedule: Schedule, t: number): number {
-  return 1000 * t / schedule.span[1];
-}
 
 /**
  * A model that knows a schedule's {@link unit}, as a model of the schedule.
@@ -108,6 +105,10 @@ export interface EngineOptions {
 }
 
 const engineOptions: Known<EngineOptions> = { engine: true };
+const modelOptions: Known<EngineOptions & ArchitectureOptions> = {
+  ...engineOptions,
+  architectures: true,
+};
 
 /** What a network's output means, under which schedule, and what runs it. */
 export interface NetworkOptions extends EngineOptions {
@@ -197,20 +198,21 @@ function evaluation(
  *
  * @param config The configuration.
  * @param params Its weights, which stay the caller's and must outlive the model.
- * @param options What runs it.
+ * @param options What runs it; the table of architectures.
  * @returns The model.
  * @throws {TypeError} If there is an option or an entry of the configuration that is not known.
- * @throws {RangeError} As {@link unet}, {@link scheduleOf} and {@link networkModel}.
+ * @throws {RangeError} As the network's builder, {@link scheduleOf} and {@link networkModel}; if there is no network of that name.
  */
-export function imageModel(
-  config: ImageModelConfig,
+export function imageModel<NetworkConfig extends object = UNetConfig>(
+  config: ImageModelConfig<NetworkConfig>,
   params: Params,
-  options: EngineOptions = {},
+  options: EngineOptions & ArchitectureOptions = {},
 ): Model {
   checkOptions("make a model", config, imageFields);
-  checkOptions("make a model", options, engineOptions);
-  return networkModel(unet(config.network), params, {
-    ...options,
+  checkOptions("make a model", options, modelOptions);
+  const { build } = architectureOf("denoiser", config.architecture, options), { engine } = options;
+  return networkModel(build(config.network), params, {
+    ...(engine && { engine }),
     schedule: scheduleOf(config.schedule),
     kind: config.kind,
   });

@@ -18,7 +18,7 @@ import { byClassifier } from "../../src/refine/guide/gradient.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
 import { prior, run } from "../../src/sample/path.ts";
 import { gaussian } from "../../src/denoise/oracle.ts";
-import { unet } from "../../src/network/unet.ts";
+import { unet, type UNetConfig } from "../../src/network/unet.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { eager } from "../../src/tensor/engine.ts";
 import { fold, key } from "../../src/tensor/key.ts";
@@ -319,7 +319,7 @@ describe("tweedie train", () => {
       assert.ok(target.task === "denoise");
       assert.deepEqual(target.times, { law: "likelihood", least: 1e-4 });
       // The first step's loss, made by hand.
-      const network = unet(target.model.network), root = key(seed);
+      const network = unet(target.model.network as UNetConfig), root = key(seed);
       const loss = lossOf(diffusionLoss(network, {
         schedule,
         kind: "v",

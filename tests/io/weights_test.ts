@@ -2,7 +2,8 @@ import { beforeEach, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import * as tf from "@tensorflow/tfjs-core";
-import { saveCheckpoint, toTensors } from "../../src/io/checkpoint.ts";
+import { saveCheckpoint } from "../../src/io/checkpoint.ts";
+import { toTensors } from "../../src/io/tensors/device.ts";
 import {
   floats,
   type HostTensors,
@@ -506,11 +507,11 @@ describe("the readers of weights before they read", () => {
     const misspelt = { egine: 1, udner: 1 };
     await assert.rejects(loadDenoiser("w", misspelt as EngineOptions), {
       name: "TypeError",
-      message: 'Cannot load w: options must be among engine, got "egine"',
+      message: 'Cannot load w: options must be among engine, architectures, got "egine"',
     });
     await assert.rejects(
       loadNoisyClassifier("w", misspelt as { under?: never }),
-      /Cannot load w: options must be among under, got "egine"$/,
+      /Cannot load w: options must be among under, architectures, got "egine"$/,
     );
   });
 });
@@ -591,6 +592,7 @@ describe("saveDenoiser(), saveClassifier() and saveNoisyClassifier()", () => {
       assert.deepEqual(got, {
         step: "7",
         format: "tweedie.denoise",
+        architecture: "unet",
         model: JSON.stringify(config),
       });
       for (const [name, { data, dtype }] of Object.entries(tensors)) {
@@ -661,7 +663,7 @@ describe("saveDenoiser(), saveClassifier() and saveNoisyClassifier()", () => {
         ],
         [
           () => saveDenoiser(path, { config, params }, { type: "F16" } as SaveOptions),
-          /options must be among dtype, metadata, got "type"$/,
+          /options must be among dtype, metadata, architectures, got "type"$/,
         ],
         [
           () => saveDenoiser(path, { config, params }, { dtype: "F8" as "F16" }),

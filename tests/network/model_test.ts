@@ -3,12 +3,8 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { convert, type Kind, type TensorPrediction } from "../../src/denoise/prediction.ts";
 import { type Network, networkOf } from "../../src/network/layer.ts";
-import {
-  imageModel,
-  type ImageModelConfig,
-  networkModel,
-  networkTime,
-} from "../../src/network/model.ts";
+import { networkTime } from "../../src/network/layer.ts";
+import { imageModel, type ImageModelConfig, networkModel } from "../../src/network/model.ts";
 import { type ScheduleName, scheduleNames, scheduleOf } from "../../src/noise/named.ts";
 import { mlp } from "../../src/network/mlp.ts";
 import { unet } from "../../src/network/unet.ts";
@@ -105,11 +101,11 @@ describe("what models refuse", () => {
       ],
       [
         () => imageModel({ ...config, class: [] } as never, {}),
-        'make a model: options must be among schedule, kind, network, classes, got "class"',
+        'make a model: options must be among schedule, kind, network, classes, architecture, got "class"',
       ],
       [
         () => imageModel(config, {}, { kind: "eps" } as never),
-        'make a model: options must be among engine, got "kind"',
+        'make a model: options must be among engine, architectures, got "kind"',
       ],
     ];
     for (const [call, message] of cases) {

@@ -9,7 +9,7 @@ import {
   timedClassifier,
 } from "../../src/network/classifier.ts";
 import { initialize, type Network, networkOf, type Params } from "../../src/network/layer.ts";
-import { networkTime } from "../../src/network/model.ts";
+import { networkTime } from "../../src/network/layer.ts";
 import { unet } from "../../src/network/unet.ts";
 import {
   cosineContinuous,
