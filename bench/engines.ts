@@ -184,7 +184,7 @@ function* endless<T>(value: T): Generator<T, void, undefined> {
 
 /** The ONNX engine, or nothing where it cannot be had. */
 async function onnxEngine(): Promise<Engine | undefined> {
-  const source: string = new URL("../src/engine/engine.ts", import.meta.url).href;
+  const source: string = new URL("../src/engine/open.ts", import.meta.url).href;
   try {
     const { onnx } = await import(source);
     return await onnx({ threads: threads[0], spinning: options.spinning });

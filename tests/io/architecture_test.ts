@@ -1,7 +1,7 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { exportDenoiser } from "../../src/engine/onnx/export.ts";
+import { exportDenoiser } from "../../src/engine/denoiser/export.ts";
 import { decode } from "../../src/engine/onnx/proto.ts";
 import { readSafetensors, writeSafetensors } from "../../src/io/safetensors.ts";
 import {

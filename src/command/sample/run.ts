@@ -26,7 +26,7 @@ import type { EngineOptions } from "../../network/model.ts";
 import { checkWritable, writeAtomically } from "../../io/file.ts";
 import { png } from "../../io/png.ts";
 import { loadDenoiser, type LoadedNoisyClassifier, loadNoisyClassifier } from "../../io/weights.ts";
-import { type EngineArguments, onEngine } from "../engine.ts";
+import { type EngineArguments, onEngine } from "../choose.ts";
 import { withinMemory } from "../memory.ts";
 import { say } from "../option.ts";
 import { turn } from "../stop.ts";

@@ -18,7 +18,7 @@ import {
   enginePermissions,
   onEngine,
   refuseThreads,
-} from "../engine.ts";
+} from "../choose.ts";
 import { withinMemory } from "../memory.ts";
 import {
   labels,

@@ -37,7 +37,7 @@ export const command: readonly Slip[] = [
   slip("command/stop.ts", "for (const each of listeners) forget(each);", "", "command/stop"),
   slip("command/stop.ts", "SIGHUP: 129, ", "", "command/stop"),
   slip(
-    "command/engine.ts",
+    "command/choose.ts",
     "engine === undefined && threads !== undefined",
     "engine === null",
     "command/engine",
@@ -109,8 +109,8 @@ export const command: readonly Slip[] = [
   ),
   slip("command/path.ts", "number < count; number++", "number < 0; number++", "command/path"),
   slip(
-    "command/train/options.ts",
-    "...(base < 16 && { groups: base / 2 }),",
+    "network/architecture.ts",
+    "...((base as number) < 16 && { groups: (base as number) / 2 }),",
     "",
     "command/train",
   ),

@@ -22,7 +22,7 @@ export const files: readonly Slip[] = [
     "steps as number > Infinity",
     "io/weights",
   ),
-  slip("io/model/description.ts", "levels * Math.max(blocks, 1)", "blocks", "io/weights"),
+  slip("network/architecture.ts", "levels * Math.max(blocks, 1)", "blocks", "io/weights"),
   // What is written can be read.
   slip(
     "io/weights.ts",

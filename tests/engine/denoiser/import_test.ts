@@ -9,7 +9,7 @@ import { linear } from "../../../src/noise/schedule/discrete.ts";
 import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import type { Port } from "../../../src/engine/graph/graph.ts";
 import type { Executor, Feed, HostTensor } from "../../../src/engine/runtime/executor.ts";
-import { onnxModel, type OnnxModelOptions } from "../../../src/engine/onnx/import.ts";
+import { onnxModel, type OnnxModelOptions } from "../../../src/engine/denoiser/import.ts";
 import { encode } from "../../../src/engine/onnx/proto.ts";
 
 await useBackend("cpu");

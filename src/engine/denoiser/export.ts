@@ -24,7 +24,7 @@ import { scheduleOf } from "../../noise/named.ts";
 import { architectureOf, type ArchitectureOptions } from "../../network/architecture.ts";
 import type { Attribute, Constant, Graph, Port } from "../graph/graph.ts";
 import { denoiserFormat } from "./import.ts";
-import { encode } from "./proto.ts";
+import { encode } from "../onnx/proto.ts";
 import { trace } from "../compile/trace.ts";
 
 /** The number of samples that graphs are traced for: a prime that no layer's size is a multiple of. */
