@@ -32,7 +32,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { jumpMany } from "../noise/forward.ts";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import { atHand } from "../tensor/backend/ready.ts";
-import { checkOptions, type Known, notFinite, refusal } from "../tensor/check.ts";
+import { checkAmong, checkOptions, type Known, notFinite, refusal } from "../tensor/check.ts";
 import { scope } from "../tensor/scope.ts";
 import { posterior, stepWeight, variances } from "./posterior.ts";
 import { coefficients, type Kind, kinds, plane } from "./prediction.ts";
@@ -284,7 +284,7 @@ export interface Regression {
 export function regression(batch: DenoisingBatch, options: DenoisingLossOptions): Regression {
   const { x0, eps, t } = batch, { schedule, kind } = options;
   checkOptions("compute the loss", options, lossOptions);
-  if (!kinds.includes(kind)) throw refused(`kind must be one of ${kinds.join(", ")}`, kind);
+  checkAmong("compute the loss", "kind", kind, kinds);
   checkBatch(batch);
   const levels = t.map(schedule.at),
     weights = levels.map((level, i) => weight(options, level, t[i]!));

@@ -10,7 +10,7 @@ import { rescheduled } from "../denoise/reschedule.ts";
 import { type ScheduleConfig, scheduleOf } from "../noise/named.ts";
 import { unit } from "../noise/schedule/derived.ts";
 import type { Schedule } from "../noise/schedule/schedule.ts";
-import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { checkAmong, checkOptions, type Known, refusal } from "../tensor/check.ts";
 import {
   type Compiled,
   type Engine,
@@ -85,7 +85,7 @@ export function checkKind(
   action: string,
   { kind, schedule }: { readonly kind: Kind; readonly schedule: Schedule },
 ): void {
-  if (!kinds.includes(kind)) throw refusal(action, `kind must be one of ${kinds.join(", ")}`, kind);
+  checkAmong(action, "kind", kind, kinds);
   const { name, span: [, last], at } = schedule;
   if (!blind.includes(kind) || at(last).alpha > 0) return;
   throw refusal(

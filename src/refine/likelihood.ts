@@ -38,7 +38,7 @@ import { sampleAxes } from "../tensor/ndarray.ts";
 import "../tensor/autodiff.ts";
 import type { Level } from "../noise/schedule/schedule.ts";
 import { convert, decorated, type Model, type Prediction } from "../denoise/prediction.ts";
-import { checkOptions, type Known, refusal as refused } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import {
   type Env,
   refined,
@@ -59,6 +59,9 @@ import {
   type Scoped,
 } from "../tensor/scope.ts";
 import { exactTrace, type Trace, unitVectors } from "./trace.ts";
+
+/** What is refused here. */
+const carrying = "carry a density";
 
 /** A state that knows its log-density. */
 export interface Weighed extends State {
@@ -118,10 +121,10 @@ export function likelihood(
   checkOptions("carry a density", options, likelihoodOptions);
   const { trace, rule = "trapezoid" } = options;
   if (rule !== "trapezoid" && rule !== "jacobian") {
-    throw refusal('rule must be "trapezoid" or "jacobian"', rule);
+    throw refusal(carrying, 'rule must be "trapezoid" or "jacobian"', rule);
   }
   if (rule === "jacobian" && trace) {
-    throw refusal('trace must be absent with rule "jacobian"', trace);
+    throw refusal(carrying, 'trace must be absent with rule "jacobian"', trace);
   }
   return refined<State, Weighed>((transition) => (env) => {
     checkSmooth(env);
@@ -201,7 +204,7 @@ function byTrapezoid(made: Made, trace: Trace): Weights {
 function checkEnds(from: Level, to: Level): void {
   const isNoise = from.alpha === 0 || to.alpha === 0, isData = from.sigma === 0 || to.sigma === 0;
   if (!isNoise || !isData) return;
-  throw refusal("steps must be at least 2 from alpha = 0 to sigma = 0", 1);
+  throw refusal(carrying, "steps must be at least 2 from alpha = 0 to sigma = 0", 1);
 }
 
 /** tau at a state; undefined at sigma = 0, and at alpha = 0, where it is the number of dimensions. */
@@ -379,7 +382,11 @@ export async function logLikelihood(
     const { x, logDensity } = state;
     if (logDensity === undefined) continue;
     if (state.t < end) {
-      throw refusal("sampler must lead from data to noise (`upward`)", `a step to t = ${state.t}`);
+      throw refusal(
+        carrying,
+        "sampler must lead from data to noise (`upward`)",
+        `a step to t = ${state.t}`,
+      );
     }
     end = state.t;
     final = await scope(function* () {
@@ -391,17 +398,25 @@ export async function logLikelihood(
       };
     });
   }
-  if (final === undefined) throw refusal("sampler must have at least one step", "none");
+  if (final === undefined) throw refusal(carrying, "sampler must have at least one step", "none");
   const [, most] = env.model.schedule.span;
   if (options.prior === undefined && !isLevel(env.model.schedule, end, most)) {
-    throw refusal(`sampler must end at t = ${most}, where the prior is, or prior be given`, end);
+    throw refusal(
+      carrying,
+      `sampler must end at t = ${most}, where the prior is, or prior be given`,
+      end,
+    );
   }
   return Float64Array.from(final.ends, (value, i) => value - final.change[i]!);
 }
 
 function checkPrior(values: tf.Tensor, { shape: [count] }: tf.Tensor): void {
   if (values.rank === 1 && values.shape[0] === count) return;
-  throw refusal(`prior must give one number for each of ${count} samples`, `[${values.shape}]`);
+  throw refusal(
+    carrying,
+    `prior must give one number for each of ${count} samples`,
+    `[${values.shape}]`,
+  );
 }
 
 const logLikelihoodOptions: Known<LogLikelihoodOptions> = {
@@ -411,6 +426,3 @@ const logLikelihoodOptions: Known<LogLikelihoodOptions> = {
   t: true,
   prior: true,
 };
-
-const refusal = (wanted: string, got: unknown): RangeError =>
-  refused("carry a density", wanted, got);

@@ -106,6 +106,25 @@ export function checkOneOf(
 }
 
 /**
+ * Refuses what is not in a list of words.
+ *
+ * @param action What the function does, such as `"export a denoiser"`.
+ * @param name The option's name.
+ * @param value What it was given.
+ * @param known The words.
+ * @throws {RangeError} If it is none of them.
+ */
+export function checkAmong(
+  action: string,
+  name: string,
+  value: unknown,
+  known: readonly unknown[],
+): void {
+  if (known.includes(value)) return;
+  throw refusal(action, `${name} must be one of ${known.join(", ")}`, value);
+}
+
+/**
  * Refuses a name that is not in a table.
  *
  * @param action What the function does, such as `"make a flow"`.

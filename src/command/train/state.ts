@@ -137,7 +137,7 @@ function checkFinite(
 }
 
 /** A run as it was left. */
-export type Found = Journal & { readonly state: TrainState };
+export type SavedRun = Journal & { readonly state: TrainState };
 
 /**
  * The run of a checkpoint, if the file is there.
@@ -153,7 +153,7 @@ export async function opened(
   path: string,
   plan: TrainPlan,
   parameters: Parameters,
-): Promise<Found | undefined> {
+): Promise<SavedRun | undefined> {
   if (!await isThere(path)) return undefined;
   const { groups, meta } = await loadCheckpoint(path);
   checkPlan(plan, meta["plan"], path);

@@ -15,7 +15,14 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { kinds } from "../../denoise/prediction.ts";
-import { checkOptions, checkTensors, type Known, notFinite, refusal } from "../../tensor/check.ts";
+import {
+  checkAmong,
+  checkOptions,
+  checkTensors,
+  type Known,
+  notFinite,
+  refusal,
+} from "../../tensor/check.ts";
 import type { Pure } from "../../tensor/engine.ts";
 import type { Network, Params } from "../../network/layer.ts";
 import type { UNetConfig } from "../../network/unet.ts";
@@ -96,9 +103,7 @@ function checkConfig(
   network: Network,
 ): void {
   scheduleOf(schedule);
-  if (!kinds.includes(kind)) {
-    throw refusal("export a denoiser", `kind must be one of ${kinds.join(", ")}`, kind);
-  }
+  checkAmong("export a denoiser", "kind", kind, kinds);
   if (classes === undefined || classes.length === network.classes) return;
   throw refusal(
     "export a denoiser",

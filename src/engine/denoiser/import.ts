@@ -283,8 +283,8 @@ function described(metadata: Description["metadata"]): Schedule {
   }
 }
 
-/** A question to a graph. */
-interface Question {
+/** What the model is asked about. */
+interface ModelInputs {
   readonly x: tf.Tensor;
   readonly t: number;
   readonly condition: Condition | undefined;
@@ -292,7 +292,7 @@ interface Question {
 
 async function feedsOf(
   graph: KnownGraph,
-  { x, t, condition }: Question,
+  { x, t, condition }: ModelInputs,
 ): Promise<Record<string, HostTensor>> {
   const dims = turned(x.shape, graph), samples = x.shape[0]!;
   checkShape(graph.x, dims);

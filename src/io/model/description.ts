@@ -132,12 +132,12 @@ const checkpointFormat = "tweedie.checkpoint";
 type Metadata = Header["metadata"];
 
 /** What a file says that its model is for, and how it describes it. */
-interface Found {
+interface StoredModel {
   readonly task: unknown;
   readonly config: unknown;
 }
 
-function modelIn(metadata: Metadata, at: At): Found {
+function modelIn(metadata: Metadata, at: At): StoredModel {
   const format = metadata["format"];
   if (format === checkpointFormat) return targetIn(parsed(metadata["meta"], at));
   const task = taskOf(format), { architecture } = metadata;
@@ -174,7 +174,7 @@ export function metadataOf(config: unknown): Record<string, string> {
 const taskOf = (format: string | undefined): Task | undefined =>
   (["denoise", "classify"] as const).find((task) => format === `tweedie.${task}`);
 
-function targetIn(meta: unknown): Found {
+function targetIn(meta: unknown): StoredModel {
   const { plan } = Object(meta) as Meta, target = plan?.target;
   return { task: target?.task, config: target?.model };
 }

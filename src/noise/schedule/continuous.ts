@@ -196,9 +196,9 @@ export function ve(options: VeOptions = {}): Schedule {
   checkAbove("ve", "sigmaMin", sigmaMin, 0);
   checkAbove("ve", "sigmaMax", sigmaMax, sigmaMin);
   const rate = Math.log(sigmaMax / sigmaMin), first = Math.log(sigmaMin);
-  const whole = (t: number): number => sigmaMin * Math.exp(rate * t);
+  const geometric = (t: number): number => sigmaMin * Math.exp(rate * t);
   const sigma = (t: number): number =>
-    fromZero ? sigmaMin * Math.sqrt(Math.expm1(2 * rate * t)) : whole(t);
+    fromZero ? sigmaMin * Math.sqrt(Math.expm1(2 * rate * t)) : geometric(t);
   // 2·ln(sigma(t)/sigmaMin) from ln(sigma²/sigmaMin²).
   const twice = (log: number): number => fromZero ? softplus(log) : log;
   return guarded({
@@ -207,7 +207,7 @@ export function ve(options: VeOptions = {}): Schedule {
     at: (t) => ({ alpha: 1, sigma: sigma(t) }),
     timeOf: (wanted) => twice(-wanted - 2 * first) / (2 * rate),
     drift: () => 0,
-    diffusion: (t) => whole(t) * Math.sqrt(2 * rate),
+    diffusion: (t) => geometric(t) * Math.sqrt(2 * rate),
   }, [0, Infinity]);
 }
 
