@@ -284,4 +284,5 @@ export * from "./src/io/safetensors.ts";
 export { fromTensors, toTensors } from "./src/io/tensors/device.ts";
 export * from "./src/io/checkpoint.ts";
 export * from "./src/io/weights.ts";
+export * from "./src/io/model/save.ts";
 export * from "./src/io/model/state.ts";

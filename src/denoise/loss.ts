@@ -32,7 +32,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { jumpMany } from "../noise/forward.ts";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import { atHand } from "../tensor/backend/ready.ts";
-import { checkAmong, checkOptions, type Known, notFinite, refusal } from "../tensor/check.ts";
+import { checkAmong, checkOptions, type Known, notFinite } from "../tensor/check.ts";
 import { scope } from "../tensor/scope.ts";
 import { posterior, stepWeight, variances } from "./posterior.ts";
 import { coefficients, type Kind, kinds, plane } from "./prediction.ts";
@@ -294,9 +294,6 @@ export function regression(batch: DenoisingBatch, options: DenoisingLossOptions)
     weights: tf.tensor1d(weights),
   }));
 }
-
-const refused = (wanted: string, got: unknown): RangeError =>
-  refusal("compute the loss", wanted, got);
 
 /** Refuses a batch that is no batch, by the name of what is wrong with it. */
 function checkBatch({ x0, eps, t }: DenoisingBatch): void {

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { checkAmong, checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { checkAmong, checkOptions, type Known } from "../tensor/check.ts";
 
 /** What progress reads of an item, where it is there: a state of a chain or of training, or anything else. */
 export interface Progressing {

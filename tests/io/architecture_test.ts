@@ -4,13 +4,8 @@ import * as tf from "@tensorflow/tfjs-core";
 import { exportDenoiser } from "../../src/engine/denoiser/export.ts";
 import { decode } from "../../src/engine/onnx/proto.ts";
 import { readSafetensors, writeSafetensors } from "../../src/io/safetensors.ts";
-import {
-  loadClassifier,
-  loadDenoiser,
-  saveClassifier,
-  saveDenoiser,
-  saveNoisyClassifier,
-} from "../../src/io/weights.ts";
+import { saveClassifier, saveDenoiser, saveNoisyClassifier } from "../../src/io/model/save.ts";
+import { loadClassifier, loadDenoiser } from "../../src/io/weights.ts";
 import {
   type Architecture,
   architectureNames,

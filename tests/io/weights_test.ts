@@ -11,14 +11,16 @@ import {
   writeSafetensors,
 } from "../../src/io/safetensors.ts";
 import {
-  checkWeights,
-  loadClassifier,
-  loadDenoiser,
-  loadNoisyClassifier,
   saveClassifier,
   saveDenoiser,
   saveNoisyClassifier,
   type SaveOptions,
+} from "../../src/io/model/save.ts";
+import {
+  checkWeights,
+  loadClassifier,
+  loadDenoiser,
+  loadNoisyClassifier,
 } from "../../src/io/weights.ts";
 import { classifier, timedClassifier } from "../../src/network/classifier.ts";
 import type { Parameters, Params } from "../../src/network/layer.ts";

@@ -16,14 +16,13 @@ import { newTraining, type TrainState } from "../../train/loop.ts";
 import { type Checkpoint, loadCheckpoint, saveCheckpoint } from "../../io/checkpoint.ts";
 import { floats, type HostTensors } from "../../io/safetensors.ts";
 import {
-  checkWeights,
-  readWeights,
   saveClassifier,
   saveDenoiser,
   saveNoisyClassifier,
   type SaveOptions,
   type Trained,
-} from "../../io/weights.ts";
+} from "../../io/model/save.ts";
+import { checkWeights, readWeights } from "../../io/weights.ts";
 import { fromTensors, toTensors } from "../../io/tensors/device.ts";
 import { withTensors } from "../../io/tensors/open.ts";
 import { real } from "../path.ts";

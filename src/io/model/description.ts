@@ -224,6 +224,9 @@ export interface Bounds extends ArchitectureOptions {
   readonly tensors: number;
 }
 
+/** What is described, held to the rules. */
+export type Describe<A> = (found: unknown, bounds: Bounds, at: At) => A;
+
 /** A denoiser as it is described. */
 export interface DescribedDenoiser {
   /** The description, which is in order. */
