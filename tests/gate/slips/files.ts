@@ -22,6 +22,8 @@ export const files: readonly Slip[] = [
     "steps as number > Infinity",
     "io/weights",
   ),
+  slip("io/model/description.ts", ": { ...config, architecture };", ": config;", "io/architecture"),
+  slip("io/model/description.ts", "if (!known.includes(name))", "if (false)", "io/architecture"),
   slip("network/architecture.ts", "levels * Math.max(blocks, 1)", "blocks", "io/weights"),
   // What is written can be read.
   slip(
