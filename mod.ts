@@ -51,7 +51,20 @@ export { pipe } from "fp-ts/lib/function.js";
 export * as smooth from "./src/tensor/autodiff.ts";
 export * from "./src/tensor/key.ts";
 export * from "./src/tensor/random.ts";
-export * from "./src/tensor/tensor.ts";
+export {
+  type ArrayView,
+  fromNdarray,
+  type HostView,
+  type Scalar,
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  type Tensor3D,
+  type Tensor4D,
+  toNdarray,
+  view,
+  type ViewData,
+} from "./src/tensor/tensor.ts";
 export {
   type Awaitable,
   awaited,
@@ -97,8 +110,12 @@ export {
 export * from "./src/solve/ode.ts";
 export * from "./src/solve/brownian.ts";
 export * from "./src/solve/sde.ts";
-export * from "./src/noise/schedule.ts";
+export * from "./src/noise/schedule/schedule.ts";
+export * from "./src/noise/schedule/discrete.ts";
+export * from "./src/noise/schedule/continuous.ts";
+export * from "./src/noise/schedule/derived.ts";
 export { type GridOptions, times } from "./src/noise/grid.ts";
+export * from "./src/noise/named.ts";
 export * from "./src/noise/forward.ts";
 export * from "./src/denoise/condition.ts";
 export * from "./src/denoise/prediction.ts";
@@ -217,6 +234,35 @@ export * from "./src/network/layer.ts";
 export * from "./src/network/mlp.ts";
 export * from "./src/network/unet.ts";
 export * from "./src/network/classifier.ts";
+export {
+  type Architecture,
+  architectureNames,
+  architectureOf,
+  type ArchitectureOptions,
+  type Architectures,
+  architectures,
+  type ForImages,
+  type ImageChoice,
+  type ImageSpace,
+  type Misfit,
+  type Networks,
+  type Role,
+  usualArchitecture,
+} from "./src/network/architecture.ts";
+export {
+  choice as choiceField,
+  count as countField,
+  counts as countsField,
+  type Field,
+  type FieldKind,
+  type Fields,
+  flag as flagField,
+  indices as indicesField,
+  names as namesField,
+  object as objectField,
+  optional as optionalField,
+  size as sizeField,
+} from "./src/network/field.ts";
 export * from "./src/network/model.ts";
 export * from "./src/train/loop.ts";
 export {
@@ -251,6 +297,8 @@ export * from "./src/io/png.ts";
 export * from "./src/io/video.ts";
 export * from "./src/io/process.ts";
 export * from "./src/io/safetensors.ts";
+export { fromTensors, toTensors } from "./src/io/tensors/device.ts";
 export * from "./src/io/checkpoint.ts";
 export * from "./src/io/weights.ts";
+export * from "./src/io/model/save.ts";
 export * from "./src/io/model/state.ts";

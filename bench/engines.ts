@@ -184,7 +184,7 @@ function* endless<T>(value: T): Generator<T, void, undefined> {
 
 /** The ONNX engine, or nothing where it cannot be had. */
 async function onnxEngine(): Promise<Engine | undefined> {
-  const source: string = new URL("../src/engine/engine.ts", import.meta.url).href;
+  const source: string = new URL("../src/engine/open.ts", import.meta.url).href;
   try {
     const { onnx } = await import(source);
     return await onnx({ threads: threads[0], spinning: options.spinning });
@@ -196,17 +196,17 @@ async function onnxEngine(): Promise<Engine | undefined> {
 
 // ---- PyTorch -----------------------------------------------------------------------------------------------------
 
-/** A setting of bench/unet.py. */
+/** A setting of bench/torch_unet.py. */
 type Setting = Readonly<Record<string, string | number | boolean>>;
 
-/** bench/unet.py, as a process that answers requests. */
+/** bench/torch_unet.py, as a process that answers requests. */
 interface Twin {
   readonly ask: (request: object) => Promise<Record<string, unknown> | null>;
   readonly close: () => Promise<void>;
 }
 
 function startTwin(python: string, weights: string): Twin {
-  const script = fileURLToPath(new URL("unet.py", import.meta.url));
+  const script = fileURLToPath(new URL("torch_unet.py", import.meta.url));
   const child = new Deno.Command(python, {
     args: [script, weights],
     stdin: "piped",

@@ -62,7 +62,7 @@ async function refuseUsage({ checkpoint, out }: ExportArguments, command: Comman
 
 async function exportWith({ checkpoint, out }: ExportArguments): Promise<void> {
   await checkWritable(out);
-  const { decode, exportDenoiser } = await import("../engine/engine.ts");
+  const { decode, exportDenoiser } = await import("../engine/open.ts");
   // Nothing is computed, so the backend that needs nothing will do.
   await useBackend("cpu");
   const { config, params } = await loadDenoiser(checkpoint);

@@ -30,8 +30,9 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { jumpMany } from "../noise/forward.ts";
-import type { Level, Schedule } from "../noise/schedule.ts";
-import { atHand, checkOptions, type Known, notFinite, refusal } from "../tensor/check.ts";
+import type { Level, Schedule } from "../noise/schedule/schedule.ts";
+import { atHand } from "../tensor/backend/ready.ts";
+import { checkAmong, checkOptions, type Known, notFinite } from "../tensor/check.ts";
 import { scope } from "../tensor/scope.ts";
 import { posterior, stepWeight, variances } from "./posterior.ts";
 import { coefficients, type Kind, kinds, plane } from "./prediction.ts";
@@ -283,7 +284,7 @@ export interface Regression {
 export function regression(batch: DenoisingBatch, options: DenoisingLossOptions): Regression {
   const { x0, eps, t } = batch, { schedule, kind } = options;
   checkOptions("compute the loss", options, lossOptions);
-  if (!kinds.includes(kind)) throw refused(`kind must be one of ${kinds.join(", ")}`, kind);
+  checkAmong("compute the loss", "kind", kind, kinds);
   checkBatch(batch);
   const levels = t.map(schedule.at),
     weights = levels.map((level, i) => weight(options, level, t[i]!));
@@ -293,9 +294,6 @@ export function regression(batch: DenoisingBatch, options: DenoisingLossOptions)
     weights: tf.tensor1d(weights),
   }));
 }
-
-const refused = (wanted: string, got: unknown): RangeError =>
-  refusal("compute the loss", wanted, got);
 
 /** Refuses a batch that is no batch, by the name of what is wrong with it. */
 function checkBatch({ x0, eps, t }: DenoisingBatch): void {

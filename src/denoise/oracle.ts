@@ -22,11 +22,14 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { Level, Schedule } from "../noise/schedule.ts";
+import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import { softmax } from "../tensor/autodiff.ts";
-import { checkOptions, type Known } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Condition, Model, TensorPrediction } from "./prediction.ts";
+
+/** What is refused here. */
+const making = "make an oracle";
 
 /** A model that answers at once, with the exact E[x_0 | x_t]. */
 export interface Oracle extends Model {
@@ -99,11 +102,11 @@ const along = (values: Dimensions, i: number): number =>
 function checkMixture(mixture: Mixture): void {
   checkOptions("make an oracle", mixture, mixtureOptions);
   const { means, variances, weights, labels } = mixture;
-  if (means.length === 0) throw refusal("means must be of at least one component", 0);
+  if (means.length === 0) throw refusal(making, "means must be of at least one component", 0);
   const sizes = { variances, weights, labels };
   for (const [name, values] of Object.entries(sizes)) {
     if (values && values.length !== means.length) {
-      throw refusal(`${name} must be one for each of ${means.length} means`, values.length);
+      throw refusal(making, `${name} must be one for each of ${means.length} means`, values.length);
     }
   }
   checkEach("means must be finite", means.flat(), Number.isFinite);
@@ -116,19 +119,20 @@ const isVariance = (v: number): boolean => v >= 0 && v < Infinity;
 
 function checkEach(wanted: string, values: readonly number[], fits: (v: number) => boolean): void {
   const wrong = values.find((value) => !fits(value));
-  if (wrong !== undefined) throw refusal(wanted, wrong);
+  if (wrong !== undefined) throw refusal(making, wanted, wrong);
 }
 
 /** Lists of dimensions must be of one length. */
 function checkWidths(values: readonly Dimensions[]): void {
   const widths = new Set(values.flatMap((v) => typeof v === "number" ? [] : [v.length]));
   if (widths.size > 1) {
-    throw refusal("means and variances must be of one length", [...widths].join(" and "));
+    throw new RangeError(
+      `Cannot ${making}: means and variances must be of one length, got ${
+        [...widths].join(" and ")
+      }`,
+    );
   }
 }
-
-const refusal = (wanted: string, got: number | string): RangeError =>
-  new RangeError(`Cannot make an oracle: ${wanted}, got ${got}`);
 
 /** Throws unless the parameters have as many dimensions as a sample. */
 function checkFit(parameters: readonly Dimensions[], size: number): void {
@@ -509,10 +513,14 @@ export function dataset(
   const { labels } = options;
   const [count = 0] = points.shape;
   if (count < 1) {
-    throw refusal("points must be of shape [M, ...sample] with M at least 1", `[${points.shape}]`);
+    throw refusal(
+      making,
+      "points must be of shape [M, ...sample] with M at least 1",
+      points.shape,
+    );
   }
   if (labels && labels.length !== count) {
-    throw refusal(`labels must be one for each of ${count} points`, labels.length);
+    throw refusal(making, `labels must be one for each of ${count} points`, labels.length);
   }
   const make = (condition?: Condition): Oracle => ({
     schedule,

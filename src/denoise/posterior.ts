@@ -27,7 +27,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { between } from "../noise/forward.ts";
-import type { Level } from "../noise/schedule.ts";
+import type { Level } from "../noise/schedule/schedule.ts";
 import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import { scope } from "../tensor/scope.ts";
 

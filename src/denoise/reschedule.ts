@@ -13,7 +13,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { type Level, type Schedule, timeNear } from "../noise/schedule.ts";
+import { type Level, type Schedule, timeNear } from "../noise/schedule/schedule.ts";
 import { owned, scope } from "../tensor/scope.ts";
 import { convert, decorated, type Model, type Prediction } from "./prediction.ts";
 

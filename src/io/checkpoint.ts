@@ -21,8 +21,6 @@ import { withTensors } from "./tensors/open.ts";
 import { checkPlain, toJson } from "./tensors/plain.ts";
 import { compareShapes } from "./tensors/shape.ts";
 
-export { fromTensors, toTensors } from "./tensors/device.ts";
-
 /** A checkpoint: tensors in groups, and plain data. */
 export interface Checkpoint<Tensor = HostTensor> {
   /** Tensors by group and name. No group's name may go on from another's with a dot, as `adam.m` does from `adam`. */

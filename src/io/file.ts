@@ -114,7 +114,7 @@ function checked({ path }: Target, chunk: unknown): Uint8Array {
   throw new TypeError(`Cannot write ${path}: bytes must be Uint8Arrays, got ${got}`);
 }
 
-async function* whole(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+async function* inOnePart(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
   yield bytes;
 }
 
@@ -145,7 +145,7 @@ export async function writeAtomically(
   bytes: Uint8Array | AsyncIterable<Uint8Array>,
 ): Promise<void> {
   const to = await target(path);
-  const part = await filled(to, bytes instanceof Uint8Array ? whole(bytes) : bytes);
+  const part = await filled(to, bytes instanceof Uint8Array ? inOnePart(bytes) : bytes);
   try {
     await onDisk(to, Deno.rename(part, to.real));
   } catch (error) {

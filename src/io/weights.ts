@@ -1,7 +1,7 @@
 /**
  * Trained models in files: weights and the description of their network in one safetensors file.
  *
- * Two kinds of files are read: weights, which {@link saveDenoiser} and its like and `tweedie train --weights` write for
+ * Two kinds of files are read: weights, which `saveDenoiser` and its like and `tweedie train --weights` write for
  * others to use, and checkpoints, of which the moving average is taken. The weights are read once the description, and the
  * names and shapes of all tensors, are in order.
  *
@@ -16,10 +16,12 @@ import {
   type TimedClassifier,
 } from "../network/classifier.ts";
 import type { Parameters, Params } from "../network/layer.ts";
+import type { ArchitectureOptions } from "../network/architecture.ts";
 import { type EngineOptions, type ImageModelConfig, networkModel } from "../network/model.ts";
-import type { Schedule } from "../noise/schedule.ts";
+import type { UNetConfig } from "../network/unet.ts";
+import type { Schedule } from "../noise/schedule/schedule.ts";
 import type { NoisyClassifier } from "../denoise/energy.ts";
-import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { checkOptions, type Known } from "../tensor/check.ts";
 import { type FileSource, nameOf } from "../train/data/file.ts";
 import {
   type At,
@@ -28,32 +30,26 @@ import {
   classifierOf,
   contentsOf,
   denoiserOf,
+  type Describe,
   loading,
   type NamedClassifierConfig,
   type NoisyClassifierConfig,
   noisyClassifierOf,
-  saving,
   type Wanted,
 } from "./model/description.ts";
-import {
-  type FloatDtype,
-  type HostTensor,
-  type HostTensors,
-  writeSafetensors,
-} from "./safetensors.ts";
-import { downloaded, uploaded } from "./tensors/device.ts";
-import { type Entry, isRecord } from "./tensors/header.ts";
+import type { HostTensors } from "./safetensors.ts";
+import { uploaded } from "./tensors/device.ts";
+import type { Entry } from "./tensors/header.ts";
 import { type OpenTensors, withTensors } from "./tensors/open.ts";
-import { checkPlain, toJson } from "./tensors/plain.ts";
 
 export type { FileSource, NamedClassifierConfig, NoisyClassifierConfig };
 
 /** A trained denoiser. */
-export interface LoadedDenoiser {
+export interface LoadedDenoiser<NetworkConfig extends object = UNetConfig> {
   /** The model, without a condition. */
   readonly model: Model;
   /** What it was built from. */
-  readonly config: ImageModelConfig;
+  readonly config: ImageModelConfig<NetworkConfig>;
   /** Its weights, which the model uses. Disposing of them ends it. */
   readonly params: Params;
 }
@@ -85,9 +81,9 @@ export interface LoadedNoisyClassifier {
 /**
  * Reads a denoiser.
  *
- * @param file A file that {@link saveDenoiser} or `tweedie train` wrote, weights or a checkpoint: its path, or its bytes,
+ * @param file A file that `saveDenoiser` or `tweedie train` wrote, weights or a checkpoint: its path, or its bytes,
  * in any runtime.
- * @param options What runs the model.
+ * @param options What runs the model; the table of architectures.
  * @returns The model, ready to sample, on the backend in use. Needs read permission for the file.
  * @throws {Error} If the file cannot be read; `cause` is the system's error.
  * @throws {SyntaxError} If the file is damaged, or is not of a denoiser, with what it is of and what reads that.
@@ -105,23 +101,32 @@ export interface LoadedNoisyClassifier {
  * console.log(x.shape);
  * ```
  */
-export async function loadDenoiser(
+export async function loadDenoiser<NetworkConfig extends object = UNetConfig>(
   file: FileSource,
-  options: EngineOptions = {},
-): Promise<LoadedDenoiser> {
-  checkOptions(`load ${nameOf(file)}`, options, engineOptions);
-  const { config, network, schedule, params } = await loaded(file, { task: "denoise" }, denoiserOf);
-  const model = networkModel(network, params, { ...options, schedule, kind: config.kind });
+  options: EngineOptions & ArchitectureOptions = {},
+): Promise<LoadedDenoiser<NetworkConfig>> {
+  checkOptions(`load ${nameOf(file)}`, options, denoiserOptions);
+  const { engine, ...table } = options;
+  const found = await loaded(file, { task: "denoise" }, table, denoiserOf);
+  const { network, schedule, params } = found;
+  const config = found.config as ImageModelConfig<NetworkConfig>, { kind } = config;
+  const model = networkModel(network, params, { ...(engine && { engine }), schedule, kind });
   return { model, config, params };
 }
 
-const engineOptions: Known<EngineOptions> = { engine: true };
+const tableOptions: Known<ArchitectureOptions> = { architectures: true };
+
+const denoiserOptions: Known<EngineOptions & ArchitectureOptions> = {
+  engine: true,
+  ...tableOptions,
+};
 
 /**
  * Reads a classifier of clean images.
  *
- * @param file A file that {@link saveClassifier} or `tweedie train --task classify` wrote, without a schedule, weights or
+ * @param file A file that `saveClassifier` or `tweedie train --task classify` wrote, without a schedule, weights or
  * a checkpoint: its path, or its bytes.
+ * @param options The table of architectures.
  * @returns Network and weights, on the backend in use. Needs read permission for the file.
  * @throws {Error} If the file cannot be read; `cause` is the system's error.
  * @throws {SyntaxError} If the file is damaged, or is not of a classifier, or of one of noisy images, with what it is of
@@ -140,17 +145,22 @@ const engineOptions: Known<EngineOptions> = { engine: true };
  * console.log(config.names?.[tf.argMax(logits, 1).dataSync()[0]!]);
  * ```
  */
-export async function loadClassifier(file: FileSource): Promise<LoadedClassifier> {
+export async function loadClassifier(
+  file: FileSource,
+  options: ArchitectureOptions = {},
+): Promise<LoadedClassifier> {
+  checkOptions(`load ${nameOf(file)}`, options, tableOptions);
   const clean = { task: "classify", noisy: false } as const;
-  return await loaded(file, clean, (found, _, at) => classifierOf(found, at));
+  return await loaded(file, clean, options, classifierOf);
 }
 
 /**
  * Reads a classifier of noisy images, to guide samplers by.
  *
- * @param file A file that {@link saveNoisyClassifier} or `tweedie train --task classify --schedule …` wrote, weights or a
+ * @param file A file that `saveNoisyClassifier` or `tweedie train --task classify --schedule …` wrote, weights or a
  * checkpoint: its path, or its bytes.
- * @param options The schedule of the samples that it is to guide, where that is not the one that it was trained under.
+ * @param options The schedule of the samples that it is to guide, where that is not the one that it was trained under; the
+ * table of architectures.
  * @returns The classifier, on the backend in use, with what it is made of. Needs read permission for the file.
  * @throws {Error} If the file cannot be read; `cause` is the system's error.
  * @throws {SyntaxError} If the file is damaged, or is not of a classifier, or of one of clean images, with what it is of
@@ -172,27 +182,32 @@ export async function loadClassifier(file: FileSource): Promise<LoadedClassifier
  */
 export async function loadNoisyClassifier(
   file: FileSource,
-  options: Pick<NoisyClassifierOptions, "under"> = {},
+  options: Pick<NoisyClassifierOptions, "under"> & ArchitectureOptions = {},
 ): Promise<LoadedNoisyClassifier> {
   checkOptions(`load ${nameOf(file)}`, options, underOptions);
   const noisy = { task: "classify", noisy: true } as const;
-  const found = await loaded(file, noisy, (found, _, at) => noisyClassifierOf(found, at));
+  const { under, ...table } = options;
+  const found = await loaded(file, noisy, table, noisyClassifierOf);
   const { config, network, schedule, params } = found;
-  const classifier = noisyClassifier(network, params, { ...options, schedule });
+  const classifier = noisyClassifier(network, params, { schedule, ...(under && { under }) });
   return { classifier, schedule, network, config, params };
 }
 
-const underOptions: Known<Pick<NoisyClassifierOptions, "under">> = { under: true };
+const underOptions: Known<Pick<NoisyClassifierOptions, "under"> & ArchitectureOptions> = {
+  under: true,
+  ...tableOptions,
+};
 
 /** A described network with its weights on the backend in use; the weights are read once all else is in order. */
 async function loaded<A extends { readonly network: { readonly parameters: Parameters } }>(
   source: FileSource,
   wanted: Wanted,
-  describe: (found: unknown, tensors: number, at: At) => A,
+  table: ArchitectureOptions,
+  describe: Describe<A>,
 ): Promise<A & { readonly params: Params }> {
   return await opened(source, async (file) => {
     const at = loading(nameOf(source)), { config, entries } = contentsOf(file, wanted, at);
-    const described = describe(config, entries.size, at);
+    const described = describe(config, { ...table, tensors: entries.size }, at);
     const tensors = await weightsIn(file, entries, described.network.parameters, at);
     return { ...described, params: uploaded(tensors) };
   });
@@ -290,153 +305,4 @@ export async function readWeights(
 export function checkWeights(tensors: HostTensors, parameters: Parameters, path: string): void {
   checkParameters(tensors, parameters, `load ${path}`);
   checkNumbers(tensors, `load ${path}`);
-}
-
-/** Options of {@link saveDenoiser}, {@link saveClassifier} and {@link saveNoisyClassifier}. */
-export interface SaveOptions {
-  /** Store floats as this type: "F16" is half as large, rounded to the nearest. Default: "F32", to the last bit. */
-  readonly dtype?: FloatDtype;
-  /** Free text by name to go with the weights, such as where they came from; not `format`, nor `model`. Default: none. */
-  readonly metadata?: Readonly<Record<string, string>>;
-}
-
-const saveOptions: Known<SaveOptions> = { dtype: true, metadata: true };
-
-/** A description and its weights, on the host or on the backend. */
-export interface Trained<Config> {
-  /** What the network is built from. */
-  readonly config: Config;
-  /** Its weights, as training gives them, say `state.ema`. They stay the caller's. */
-  readonly params: Readonly<Record<string, HostTensor | Params[string]>>;
-}
-
-/**
- * Writes a denoiser to a file that {@link loadDenoiser} and `tweedie sample` read. The file that it replaces stays whole
- * until the new one is.
- *
- * @param path Where to.
- * @param denoiser Description and weights, as {@link loadDenoiser} gives them. The caller keeps the weights, and may
- * dispose of them right after the call.
- * @param options How to store the weights; what else to note.
- * @returns When the file is there. Needs the permissions to read and to write its folder.
- * @throws {TypeError | RangeError} If {@link loadDenoiser} would refuse the file: a description that is none, weights that are
- * not its network's, or not finite; if an option is not known or out of its range. Nothing is written then.
- * @throws {Error} If the file cannot be written; `cause` is the system's error.
- *
- * @example Train, save, load
- * ```ts
- * import { initialize, key, loadDenoiser, saveDenoiser, unet } from "@tweedie/tweedie";
- * import { useBackend } from "@tweedie/tweedie/backend";
- * import assert from "node:assert/strict";
- *
- * await useBackend("cpu");
- * const network = { size: [8, 8], base: 8, multipliers: [1], blocks: 1, classes: 2 } as const;
- * const config = { schedule: { name: "linear" }, kind: "eps", network, classes: ["bag", "boot"] } as const;
- * const params = initialize(unet(network).parameters, key(0)); // or state.ema of a training's last state
- * const path = `${await Deno.makeTempDir()}/mine.safetensors`;
- * await saveDenoiser(path, { config, params });
- * assert.deepEqual((await loadDenoiser(path)).config, config);
- * ```
- */
-export async function saveDenoiser(
-  path: string,
-  denoiser: Trained<ImageModelConfig>,
-  options: SaveOptions = {},
-): Promise<void> {
-  await saved(path, denoiser, options, { task: "denoise" }, denoiserOf);
-}
-
-/**
- * Writes a classifier of clean images to a file that {@link loadClassifier} reads. The file that it replaces stays whole
- * until the new one is.
- *
- * @param path Where to.
- * @param classifier Description and weights, as {@link loadClassifier} gives them. The caller keeps the weights.
- * @param options How to store the weights; what else to note.
- * @returns When the file is there. Needs the permissions to read and to write its folder.
- * @throws {TypeError | RangeError | Error} As {@link saveDenoiser} does; also if the description has a schedule, which is that
- * of a classifier of noisy images.
- *
- * @example
- * ```ts
- * import { classifier, initialize, key, loadClassifier, saveClassifier } from "@tweedie/tweedie";
- * import { useBackend } from "@tweedie/tweedie/backend";
- * import assert from "node:assert/strict";
- *
- * await useBackend("cpu");
- * const config = { size: [4, 4], classes: 2, base: 8, names: ["bag", "boot"] } as const;
- * const params = initialize(classifier(config).parameters, key(0));
- * const path = `${await Deno.makeTempDir()}/judge.safetensors`;
- * await saveClassifier(path, { config, params });
- * assert.deepEqual((await loadClassifier(path)).config, config);
- * ```
- */
-export async function saveClassifier(
-  path: string,
-  classifier: Trained<NamedClassifierConfig>,
-  options: SaveOptions = {},
-): Promise<void> {
-  const wanted = { task: "classify", noisy: false } as const;
-  await saved(path, classifier, options, wanted, (found, _, at) => classifierOf(found, at));
-}
-
-/**
- * Writes a classifier of noisy images to a file that {@link loadNoisyClassifier} and `tweedie sample --classifier` read.
- * The file that it replaces stays whole until the new one is.
- *
- * @param path Where to.
- * @param classifier Description, with the schedule, and weights, as {@link loadNoisyClassifier} gives them. The caller keeps
- * the weights.
- * @param options How to store the weights; what else to note.
- * @returns When the file is there. Needs the permissions to read and to write its folder.
- * @throws {TypeError | RangeError | Error} As {@link saveDenoiser} does; also if the description has no schedule.
- *
- * @example Half as large
- * ```ts
- * import { initialize, key, loadNoisyClassifier, saveNoisyClassifier, timedClassifier } from "@tweedie/tweedie";
- * import { useBackend } from "@tweedie/tweedie/backend";
- * import assert from "node:assert/strict";
- *
- * await useBackend("cpu");
- * const config = { size: [4, 4], classes: 2, base: 8, schedule: { name: "linear" } } as const;
- * const params = initialize(timedClassifier(config).parameters, key(0));
- * const path = `${await Deno.makeTempDir()}/guide.safetensors`;
- * await saveNoisyClassifier(path, { config, params }, { dtype: "F16" });
- * assert.equal((await loadNoisyClassifier(path)).schedule.steps, 1000);
- * ```
- */
-export async function saveNoisyClassifier(
-  path: string,
-  classifier: Trained<NoisyClassifierConfig>,
-  options: SaveOptions = {},
-): Promise<void> {
-  const wanted = { task: "classify", noisy: true } as const;
-  await saved(path, classifier, options, wanted, (found, _, at) => noisyClassifierOf(found, at));
-}
-
-/** Writes what a reader takes: the file's contents go through the reader's own checks first. */
-async function saved<A extends { readonly network: { readonly parameters: Parameters } }>(
-  path: string,
-  { config, params }: Trained<unknown>,
-  options: SaveOptions,
-  wanted: Wanted,
-  describe: (found: unknown, tensors: number, at: At) => A,
-): Promise<void> {
-  const at = saving(path), { action } = at;
-  checkOptions(action, options, saveOptions);
-  const { dtype = "F32", metadata = {} } = options;
-  if (!isRecord(params)) throw refusal(action, "params must be tensors by name", params);
-  if (!isRecord(metadata)) throw refusal(action, "metadata must be strings by name", metadata);
-  const taken = ["format", "model"].find((name) => Object.hasOwn(metadata, name));
-  if (taken !== undefined) {
-    throw refusal(action, "metadata must leave format and model to the description", taken);
-  }
-  checkPlain(action, config, "config");
-  const all = { ...metadata, format: `tweedie.${wanted.task}`, model: toJson(config) };
-  const { config: found } = contentsOf({ metadata: all, entries: [] }, wanted, at);
-  const { network } = describe(found, Object.keys(params).length, at);
-  const tensors = await downloaded(action, params);
-  checkParameters(tensors, network.parameters, action);
-  checkNumbers(tensors, action);
-  await writeSafetensors(path, tensors, all, { dtype });
 }

@@ -16,9 +16,12 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import { type Keys, uniform } from "../tensor/random.ts";
 import { scope } from "../tensor/scope.ts";
+
+/** What is refused here. */
+const counting = "count bits";
 
 /** Options of {@link bitsPerDim}. */
 export interface BitsOptions {
@@ -63,15 +66,21 @@ export interface Bits {
 export function bitsPerDim(logDensities: ArrayLike<number>, options: BitsOptions): Bits {
   checkOptions("count bits", options, bitsOptions);
   const { dimensions, levels = 256, width = 2 } = options, count = logDensities.length;
-  if (count === 0) throw refusal("logDensities must be of at least one sample", 0);
+  if (count === 0) throw refusal(counting, "logDensities must be of at least one sample", 0);
   if (!Number.isSafeInteger(dimensions) || dimensions < 1) {
-    throw refusal("dimensions must be a whole number of at least 1", dimensions);
+    throw refusal(counting, "dimensions must be a whole number of at least 1", dimensions);
   }
   checkLevels(levels);
-  if (!(width > 0 && width < Infinity)) throw refusal("width must be a number above 0", width);
+  if (!(width > 0 && width < Infinity)) {
+    throw refusal(counting, "width must be a number above 0", width);
+  }
   const fault = Array.from(logDensities).findIndex((value) => !Number.isFinite(value));
   if (fault >= 0) {
-    throw refusal("logDensities must be finite", `${logDensities[fault]} of sample ${fault}`);
+    throw new RangeError(
+      `Cannot ${counting}: logDensities must be finite, got ${
+        logDensities[fault]
+      } of sample ${fault}`,
+    );
   }
   const each = Float64Array.from(
     logDensities,
@@ -122,7 +131,7 @@ export function dequantized(
   checkLevels(levels);
   const [count, ...sample] = images.shape, many = Array.isArray(keys);
   if (many && keys.length !== count) {
-    throw refusal(`keys must be one for each of ${count} pictures`, keys.length);
+    throw refusal(counting, `keys must be one for each of ${count} pictures`, keys.length);
   }
   return scope(() => {
     const u = tf.round(tf.mul(tf.add(images, 1), (levels - 1) / 2));
@@ -133,8 +142,5 @@ export function dequantized(
 
 function checkLevels(levels: number): void {
   if (Number.isSafeInteger(levels) && levels >= 2) return;
-  throw refusal("levels must be a whole number of at least 2", levels);
+  throw refusal(counting, "levels must be a whole number of at least 2", levels);
 }
-
-const refusal = (wanted: string, got: unknown): RangeError =>
-  new RangeError(`Cannot count bits: ${wanted}, got ${got}`);

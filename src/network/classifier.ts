@@ -7,7 +7,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { type Schedule, timeNear } from "../noise/schedule.ts";
+import { type Schedule, timeNear } from "../noise/schedule/schedule.ts";
 import type { NoisyClassifier } from "../denoise/energy.ts";
 import { silu, softmax } from "../tensor/autodiff.ts";
 import { checkOptions, checkTensors, type Known, refusal } from "../tensor/check.ts";
@@ -24,7 +24,7 @@ import {
   parametersOf,
   type Params,
 } from "./layer.ts";
-import { networkTime } from "./model.ts";
+import { networkTime } from "./layer.ts";
 
 /** Shape of a classifier. Plain data: it is stored with the weights. */
 export interface ClassifierConfig {

@@ -10,15 +10,10 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import type { Schedule } from "../noise/schedule/schedule.ts";
 import type { Condition } from "../denoise/prediction.ts";
-import {
-  checkBackend,
-  checkKey,
-  checkOptions,
-  checkTensors,
-  type Known,
-  notFinite,
-} from "../tensor/check.ts";
+import { checkBackend } from "../tensor/backend/ready.ts";
+import { checkKey, checkOptions, checkTensors, type Known, notFinite } from "../tensor/check.ts";
 import { fold, type Key } from "../tensor/key.ts";
 import { normals } from "../tensor/random.ts";
 import { silu, softmax } from "../tensor/autodiff.ts";
@@ -523,6 +518,17 @@ export function oneHot(labels: ArrayLike<number>, classes: number): tf.Tensor2D 
     rows[row * classes + label] = 1;
   });
   return tf.tensor2d(rows, [list.length, classes]);
+}
+
+/**
+ * A time in the network's unit: 1000 at the end of the schedule's span.
+ *
+ * @param schedule The schedule.
+ * @param t Time on it.
+ * @returns 1000·t/span[1]; t itself for a discrete schedule of 1000 steps.
+ */
+export function networkTime(schedule: Schedule, t: number): number {
+  return 1000 * t / schedule.span[1];
 }
 
 /**

@@ -7,22 +7,10 @@
 import type * as tf from "@tensorflow/tfjs-core";
 import { type Condition, type Kind, kinds, type Model } from "../denoise/prediction.ts";
 import { rescheduled } from "../denoise/reschedule.ts";
-import {
-  cosine,
-  cosineContinuous,
-  edm,
-  linear,
-  rectified,
-  scaledLinear,
-  type Schedule,
-  sigmoidBetas,
-  sigmoidContinuous,
-  subVp,
-  unit,
-  ve,
-  vp,
-} from "../noise/schedule.ts";
-import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { type ScheduleConfig, scheduleOf } from "../noise/named.ts";
+import { unit } from "../noise/schedule/derived.ts";
+import type { Schedule } from "../noise/schedule/schedule.ts";
+import { checkAmong, checkOptions, type Known, refusal } from "../tensor/check.ts";
 import {
   type Compiled,
   type Engine,
@@ -31,92 +19,24 @@ import {
   type Tensors,
 } from "../tensor/engine.ts";
 import { type Awaitable, owned, scope } from "../tensor/scope.ts";
-import type { Network, Params } from "./layer.ts";
-import { unet, type UNetConfig } from "./unet.ts";
-
-/** The name of a schedule that can be stored. */
-export type ScheduleName =
-  | "linear"
-  | "scaledLinear"
-  | "cosine"
-  | "sigmoidBetas"
-  | "vp"
-  | "subVp"
-  | "ve"
-  | "edm"
-  | "rectified"
-  | "cosineContinuous"
-  | "sigmoidContinuous";
-
-/** What {@link scheduleOf} does. */
-const scheduling = "make a schedule";
-
-/** Schedules by name, for configurations that are stored as data. */
-const makers: Readonly<Record<ScheduleName, (options?: never) => Schedule>> = {
-  linear,
-  scaledLinear,
-  cosine,
-  sigmoidBetas,
-  vp,
-  subVp,
-  ve,
-  edm,
-  rectified: (options?: object) => {
-    checkOptions(scheduling, options ?? {}, {});
-    return rectified();
-  },
-  cosineContinuous,
-  sigmoidContinuous,
-};
-
-/** A schedule as data: its name and its options. */
-export interface ScheduleConfig {
-  /** Which one. */
-  readonly name: ScheduleName;
-  /** The options of its function. Default: none. */
-  readonly options?: Readonly<Record<string, number | boolean>>;
-}
-
-const scheduleFields: Known<ScheduleConfig> = { name: true, options: true };
-
-/** The names of the schedules that {@link scheduleOf} knows. */
-export const scheduleNames: readonly ScheduleName[] = Object.keys(makers) as ScheduleName[];
+import { type Network, networkTime, type Params } from "./layer.ts";
+import { architectureOf, type ArchitectureOptions } from "./architecture.ts";
+import type { UNetConfig } from "./unet.ts";
 
 /**
- * A schedule from its description.
+ * Everything but the weights of a denoiser: stored beside them, as JSON.
  *
- * @param config Name and options.
- * @returns The schedule.
- * @throws {TypeError} If there is an entry or an option that is not known.
- * @throws {RangeError} If there is none of that name, or its options are out of range.
- *
- * @example A short linear schedule
- * ```ts
- * import { linear, scheduleOf } from "@tweedie/tweedie";
- * import assert from "node:assert/strict";
- *
- * assert.deepEqual(scheduleOf({ name: "linear", options: { steps: 10 } }).at(3), linear({ steps: 10 }).at(3));
- * ```
+ * @typeParam NetworkConfig The configuration of its network. Default: that of a U-Net, as of images.
  */
-export function scheduleOf(config: ScheduleConfig): Schedule {
-  checkOptions(scheduling, config, scheduleFields);
-  const make = makers[config.name] as ((options?: object) => Schedule) | undefined;
-  if (make === undefined || !Object.hasOwn(makers, config.name)) {
-    throw new RangeError(
-      `Cannot ${scheduling}: name must be one of ${scheduleNames.join(", ")}, got ${config.name}`,
-    );
-  }
-  return make(config.options ?? {});
-}
-
-/** Everything but the weights of an image model: stored beside them, as JSON. */
-export interface ImageModelConfig {
+export interface ImageModelConfig<NetworkConfig extends object = UNetConfig> {
   /** The schedule it was trained under. */
   readonly schedule: ScheduleConfig;
   /** What the network's output means. */
   readonly kind: Kind;
+  /** The name of the network in the table of architectures. Default: `"unet"`. */
+  readonly architecture?: string;
   /** The network. */
-  readonly network: UNetConfig;
+  readonly network: NetworkConfig;
   /** Names of the classes. */
   readonly classes?: readonly string[];
 }
@@ -126,18 +46,8 @@ const imageFields: Known<ImageModelConfig> = {
   kind: true,
   network: true,
   classes: true,
+  architecture: true,
 };
-
-/**
- * A time in the network's unit: 1000 at the end of the schedule's span.
- *
- * @param schedule The schedule.
- * @param t Time on it.
- * @returns 1000·t/span[1]; t itself for a discrete schedule of 1000 steps.
- */
-export function networkTime(schedule: Schedule, t: number): number {
-  return 1000 * t / schedule.span[1];
-}
 
 /**
  * A model that knows a schedule's {@link unit}, as a model of the schedule.
@@ -175,7 +85,7 @@ export function checkKind(
   action: string,
   { kind, schedule }: { readonly kind: Kind; readonly schedule: Schedule },
 ): void {
-  if (!kinds.includes(kind)) throw refusal(action, `kind must be one of ${kinds.join(", ")}`, kind);
+  checkAmong(action, "kind", kind, kinds);
   const { name, span: [, last], at } = schedule;
   if (!blind.includes(kind) || at(last).alpha > 0) return;
   throw refusal(
@@ -195,6 +105,10 @@ export interface EngineOptions {
 }
 
 const engineOptions: Known<EngineOptions> = { engine: true };
+const modelOptions: Known<EngineOptions & ArchitectureOptions> = {
+  ...engineOptions,
+  architectures: true,
+};
 
 /** What a network's output means, under which schedule, and what runs it. */
 export interface NetworkOptions extends EngineOptions {
@@ -284,20 +198,21 @@ function evaluation(
  *
  * @param config The configuration.
  * @param params Its weights, which stay the caller's and must outlive the model.
- * @param options What runs it.
+ * @param options What runs it; the table of architectures.
  * @returns The model.
  * @throws {TypeError} If there is an option or an entry of the configuration that is not known.
- * @throws {RangeError} As {@link unet}, {@link scheduleOf} and {@link networkModel}.
+ * @throws {RangeError} As the network's builder, {@link scheduleOf} and {@link networkModel}; if there is no network of that name.
  */
-export function imageModel(
-  config: ImageModelConfig,
+export function imageModel<NetworkConfig extends object = UNetConfig>(
+  config: ImageModelConfig<NetworkConfig>,
   params: Params,
-  options: EngineOptions = {},
+  options: EngineOptions & ArchitectureOptions = {},
 ): Model {
   checkOptions("make a model", config, imageFields);
-  checkOptions("make a model", options, engineOptions);
-  return networkModel(unet(config.network), params, {
-    ...options,
+  checkOptions("make a model", options, modelOptions);
+  const { build } = architectureOf("denoiser", config.architecture, options), { engine } = options;
+  return networkModel(build(config.network), params, {
+    ...(engine && { engine }),
     schedule: scheduleOf(config.schedule),
     kind: config.kind,
   });

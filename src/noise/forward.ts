@@ -22,7 +22,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Sde } from "../solve/sde.ts";
 import { refusal } from "../tensor/check.ts";
 import { scope } from "../tensor/scope.ts";
-import type { Level, Schedule } from "./schedule.ts";
+import type { Level, Schedule } from "./schedule/schedule.ts";
 
 /** q(x_t | x_s) = N(scale·x_s, std²·I). */
 export interface Kernel {

@@ -24,15 +24,19 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { sampleAxes } from "../tensor/tensor.ts";
 import { langevinChain, type Point } from "../chain/langevin.ts";
 import type { Model } from "../denoise/prediction.ts";
-import type { Level, Schedule } from "../noise/schedule.ts";
+import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import { asked, type Env, noise, type Refinement, sampleKeys, type State } from "../sample/path.ts";
 import { fitted } from "../sample/fit.ts";
-import { checkOptions, type Known, refusal as refused, shown } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal, shown } from "../tensor/check.ts";
 import { uniform } from "../tensor/random.ts";
 import { owned, type Scoped } from "../tensor/scope.ts";
 import { around, checkUnweighed } from "./moved.ts";
+
+/** What is refused here. */
+const correcting = "correct";
 
 /** What the size of a corrector's step may depend on. */
 export interface LangevinStep {
@@ -158,7 +162,7 @@ export function langevin(options: LangevinOptions = {}): LangevinCorrector {
   );
   const { snr = 0.16, most = Infinity } = options;
   checkPositive("snr", snr);
-  if (!(most > 0)) throw refusal("most must be above 0", most);
+  if (!(most > 0)) throw refusal(correcting, "most must be above 0", most);
   return {
     steps: checkedSteps(options.steps),
     size: ({ schedule, t, level, score, z }) => {
@@ -170,8 +174,7 @@ export function langevin(options: LangevinOptions = {}): LangevinCorrector {
 }
 
 /** ‖x‖² of each sample, shape [N, 1, ...]. */
-const squares = (x: tf.Tensor): tf.Tensor =>
-  tf.sum(tf.square(x), x.shape.map((_, i) => i).slice(1), true);
+const squares = (x: tf.Tensor): tf.Tensor => tf.sum(tf.square(x), sampleAxes(x), true);
 
 /** 1 − beta of the schedule's own step, or of a thousandth of its span. */
 function kept({ span: [least, most], steps, at }: Schedule, t: number): number {
@@ -206,7 +209,9 @@ export function annealedLangevin(options: AnnealedLangevinOptions = {}): Langevi
   checkOptions("correct", options, annealedOptions);
   const { ratio = 0.1, power = 2 } = options;
   checkPositive("ratio", ratio);
-  if (!(power >= 0 && power < Infinity)) throw refusal("power must be at least 0", power);
+  if (!(power >= 0 && power < Infinity)) {
+    throw refusal(correcting, "power must be at least 0", power);
+  }
   return {
     steps: checkedSteps(options.steps),
     size: ({ level }) => ratio * level.sigma ** power,
@@ -272,7 +277,7 @@ export function corrected(
   checkOptions("correct", options, correctedOptions);
   const { order = "after", final = false, purpose = "corrector", model } = options;
   if (order !== "after" && order !== "before") {
-    throw refusal('order must be "after" or "before"', order);
+    throw refusal(correcting, 'order must be "after" or "before"', order);
   }
   if (typeof corrector?.size !== "function") {
     throw new TypeError(
@@ -344,12 +349,10 @@ function checkedSize(eps: number | tf.Tensor): number {
 
 function checkPositive(name: string, value: number): void {
   if (value > 0 && value < Infinity) return;
-  throw refusal(`${name} must be a number above 0`, value);
+  throw refusal(correcting, `${name} must be a number above 0`, value);
 }
 
 function checkedSteps(steps: number = 1): number {
   if (Number.isSafeInteger(steps) && steps >= 0) return steps;
-  throw refusal("steps must be a whole number of at least 0", steps);
+  throw refusal(correcting, "steps must be a whole number of at least 0", steps);
 }
-
-const refusal = (wanted: string, got: unknown): RangeError => refused("correct", wanted, got);

@@ -34,10 +34,11 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { sampleAxes } from "../tensor/tensor.ts";
 import "../tensor/autodiff.ts";
-import type { Level } from "../noise/schedule.ts";
+import type { Level } from "../noise/schedule/schedule.ts";
 import { convert, decorated, type Model, type Prediction } from "../denoise/prediction.ts";
-import { checkOptions, type Known, refusal as refused } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import {
   type Env,
   refined,
@@ -58,6 +59,9 @@ import {
   type Scoped,
 } from "../tensor/scope.ts";
 import { exactTrace, type Trace, unitVectors } from "./trace.ts";
+
+/** What is refused here. */
+const carrying = "carry a density";
 
 /** A state that knows its log-density. */
 export interface Weighed extends State {
@@ -117,10 +121,10 @@ export function likelihood(
   checkOptions("carry a density", options, likelihoodOptions);
   const { trace, rule = "trapezoid" } = options;
   if (rule !== "trapezoid" && rule !== "jacobian") {
-    throw refusal('rule must be "trapezoid" or "jacobian"', rule);
+    throw refusal(carrying, 'rule must be "trapezoid" or "jacobian"', rule);
   }
   if (rule === "jacobian" && trace) {
-    throw refusal('trace must be absent with rule "jacobian"', trace);
+    throw refusal(carrying, 'trace must be absent with rule "jacobian"', trace);
   }
   return refined<State, Weighed>((transition) => (env) => {
     checkSmooth(env);
@@ -200,7 +204,7 @@ function byTrapezoid(made: Made, trace: Trace): Weights {
 function checkEnds(from: Level, to: Level): void {
   const isNoise = from.alpha === 0 || to.alpha === 0, isData = from.sigma === 0 || to.sigma === 0;
   if (!isNoise || !isData) return;
-  throw refusal("steps must be at least 2 from alpha = 0 to sigma = 0", 1);
+  throw refusal(carrying, "steps must be at least 2 from alpha = 0 to sigma = 0", 1);
 }
 
 /** tau at a state; undefined at sigma = 0, and at alpha = 0, where it is the number of dimensions. */
@@ -272,8 +276,9 @@ const firstDensity = (state: State, next: State, level: Level): tf.Tensor =>
  */
 export function logPrior(x: tf.Tensor, { sigma }: Level): tf.Tensor {
   const size = x.size / x.shape[0]!, constant = size * Math.log(2 * Math.PI * sigma ** 2) / 2;
-  const axes = x.shape.map((_, i) => i).slice(1);
-  return scope(() => tf.sub(tf.mul(tf.sum(tf.square(x), axes), -0.5 / sigma ** 2), constant));
+  return scope(() =>
+    tf.sub(tf.mul(tf.sum(tf.square(x), sampleAxes(x)), -0.5 / sigma ** 2), constant)
+  );
 }
 
 /** ln p − ln|det ∂x_s/∂x_t| of the step itself, by one backward pass for each dimension, and elimination in float64. */
@@ -377,7 +382,11 @@ export async function logLikelihood(
     const { x, logDensity } = state;
     if (logDensity === undefined) continue;
     if (state.t < end) {
-      throw refusal("sampler must lead from data to noise (`upward`)", `a step to t = ${state.t}`);
+      throw refusal(
+        carrying,
+        "sampler must lead from data to noise (`upward`)",
+        `a step to t = ${state.t}`,
+      );
     }
     end = state.t;
     final = await scope(function* () {
@@ -389,17 +398,25 @@ export async function logLikelihood(
       };
     });
   }
-  if (final === undefined) throw refusal("sampler must have at least one step", "none");
+  if (final === undefined) throw refusal(carrying, "sampler must have at least one step", "none");
   const [, most] = env.model.schedule.span;
   if (options.prior === undefined && !isLevel(env.model.schedule, end, most)) {
-    throw refusal(`sampler must end at t = ${most}, where the prior is, or prior be given`, end);
+    throw refusal(
+      carrying,
+      `sampler must end at t = ${most}, where the prior is, or prior be given`,
+      end,
+    );
   }
   return Float64Array.from(final.ends, (value, i) => value - final.change[i]!);
 }
 
 function checkPrior(values: tf.Tensor, { shape: [count] }: tf.Tensor): void {
   if (values.rank === 1 && values.shape[0] === count) return;
-  throw refusal(`prior must give one number for each of ${count} samples`, `[${values.shape}]`);
+  throw refusal(
+    carrying,
+    `prior must give one number for each of ${count} samples`,
+    `[${values.shape}]`,
+  );
 }
 
 const logLikelihoodOptions: Known<LogLikelihoodOptions> = {
@@ -409,6 +426,3 @@ const logLikelihoodOptions: Known<LogLikelihoodOptions> = {
   t: true,
   prior: true,
 };
-
-const refusal = (wanted: string, got: unknown): RangeError =>
-  refused("carry a density", wanted, got);

@@ -7,7 +7,8 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { atHand, notFinite, refusal } from "../tensor/check.ts";
+import { atHand } from "../tensor/backend/ready.ts";
+import { notFinite, refusal } from "../tensor/check.ts";
 import { scope } from "../tensor/scope.ts";
 
 /**

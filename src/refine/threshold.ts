@@ -12,10 +12,13 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known, refusal as refused } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import { convert, decorated, type Model } from "../denoise/prediction.ts";
 import { onModel, type Refinement } from "../sample/path.ts";
 import { owned, scope } from "../tensor/scope.ts";
+
+/** What is refused here. */
+const thresholding = "threshold";
 
 /** Clipping to a fixed range. */
 export interface ClipOptions {
@@ -97,17 +100,21 @@ function clipper(options: ThresholdOptions): Clip {
   if (options.kind === "clip") return fixed(options.range ?? 1);
   if (options.kind === "dynamic") return dynamic(options.ratio ?? 0.995, options.max ?? 1);
   const { kind } = options as { readonly kind: unknown };
-  throw refusal('kind must be "clip" or "dynamic"', kind);
+  throw refusal(thresholding, 'kind must be "clip" or "dynamic"', kind);
 }
 
 function fixed(range: number): Clip {
-  if (!(range > 0 && range < Infinity)) throw refusal("range must be a number above 0", range);
+  if (!(range > 0 && range < Infinity)) {
+    throw refusal(thresholding, "range must be a number above 0", range);
+  }
   return (x0) => tf.clipByValue(x0, -range, range);
 }
 
 function dynamic(ratio: number, max: number): Clip {
-  if (!(ratio >= 0 && ratio <= 1)) throw refusal("ratio must be in [0, 1]", ratio);
-  if (!(max >= 1 && max < Infinity)) throw refusal("max must be a number of at least 1", max);
+  if (!(ratio >= 0 && ratio <= 1)) throw refusal(thresholding, "ratio must be in [0, 1]", ratio);
+  if (!(max >= 1 && max < Infinity)) {
+    throw refusal(thresholding, "max must be a number of at least 1", max);
+  }
   return (x0) => {
     const s = tf.clipByValue(quantile(tf.abs(x0), ratio), 1, max);
     return tf.div(tf.minimum(tf.maximum(x0, tf.neg(s)), s), s);
@@ -127,5 +134,3 @@ function quantile(x: tf.Tensor, ratio: number): tf.Tensor {
   const value = tf.add(lower, tf.mul(tf.sub(upper, lower), position - low));
   return tf.reshape(value, [count, ...x.shape.slice(1).map(() => 1)]);
 }
-
-const refusal = (wanted: string, got: unknown): RangeError => refused("threshold", wanted, got);

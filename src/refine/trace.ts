@@ -7,11 +7,15 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { sampleAxes } from "../tensor/tensor.ts";
 import "../tensor/autodiff.ts";
 import { type Env, sampleKeys, type State } from "../sample/path.ts";
-import { checkOptions, type Known, refusal as refused } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import { normal, rademacher } from "../tensor/random.ts";
 import { scope } from "../tensor/scope.ts";
+
+/** What is refused here. */
+const carrying = "carry a density";
 
 /** Where a trace is wanted. */
 export interface TraceAt {
@@ -76,7 +80,7 @@ const projected = (f: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor, e: tf.Tensor): 
   // A scope for each, as what a product with the Jacobian leaves is of the size of all samples.
   scope(() => {
     const pulled = tf.grad((x) => tf.sum(tf.mul(f(x), e)))(x);
-    return tf.sum(tf.mul(pulled, e), x.shape.map((_, i) => i).slice(1));
+    return tf.sum(tf.mul(pulled, e), sampleAxes(x));
   });
 
 /**
@@ -104,10 +108,10 @@ export function hutchinson(options: HutchinsonOptions = {}): Trace {
   checkOptions("carry a density", options, hutchinsonOptions);
   const { probes = 1, law = "rademacher", fresh = true } = options;
   if (!Number.isSafeInteger(probes) || probes < 1) {
-    throw refusal("probes must be a whole number of at least 1", probes);
+    throw refusal(carrying, "probes must be a whole number of at least 1", probes);
   }
   if (law !== "rademacher" && law !== "normal") {
-    throw refusal('law must be "rademacher" or "normal"', law);
+    throw refusal(carrying, 'law must be "rademacher" or "normal"', law);
   }
   const draw = law === "rademacher" ? rademacher : normal;
   return ({ env, state, of }) =>
@@ -119,6 +123,3 @@ export function hutchinson(options: HutchinsonOptions = {}): Trace {
       return tf.div(tf.addN(sum), probes);
     });
 }
-
-const refusal = (wanted: string, got: unknown): RangeError =>
-  refused("carry a density", wanted, got);

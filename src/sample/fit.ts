@@ -10,9 +10,10 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { checkPrediction, decorated, type Model } from "../denoise/prediction.ts";
 import { rescheduled } from "../denoise/reschedule.ts";
-import type { Level, Schedule } from "../noise/schedule.ts";
+import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import { chainRunOptions, checkChain, checkRunOptions } from "../chain/run.ts";
-import { checkBackend, checkOptions, type Known, refusal, shown } from "../tensor/check.ts";
+import { checkBackend } from "../tensor/backend/ready.ts";
+import { checkOptions, type Known, refusal, shown } from "../tensor/check.ts";
 import { owned, scope } from "../tensor/scope.ts";
 import type { Carried, RunOptions, State } from "./path.ts";
 

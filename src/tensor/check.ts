@@ -8,8 +8,6 @@
  * @module
  */
 
-import * as tf from "@tensorflow/tfjs-core";
-
 /** The names of all options of an interface, so that the compiler sees when one is added or renamed. */
 export type Known<T> = { readonly [K in keyof T]-?: true };
 
@@ -108,6 +106,25 @@ export function checkOneOf(
 }
 
 /**
+ * Refuses what is not in a list of words.
+ *
+ * @param action What the function does, such as `"export a denoiser"`.
+ * @param name The option's name.
+ * @param value What it was given.
+ * @param known The words.
+ * @throws {RangeError} If it is none of them.
+ */
+export function checkAmong(
+  action: string,
+  name: string,
+  value: unknown,
+  known: readonly unknown[],
+): void {
+  if (known.includes(value)) return;
+  throw refusal(action, `${name} must be one of ${known.join(", ")}`, value);
+}
+
+/**
  * Refuses a name that is not in a table.
  *
  * @param action What the function does, such as `"make a flow"`.
@@ -133,20 +150,6 @@ export function checkNamed(action: string, name: string, value: string, table: o
 export function checkAtLeastZero(action: string, name: string, value: number): void {
   if (value >= 0 && value < Infinity) return;
   throw refusal(action, `${name} must be a number of at least 0`, value);
-}
-
-/**
- * Refuses work on tensors where there is nothing that could run it.
- *
- * @param action What is to be done.
- * @throws {TypeError} If no backend has been registered.
- */
-export function checkBackend(action: string): void {
-  const { backendName, registryFactory } = tf.engine();
-  if (backendName || Object.keys(registryFactory).length > 0) return;
-  throw new TypeError(
-    `Cannot ${action}: a backend must be chosen first, by await useBackend() of @tweedie/tweedie/backend, got none`,
-  );
 }
 
 /**
@@ -187,18 +190,6 @@ export function checkKey(action: string, key: unknown, name = "key"): void {
     `Cannot ${action}: ${name} must be a key, as key(0) makes them, got ${shown(key)}`,
   );
 }
-
-/** Backends whose numbers can be read at once. */
-const prompt: readonly string[] = ["cpu", "wasm", "tensorflow"];
-
-/**
- * A tensor's numbers, where they are at hand.
- *
- * @param tensor The tensor.
- * @returns Its numbers; undefined on a backend on which they would have to be waited for, as in the steps that engines trace.
- */
-export const atHand = (tensor: tf.Tensor): ArrayLike<number> | undefined =>
-  prompt.includes(tf.getBackend()) ? tensor.dataSync() : undefined;
 
 /** The first number of a list that is not finite, or undefined. */
 export function notFinite(values: ArrayLike<number>): number | undefined {

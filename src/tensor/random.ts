@@ -10,7 +10,8 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkBackend, checkOptions, checkShape, type Known, refusal } from "./check.ts";
+import { checkBackend } from "./backend/ready.ts";
+import { checkOptions, checkShape, type Known, refusal } from "./check.ts";
 import { checkKey, fillBits, type Key } from "./key.ts";
 
 /** One key for the whole tensor, or one for each sample along a new leading axis. */

@@ -226,3 +226,7 @@ const isViewData = (data: unknown): data is ViewData =>
   viewable.some((kind) => data instanceof kind);
 
 const typeName = (data: unknown): string => Object.prototype.toString.call(data).slice(8, -1);
+
+/** All axes but the first, which is that of the samples. */
+export const sampleAxes = ({ rank }: tf.Tensor): number[] =>
+  Array.from({ length: rank - 1 }, (_, i) => i + 1);

@@ -19,10 +19,12 @@ import {
 } from "../denoise/loss.ts";
 import type { Condition, Kind } from "../denoise/prediction.ts";
 import { jumpMany } from "../noise/forward.ts";
-import { type Schedule, unit } from "../noise/schedule.ts";
+import { unit } from "../noise/schedule/derived.ts";
+import type { Schedule } from "../noise/schedule/schedule.ts";
 import { crossEntropy, type TimedClassifier } from "../network/classifier.ts";
 import { type Network, oneHot, type Params } from "../network/layer.ts";
-import { checkKind, networkTime } from "../network/model.ts";
+import { networkTime } from "../network/layer.ts";
+import { checkKind } from "../network/model.ts";
 import { checkKey, checkOptions, type Known, notFinite, refusal } from "../tensor/check.ts";
 import type { Tensors } from "../tensor/engine.ts";
 import { fold, type Key, split } from "../tensor/key.ts";

@@ -21,8 +21,8 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
+import { atHand } from "../tensor/backend/ready.ts";
 import {
-  atHand,
   checkKey,
   checkOptions,
   checkTensors,

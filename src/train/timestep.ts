@@ -37,7 +37,7 @@
  * @module
  */
 
-import { logSnr, type Schedule } from "../noise/schedule.ts";
+import { logSnr, type Schedule } from "../noise/schedule/schedule.ts";
 import { checkKey, checkOptions, type Known, refusal } from "../tensor/check.ts";
 import type { Key } from "../tensor/key.ts";
 import { uniforms } from "../tensor/random.ts";

@@ -14,7 +14,7 @@ import { defer } from "ix/asynciterable/defer";
 import { finalize } from "ix/asynciterable/operators/finalize";
 import { tap } from "ix/asynciterable/operators/tap";
 import { builtin, isDeno } from "../tensor/backend/runtime.ts";
-import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { checkAmong, checkOptions, type Known } from "../tensor/check.ts";
 
 /** What progress reads of an item, where it is there: a state of a chain or of training, or anything else. */
 export interface Progressing {
@@ -101,9 +101,7 @@ const styles = ["auto", "line", "plain"];
 function check(options: ProgressOptions): void {
   checkOptions("show progress", options, progressOptions);
   const { total = 1, every = 1, interval = 0, style = "auto" } = options;
-  if (!styles.includes(style)) {
-    throw refusal("show progress", `style must be one of ${styles.join(", ")}`, style);
-  }
+  checkAmong("show progress", "style", style, styles);
   const ranged = (name: string, value: number, fits: boolean, wanted: string): void => {
     if (fits) return;
     throw new RangeError(`Cannot show progress: ${name} must be ${wanted}, got ${value}`);

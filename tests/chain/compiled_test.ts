@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
 import type { Model } from "../../src/denoise/prediction.ts";
-import { linear } from "../../src/noise/schedule.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
 import { prior, run } from "../../src/sample/path.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { Worker } from "node:worker_threads";
 import { fileURLToPath } from "node:url";
 import * as tf from "@tensorflow/tfjs-core";
-import { type EngineName, onEngine, type StartOnnx } from "../../src/command/engine.ts";
-import { onnx } from "../../src/engine/engine.ts";
+import { type EngineName, onEngine, type StartOnnx } from "../../src/command/choose.ts";
+import { onnx } from "../../src/engine/open.ts";
 import { loadCheckpoint } from "../../src/io/checkpoint.ts";
 import { floats, readSafetensors } from "../../src/io/safetensors.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
@@ -146,7 +146,7 @@ describe("the command line", () => {
       }
     }
     const reached = [...seen].map((url) => url.slice(root.href.length));
-    assert.ok(reached.includes("command/engine.ts") && reached.includes("network/unet.ts"));
+    assert.ok(reached.includes("command/choose.ts") && reached.includes("network/unet.ts"));
     assert.deepEqual(reached.filter((path) => path.startsWith("engine/")), []);
   });
 });

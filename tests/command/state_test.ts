@@ -6,12 +6,23 @@ import { opened, saveState, saveWeights } from "../../src/command/train/state.ts
 import { loadCheckpoint, saveCheckpoint } from "../../src/io/checkpoint.ts";
 import { floats, readSafetensors } from "../../src/io/safetensors.ts";
 import { loadDenoiser } from "../../src/io/weights.ts";
+import type { Architecture } from "../../src/network/architecture.ts";
+import { networkOf } from "../../src/network/layer.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { disposeTraining, newTraining, type TrainState } from "../../src/train/loop.ts";
 import { called, dataset, same, within } from "./run.ts";
 
-const plan = { steps: 9, batch: 2, target: { task: "denoise", model: {} } } as unknown as TrainPlan;
 const parameters = { w: { shape: [2] } } as const;
+/** A network of one weight, and a plan for it. */
+const pair: Architecture<"denoiser", object> = {
+  role: "denoiser",
+  fields: {},
+  build: () => networkOf(parameters, { classes: 0, features: 2, forward: (_, x) => x }),
+  sample: () => [2],
+  classes: () => 0,
+};
+const model = { schedule: { name: "linear" }, kind: "eps", architecture: "pair", network: {} };
+const plan = { steps: 9, batch: 2, target: { task: "denoise", model } } as unknown as TrainPlan;
 const journal = { curve: [], losses: [] };
 
 /** A state of one weight with two numbers, the second of which is this in one of the groups. */
@@ -71,7 +82,7 @@ describe("saveWeights()", () => {
       const path = `${folder}/w`;
       for (const value of [65504, -65519, 1e-12]) {
         const fitting = state(value, "ema");
-        await saveWeights(path, fitting, plan, []);
+        await saveWeights(path, fitting, plan, [], { architectures: { pair } });
         disposeTraining(fitting);
         const { tensors } = await readSafetensors(path);
         assert.deepEqual([...floats(tensors["w"]!)], [0.5, Math.f16round(value)]);
@@ -79,7 +90,7 @@ describe("saveWeights()", () => {
       const before = await Deno.readFile(path);
       for (const value of [65520, -1e12, NaN]) {
         const bad = state(value, "ema");
-        await assert.rejects(saveWeights(path, bad, plan, []), {
+        await assert.rejects(saveWeights(path, bad, plan, [], { architectures: { pair } }), {
           message: `Cannot write ${path}: w must be within float16, at most 65504, got ${
             Math.fround(value)
           }; the checkpoint holds it`,

@@ -11,13 +11,14 @@ import { floats, readSafetensors, writeSafetensors } from "../../src/io/safetens
 import { loadClassifier, loadDenoiser, loadNoisyClassifier } from "../../src/io/weights.ts";
 import { timedClassifier } from "../../src/network/classifier.ts";
 import { initialize } from "../../src/network/layer.ts";
-import { linear, vp } from "../../src/noise/schedule.ts";
+import { vp } from "../../src/noise/schedule/continuous.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
 import { guided } from "../../src/refine/guide/combine.ts";
 import { byClassifier } from "../../src/refine/guide/gradient.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
 import { prior, run } from "../../src/sample/path.ts";
 import { gaussian } from "../../src/denoise/oracle.ts";
-import { unet } from "../../src/network/unet.ts";
+import { unet, type UNetConfig } from "../../src/network/unet.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { eager } from "../../src/tensor/engine.ts";
 import { fold, key } from "../../src/tensor/key.ts";
@@ -318,7 +319,7 @@ describe("tweedie train", () => {
       assert.ok(target.task === "denoise");
       assert.deepEqual(target.times, { law: "likelihood", least: 1e-4 });
       // The first step's loss, made by hand.
-      const network = unet(target.model.network), root = key(seed);
+      const network = unet(target.model.network as UNetConfig), root = key(seed);
       const loss = lossOf(diffusionLoss(network, {
         schedule,
         kind: "v",

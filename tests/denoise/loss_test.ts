@@ -7,18 +7,15 @@ import { key, split } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
 import {
   cosineContinuous,
-  discretized,
   edm,
-  linear,
-  logSnr,
   rectified,
-  type Schedule,
   subVp,
-  unit,
   ve,
   vp,
-  zeroTerminalSnr,
-} from "../../src/noise/schedule.ts";
+} from "../../src/noise/schedule/continuous.ts";
+import { discretized, unit } from "../../src/noise/schedule/derived.ts";
+import { linear, zeroTerminalSnr } from "../../src/noise/schedule/discrete.ts";
+import { logSnr, type Schedule } from "../../src/noise/schedule/schedule.ts";
 import { convert, type Kind } from "../../src/denoise/prediction.ts";
 import { posterior, stepDivergence, variances } from "../../src/denoise/posterior.ts";
 import {

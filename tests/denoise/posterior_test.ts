@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import * as tf from "@tensorflow/tfjs-core";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
-import { type Level, linear, rectified, subVp, ve, vp } from "../../src/noise/schedule.ts";
+import { rectified, subVp, ve, vp } from "../../src/noise/schedule/continuous.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
+import type { Level } from "../../src/noise/schedule/schedule.ts";
 import { coefficients } from "../../src/denoise/prediction.ts";
 import {
   posterior,

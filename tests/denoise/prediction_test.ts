@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import * as tf from "@tensorflow/tfjs-core";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
-import type { Level } from "../../src/noise/schedule.ts";
+import type { Level } from "../../src/noise/schedule/schedule.ts";
 import {
   coefficients,
   convert,

@@ -14,14 +14,13 @@ import { rescheduled } from "../../src/denoise/reschedule.ts";
 import {
   cosineContinuous,
   edm,
-  linear,
-  logSnr,
   rectified,
-  type Schedule,
   subVp,
   ve,
   vp,
-} from "../../src/noise/schedule.ts";
+} from "../../src/noise/schedule/continuous.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
+import { logSnr, type Schedule } from "../../src/noise/schedule/schedule.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
 import { run } from "../../src/sample/path.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";

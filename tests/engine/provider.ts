@@ -14,7 +14,7 @@ import { executor } from "../../src/engine/runtime/remote.ts";
 import type { TensorPrediction } from "../../src/denoise/prediction.ts";
 import { networkModel } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";
-import { linear } from "../../src/noise/schedule.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";

@@ -8,14 +8,9 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Kind, Model } from "../../src/denoise/prediction.ts";
 import { type GridOptions, times } from "../../src/noise/grid.ts";
 import { tableaus } from "../../src/solve/tableau.ts";
-import {
-  cosine,
-  edm,
-  linear,
-  rectified,
-  scaledLinear,
-  type Schedule,
-} from "../../src/noise/schedule.ts";
+import { edm, rectified } from "../../src/noise/schedule/continuous.ts";
+import { cosine, linear, scaledLinear } from "../../src/noise/schedule/discrete.ts";
+import type { Schedule } from "../../src/noise/schedule/schedule.ts";
 import { thresholded } from "../../src/refine/threshold.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
 import type { Sampler } from "../../src/sample/path.ts";

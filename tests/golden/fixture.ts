@@ -9,7 +9,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Kind, Model } from "../../src/denoise/prediction.ts";
-import type { Schedule } from "../../src/noise/schedule.ts";
+import type { Schedule } from "../../src/noise/schedule/schedule.ts";
 
 const shape = [4, 3, 8, 8] as const, size = 768;
 

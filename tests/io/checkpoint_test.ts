@@ -6,11 +6,10 @@ import * as tf from "@tensorflow/tfjs-core";
 import {
   type Checkpoint,
   checkShapes,
-  fromTensors,
   loadCheckpoint,
   saveCheckpoint,
-  toTensors,
 } from "../../src/io/checkpoint.ts";
+import { fromTensors, toTensors } from "../../src/io/tensors/device.ts";
 import { encodeSafetensors, type HostTensor, writeSafetensors } from "../../src/io/safetensors.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";
@@ -402,7 +401,7 @@ describe("tensors of a checkpoint", () => {
 
   it("toTensors() says how to get a backend where none is in use", async () => {
     const root = new URL("../../", import.meta.url);
-    const file = JSON.stringify(new URL("src/io/checkpoint.ts", root).href);
+    const file = JSON.stringify(new URL("src/io/tensors/device.ts", root).href);
     const w = '{ dtype: "F32", shape: [1], data: new Float32Array(1) }';
     const text = `const { toTensors } = await import(${file});
       try { toTensors({ w: ${w} }) } catch (error) { console.log(error.name, error.message) }`;

@@ -18,14 +18,8 @@ import {
   type HostTensors,
   readSafetensors,
 } from "../../src/io/safetensors.ts";
-import {
-  loadClassifier,
-  loadDenoiser,
-  loadNoisyClassifier,
-  saveClassifier,
-  saveDenoiser,
-  saveNoisyClassifier,
-} from "../../src/io/weights.ts";
+import { saveClassifier, saveDenoiser, saveNoisyClassifier } from "../../src/io/model/save.ts";
+import { loadClassifier, loadDenoiser, loadNoisyClassifier } from "../../src/io/weights.ts";
 import { classifier, timedClassifier } from "../../src/network/classifier.ts";
 import { initialize } from "../../src/network/layer.ts";
 import type { ImageModelConfig } from "../../src/network/model.ts";

@@ -2,7 +2,8 @@ import { beforeEach, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import * as tf from "@tensorflow/tfjs-core";
-import { saveCheckpoint, toTensors } from "../../src/io/checkpoint.ts";
+import { saveCheckpoint } from "../../src/io/checkpoint.ts";
+import { toTensors } from "../../src/io/tensors/device.ts";
 import {
   floats,
   type HostTensors,
@@ -10,20 +11,23 @@ import {
   writeSafetensors,
 } from "../../src/io/safetensors.ts";
 import {
-  checkWeights,
-  loadClassifier,
-  loadDenoiser,
-  loadNoisyClassifier,
   saveClassifier,
   saveDenoiser,
   saveNoisyClassifier,
   type SaveOptions,
+} from "../../src/io/model/save.ts";
+import {
+  checkWeights,
+  loadClassifier,
+  loadDenoiser,
+  loadNoisyClassifier,
 } from "../../src/io/weights.ts";
 import { classifier, timedClassifier } from "../../src/network/classifier.ts";
 import type { Parameters, Params } from "../../src/network/layer.ts";
-import { type EngineOptions, type ImageModelConfig, scheduleOf } from "../../src/network/model.ts";
+import type { EngineOptions, ImageModelConfig } from "../../src/network/model.ts";
+import { scheduleOf } from "../../src/noise/named.ts";
 import { unet } from "../../src/network/unet.ts";
-import { subVp, ve } from "../../src/noise/schedule.ts";
+import { subVp, ve } from "../../src/noise/schedule/continuous.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";
@@ -523,11 +527,11 @@ describe("the readers of weights before they read", () => {
     const misspelt = { egine: 1, udner: 1 };
     await assert.rejects(loadDenoiser("w", misspelt as EngineOptions), {
       name: "TypeError",
-      message: 'Cannot load w: options must be among engine, got "egine"',
+      message: 'Cannot load w: options must be among engine, architectures, got "egine"',
     });
     await assert.rejects(
       loadNoisyClassifier("w", misspelt as { under?: never }),
-      /Cannot load w: options must be among under, got "egine"$/,
+      /Cannot load w: options must be among under, architectures, got "egine"$/,
     );
   });
 });
@@ -608,6 +612,7 @@ describe("saveDenoiser(), saveClassifier() and saveNoisyClassifier()", () => {
       assert.deepEqual(got, {
         step: "7",
         format: "tweedie.denoise",
+        architecture: "unet",
         model: JSON.stringify(config),
       });
       for (const [name, { data, dtype }] of Object.entries(tensors)) {
@@ -678,7 +683,7 @@ describe("saveDenoiser(), saveClassifier() and saveNoisyClassifier()", () => {
         ],
         [
           () => saveDenoiser(path, { config, params }, { type: "F16" } as SaveOptions),
-          /options must be among dtype, metadata, got "type"$/,
+          /options must be among dtype, metadata, architectures, got "type"$/,
         ],
         [
           () => saveDenoiser(path, { config, params }, { dtype: "F8" as "F16" }),

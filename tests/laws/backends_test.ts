@@ -10,7 +10,7 @@ import type { Model } from "../../src/denoise/prediction.ts";
 import { initialize, type Parameters, type Params } from "../../src/network/layer.ts";
 import { networkModel } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";
-import { linear } from "../../src/noise/schedule.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
 import { prior, run, type Sampler } from "../../src/sample/path.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";

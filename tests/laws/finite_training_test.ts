@@ -10,7 +10,7 @@ import { compiler } from "../../src/engine/compile/compile.ts";
 import { start as startExecutor } from "../../src/engine/runtime/session.ts";
 import { initialize } from "../../src/network/layer.ts";
 import { unet } from "../../src/network/unet.ts";
-import { linear } from "../../src/noise/schedule.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import type { Engine } from "../../src/tensor/engine.ts";
 import { key } from "../../src/tensor/key.ts";

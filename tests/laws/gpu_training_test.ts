@@ -6,7 +6,7 @@ import { describe } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { unet } from "../../src/network/unet.ts";
-import { linear } from "../../src/noise/schedule.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
 import { checkGpu } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";

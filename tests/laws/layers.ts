@@ -48,6 +48,13 @@ export const order: readonly string[] = [
   "cli",
 ];
 
+/** Folders and files of one folder of `src`, in the order in which they may build on each other, where there is one. */
+export const innerOrder: Readonly<Record<string, readonly string[]>> = {
+  noise: ["schedule", "named", "spacing", "grid", "forward"],
+  network: ["field", "layer", "mlp", "unet", "classifier", "architecture", "model"],
+  engine: ["graph", "lower", "runtime", "onnx", "compile", "denoiser", "open"],
+};
+
 /** All that importing the root may bring in. */
 export const rootPackages: readonly string[] = [
   "@tensorflow/tfjs-core",
@@ -166,6 +173,22 @@ export const oneWay: Rule = perImport((path, { specifier }) => {
   return at > layerOf(path) && `${path} imports ${target}, which comes later`;
 });
 
+/** Within a folder that has an order of its own, what stands in it is placed, and imports from earlier ones alone. */
+export const oneWayWithin: Rule = (sources) =>
+  Object.entries(innerOrder).flatMap(([folder, inner]) => {
+    const place = (path: string): number | undefined => {
+      const [, top, name = ""] = /^src\/([^/]+)\/([^/.]+)/.exec(path) ?? [];
+      return top === folder ? inner.indexOf(name) : undefined;
+    };
+    return perImport((path, { specifier }) => {
+      const at = place(path), target = isLocal(specifier) ? follow(path, specifier) : "";
+      if (at === -1) return `${path} has no place in the order of ${folder}`;
+      const to = place(target);
+      return at !== undefined && to !== undefined && to > at &&
+        `${path} imports ${target}, which comes later in ${folder}`;
+    })(sources);
+  });
+
 /** All that importing `start` loads, as path to the path that first asked for it. */
 function reach(sources: readonly Source[], start: string): Source[] {
   const all = new Map(sources.map((source) => [source.path, source])), seen = new Set([start]);
@@ -246,6 +269,7 @@ export const silent: Rule = (sources) =>
 export const rules: Readonly<Record<string, Rule>> = {
   placed,
   oneWay,
+  oneWayWithin,
   lightRoot,
   guarded,
   small,

@@ -179,6 +179,24 @@ describe("each rule", () => {
     );
   });
 
+  it("each rule is shown to fail: oneWayWithin, for a later file, and one without a place", () => {
+    catches(
+      rules.oneWayWithin!,
+      [file("src/engine/graph/a.ts", `import type { B } from "../compile/b.ts";`)],
+      "src/engine/graph/a.ts imports src/engine/compile/b.ts, which comes later in engine",
+      [
+        file("src/engine/compile/b.ts", `import "../graph/a.ts"; import "./c.ts";`),
+        file("src/noise/grid.ts", `import "./spacing.ts"; import "../tensor/check.ts";`),
+      ],
+    );
+    catches(
+      rules.oneWayWithin!,
+      [file("src/network/a.ts", `import "../tensor/check.ts";`)],
+      "src/network/a.ts has no place in the order of network",
+      [file("src/io/a.ts", `import "./b.ts";`)],
+    );
+  });
+
   it("each rule is shown to fail: lightRoot, however far away and by any form", () => {
     const tree = (last: string) => [
       file("mod.ts", `export * from "./src/io/a.ts";`),

@@ -14,7 +14,7 @@ const words = /\b(?:dispose|finally)\b|\btf\.(?:tidy|keep)\b/g;
 const known: Readonly<Record<string, number>> = {
   "chain/draw.ts": 1,
   "chain/run.ts": 3,
-  "command/engine.ts": 1,
+  "command/choose.ts": 1,
   "command/sample/batch.ts": 1,
   "command/stop.ts": 1,
   "command/train/report.ts": 1,

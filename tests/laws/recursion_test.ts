@@ -4,7 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
 import { gaussian } from "../../src/denoise/oracle.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
-import { linear } from "../../src/noise/schedule.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
 import { prior, run, type Sampler } from "../../src/sample/path.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";

@@ -4,7 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
 import type { Condition, Model } from "../../src/denoise/prediction.ts";
 import { mixture } from "../../src/denoise/oracle.ts";
-import { linear } from "../../src/noise/schedule.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
 import { guided } from "../../src/refine/guide/combine.ts";
 import { classifierFree, conditioned } from "../../src/refine/guide/free.ts";
 import { thresholded } from "../../src/refine/threshold.ts";

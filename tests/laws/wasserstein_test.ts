@@ -2,7 +2,7 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import type { Model } from "../../src/denoise/prediction.ts";
-import { linear } from "../../src/noise/schedule.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
 import { ddim, type DdimOptions } from "../../src/sample/ancestral.ts";
 import type { Env, Sampler } from "../../src/sample/path.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";

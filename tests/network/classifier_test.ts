@@ -16,7 +16,9 @@ import {
   parameterCount,
   type Params,
 } from "../../src/network/layer.ts";
-import { linear, logSnr, type Schedule, ve, vp } from "../../src/noise/schedule.ts";
+import { ve, vp } from "../../src/noise/schedule/continuous.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
+import { logSnr, type Schedule } from "../../src/noise/schedule/schedule.ts";
 import { byClassifier } from "../../src/refine/guide/gradient.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";

@@ -3,23 +3,21 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { convert, type Kind, type TensorPrediction } from "../../src/denoise/prediction.ts";
 import { type Network, networkOf } from "../../src/network/layer.ts";
-import {
-  imageModel,
-  type ImageModelConfig,
-  networkModel,
-  networkTime,
-  type ScheduleName,
-  scheduleNames,
-  scheduleOf,
-} from "../../src/network/model.ts";
+import { networkTime } from "../../src/network/layer.ts";
+import { imageModel, type ImageModelConfig, networkModel } from "../../src/network/model.ts";
+import { type ScheduleName, scheduleNames, scheduleOf } from "../../src/noise/named.ts";
 import { mlp } from "../../src/network/mlp.ts";
 import { unet } from "../../src/network/unet.ts";
-import * as schedules from "../../src/noise/schedule.ts";
+import * as continuous from "../../src/noise/schedule/continuous.ts";
+import * as discrete from "../../src/noise/schedule/discrete.ts";
+import type { Schedule } from "../../src/noise/schedule/schedule.ts";
 import { eager, type Engine } from "../../src/tensor/engine.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
 import { randomWeights } from "./weights.ts";
+
+const schedules = { ...discrete, ...continuous };
 
 /** Options that each schedule takes, away from its defaults. */
 const options: Record<ScheduleName, Record<string, number | boolean>> = {
@@ -43,7 +41,7 @@ describe("scheduleOf()", () => {
 
   for (const name of scheduleNames) {
     it(`scheduleOf() makes ${name}, with options and without`, () => {
-      const make = schedules[name] as (options?: object) => schedules.Schedule;
+      const make = schedules[name] as (options?: object) => Schedule;
       for (const given of [undefined, options[name]]) {
         const got = scheduleOf({ name, ...(given && { options: given }) }), wanted = make(given);
         assert.equal(got.name, wanted.name);
@@ -103,11 +101,11 @@ describe("what models refuse", () => {
       ],
       [
         () => imageModel({ ...config, class: [] } as never, {}),
-        'make a model: options must be among schedule, kind, network, classes, got "class"',
+        'make a model: options must be among schedule, kind, network, classes, architecture, got "class"',
       ],
       [
         () => imageModel(config, {}, { kind: "eps" } as never),
-        'make a model: options must be among engine, got "kind"',
+        'make a model: options must be among engine, architectures, got "kind"',
       ],
     ];
     for (const [call, message] of cases) {

@@ -5,18 +5,9 @@ import * as tf from "@tensorflow/tfjs-core";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key, split } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
-import {
-  betas,
-  cosine,
-  edm,
-  linear,
-  rectified,
-  type Schedule,
-  subVp,
-  ve,
-  vp,
-  zeroTerminalSnr,
-} from "../../src/noise/schedule.ts";
+import { edm, rectified, subVp, ve, vp } from "../../src/noise/schedule/continuous.ts";
+import { betas, cosine, linear, zeroTerminalSnr } from "../../src/noise/schedule/discrete.ts";
+import type { Schedule } from "../../src/noise/schedule/schedule.ts";
 import { between, diffuse, jump, jumpMany } from "../../src/noise/forward.ts";
 
 await useBackend("cpu");

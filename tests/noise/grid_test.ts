@@ -1,19 +1,10 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import {
-  cosineContinuous,
-  discretized,
-  edm,
-  fromLevel,
-  linear,
-  logSnr,
-  rectified,
-  type Schedule,
-  ve,
-  vp,
-  zeroTerminalSnr,
-} from "../../src/noise/schedule.ts";
+import { cosineContinuous, edm, rectified, ve, vp } from "../../src/noise/schedule/continuous.ts";
+import { discretized, fromLevel } from "../../src/noise/schedule/derived.ts";
+import { linear, zeroTerminalSnr } from "../../src/noise/schedule/discrete.ts";
+import { logSnr, type Schedule } from "../../src/noise/schedule/schedule.ts";
 import { type GridOptions, type Spacing, times } from "../../src/noise/grid.ts";
 
 /** A list of diffusers' timesteps in our numbering. */

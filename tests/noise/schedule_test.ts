@@ -2,28 +2,27 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import {
+  cosineContinuous,
+  edm,
+  rectified,
+  sigmoidContinuous,
+  subVp,
+  ve,
+  vp,
+} from "../../src/noise/schedule/continuous.ts";
+import { discretized, fromLevel, unit } from "../../src/noise/schedule/derived.ts";
+import {
   alphaBars,
   betas,
   cosine,
-  cosineContinuous,
-  discretized,
-  edm,
   fromAlphaBars,
   fromBetas,
-  fromLevel,
   linear,
-  logSnr,
-  rectified,
   scaledLinear,
-  type Schedule,
   sigmoidBetas,
-  sigmoidContinuous,
-  subVp,
-  unit,
-  ve,
-  vp,
   zeroTerminalSnr,
-} from "../../src/noise/schedule.ts";
+} from "../../src/noise/schedule/discrete.ts";
+import { logSnr, type Schedule } from "../../src/noise/schedule/schedule.ts";
 
 /** |a − b| at most `tolerance` of the greater of |b| and `floor`. */
 function near(a: number, b: number, tolerance: number, floor = 0): void {

@@ -4,7 +4,8 @@ import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
 import { gaussian, mixture, mixtureLogDensity } from "../../src/denoise/oracle.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
-import { linear, ve, vp } from "../../src/noise/schedule.ts";
+import { ve, vp } from "../../src/noise/schedule/continuous.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
 import {
   annealedLangevin,
   corrected,

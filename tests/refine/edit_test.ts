@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
 import { gaussian } from "../../src/denoise/oracle.ts";
-import { linear } from "../../src/noise/schedule.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
 import { edited } from "../../src/refine/edit.ts";
 import { slerp } from "../../src/refine/slerp.ts";
 import { ddim, ddimInverse } from "../../src/sample/ancestral.ts";

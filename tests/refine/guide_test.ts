@@ -13,7 +13,8 @@ import {
   type Prediction,
 } from "../../src/denoise/prediction.ts";
 import { variances } from "../../src/denoise/posterior.ts";
-import { linear, rectified, vp } from "../../src/noise/schedule.ts";
+import { rectified, vp } from "../../src/noise/schedule/continuous.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
 import type { NoisyClassifier } from "../../src/denoise/energy.ts";
 import { during, type Guide, guided, summed } from "../../src/refine/guide/combine.ts";
 import { classifierFree, conditioned } from "../../src/refine/guide/free.ts";

@@ -4,7 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
 import { gaussian } from "../../src/denoise/oracle.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
-import { vp } from "../../src/noise/schedule.ts";
+import { vp } from "../../src/noise/schedule/continuous.ts";
 import { inpainted, observed, type ObservedOptions } from "../../src/refine/known/observe.ts";
 import { blur, downsample, grey, mask, type Operator } from "../../src/refine/known/operator.ts";
 import { repainted } from "../../src/refine/known/repaint.ts";

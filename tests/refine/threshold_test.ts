@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { pipe } from "fp-ts/lib/function.js";
 import { gaussian, mixture } from "../../src/denoise/oracle.ts";
 import { convert, type Model } from "../../src/denoise/prediction.ts";
-import { linear } from "../../src/noise/schedule.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
 import { guided } from "../../src/refine/guide/combine.ts";
 import { classifierFree, conditioned } from "../../src/refine/guide/free.ts";
 import { thresholded, type ThresholdOptions } from "../../src/refine/threshold.ts";

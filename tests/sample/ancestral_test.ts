@@ -5,15 +5,9 @@ import fc from "fast-check";
 import { convert, type Kind, type Model } from "../../src/denoise/prediction.ts";
 import { gaussian, mixture } from "../../src/denoise/oracle.ts";
 import { times } from "../../src/noise/grid.ts";
-import {
-  cosine,
-  edm,
-  type Level,
-  linear,
-  type Schedule,
-  ve,
-  vp,
-} from "../../src/noise/schedule.ts";
+import { edm, ve, vp } from "../../src/noise/schedule/continuous.ts";
+import { cosine, linear } from "../../src/noise/schedule/discrete.ts";
+import type { Level, Schedule } from "../../src/noise/schedule/schedule.ts";
 import { ddim, ddimInverse, type DdimOptions, ddpm } from "../../src/sample/ancestral.ts";
 import {
   type Env,

@@ -4,7 +4,9 @@ import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { pipe } from "fp-ts/lib/function.js";
 import type { Model } from "../../src/denoise/prediction.ts";
-import { fromLevel, linear, ve } from "../../src/noise/schedule.ts";
+import { ve } from "../../src/noise/schedule/continuous.ts";
+import { fromLevel } from "../../src/noise/schedule/derived.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
 import { gaussian } from "../../src/denoise/oracle.ts";
 import {
   after,

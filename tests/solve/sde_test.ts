@@ -4,7 +4,8 @@ import * as tf from "@tensorflow/tfjs-core";
 import * as fc from "fast-check";
 import { brownian, brownianSteps } from "../../src/solve/brownian.ts";
 import { solve } from "../../src/solve/ode.ts";
-import { type Schedule, subVp, ve, vp } from "../../src/noise/schedule.ts";
+import { subVp, ve, vp } from "../../src/noise/schedule/continuous.ts";
+import type { Schedule } from "../../src/noise/schedule/schedule.ts";
 import {
   brownianMotion,
   geometricBrownianMotion,

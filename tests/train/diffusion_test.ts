@@ -9,21 +9,20 @@ import {
   timedClassifier,
 } from "../../src/network/classifier.ts";
 import { initialize, type Network, networkOf, type Params } from "../../src/network/layer.ts";
-import { networkTime } from "../../src/network/model.ts";
+import { networkTime } from "../../src/network/layer.ts";
 import { unet } from "../../src/network/unet.ts";
 import {
   cosineContinuous,
   edm,
-  linear,
   rectified,
-  type Schedule,
   sigmoidContinuous,
   subVp,
-  unit,
   ve,
   vp,
-  zeroTerminalSnr,
-} from "../../src/noise/schedule.ts";
+} from "../../src/noise/schedule/continuous.ts";
+import { unit } from "../../src/noise/schedule/derived.ts";
+import { linear, zeroTerminalSnr } from "../../src/noise/schedule/discrete.ts";
+import type { Schedule } from "../../src/noise/schedule/schedule.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normals, uniforms } from "../../src/tensor/random.ts";

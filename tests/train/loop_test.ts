@@ -4,7 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { denoisingLoss, perSample } from "../../src/denoise/loss.ts";
 import { initialize, type Params } from "../../src/network/layer.ts";
 import { mlp } from "../../src/network/mlp.ts";
-import { linear } from "../../src/noise/schedule.ts";
+import { linear } from "../../src/noise/schedule/discrete.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { eager, type Engine } from "../../src/tensor/engine.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";

@@ -1,23 +1,19 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type ScheduleName, scheduleNames, scheduleOf } from "../../src/network/model.ts";
+import { type ScheduleName, scheduleNames, scheduleOf } from "../../src/noise/named.ts";
 import { times } from "../../src/noise/grid.ts";
 import {
-  cosine,
   cosineContinuous,
-  discretized,
   edm,
-  fromLevel,
-  linear,
-  logSnr,
   rectified,
-  type Schedule,
   sigmoidContinuous,
   subVp,
   ve,
   vp,
-  zeroTerminalSnr,
-} from "../../src/noise/schedule.ts";
+} from "../../src/noise/schedule/continuous.ts";
+import { discretized, fromLevel } from "../../src/noise/schedule/derived.ts";
+import { cosine, linear, zeroTerminalSnr } from "../../src/noise/schedule/discrete.ts";
+import { logSnr, type Schedule } from "../../src/noise/schedule/schedule.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";
 import {

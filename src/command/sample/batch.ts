@@ -9,7 +9,7 @@
  */
 
 import type { State } from "../../sample/path.ts";
-import type { UNetConfig } from "../../network/unet.ts";
+import { type Architecture, architectureOf } from "../../network/architecture.ts";
 import type { Backend } from "../../tensor/backend/backend.ts";
 
 /** Samples that are drawn at once. */
@@ -44,21 +44,24 @@ const budgets: Readonly<Record<Backend | "onnx", number>> = {
   webgpu: 1024,
 };
 
-/** Images of features at the first level that live at once for one guided sample: of the shipped model 40 on onnx, 56 on wasm. */
+/** Arrays as large as the widest layer that live at once for one guided sample: of the shipped model 40 on onnx, 56 on wasm. */
 const live = 64;
 
 /**
  * A number of samples that are drawn at once, where none is given.
  *
- * @param network The network.
+ * @param network The network's configuration.
  * @param engine What runs it.
+ * @param architecture What the network is. Default: the usual denoiser.
  * @returns At least 1.
  */
 export function usualBatch(
-  { size: [height, width], patch = 1, base = 32 }: UNetConfig,
+  network: object,
   engine: Backend | "onnx",
+  architecture: Architecture<"denoiser", object> = architectureOf("denoiser"),
 ): number {
-  const bytes = live * 4 * base * height * width / patch ** 2;
+  const { sample, widest = (config) => sample(config).reduce((a, b) => a * b, 1) } = architecture;
+  const bytes = live * 4 * widest(network);
   return Math.max(1, Math.floor(budgets[engine] * 2 ** 20 / bytes));
 }
 

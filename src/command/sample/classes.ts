@@ -48,7 +48,7 @@ function classOf(text: string, names: readonly string[]): number | null {
 }
 
 /** As much of a plan of training as is read here. */
-interface Plan {
+interface PlannedTarget {
   readonly target?: { readonly nullShare?: unknown };
 }
 
@@ -68,7 +68,7 @@ export async function knowsNone(path: string): Promise<boolean> {
     }
   };
   const meta = Object(stored(metadata["meta"])) as { readonly plan?: unknown };
-  const plan = Object(stored(metadata["plan"]) ?? meta.plan) as Plan;
+  const plan = Object(stored(metadata["plan"]) ?? meta.plan) as PlannedTarget;
   return Object(plan.target)["nullShare"] !== 0;
 }
 
@@ -79,7 +79,7 @@ export interface Strength {
   /** The classes of the samples. */
   readonly condition: Condition;
   /** Whether a classifier guides. */
-  readonly pulled: boolean;
+  readonly byClassifier: boolean;
   /** Whether the model knows what is without a class. */
   readonly knowsNone: boolean;
 }
@@ -96,7 +96,7 @@ export const usualScale = 2;
  * @throws {RangeError} If a scale is given and nothing guides.
  */
 export function scaleOf(
-  { scale, condition, pulled, knowsNone }: Strength,
+  { scale, condition, byClassifier, knowsNone }: Strength,
   say: (text: string) => void,
 ): number {
   if (scale !== undefined && condition.every((label) => label === null)) {
@@ -105,9 +105,9 @@ export function scaleOf(
   const warn = (what: string): void =>
     say(`tweedie: ${what}: the model never saw an image without its class (--null-share 0)\n`);
   if (knowsNone) return scale ?? usualScale;
-  if (pulled) warn("--classifier asks the model without a class, which it has not learned");
+  if (byClassifier) warn("--classifier asks the model without a class, which it has not learned");
   else if (condition.includes(null)) warn("no class asks for what the model has not learned");
   else if (scale === undefined) warn("scale 1");
   else if (scale !== 1) warn(`--scale ${scale} leans on what the model has not learned`);
-  return scale ?? (pulled ? usualScale : 1);
+  return scale ?? (byClassifier ? usualScale : 1);
 }

@@ -5,7 +5,7 @@
  */
 
 import { Command, Option } from "commander";
-import { addEngine, engineNotes, enginePermissions, refuseThreads } from "../engine.ts";
+import { addEngine, engineNotes, enginePermissions, refuseThreads } from "../choose.ts";
 import { limited, misused, numeric, positive, positives, refuseGiven } from "../option.ts";
 import { isNumbered, refuseSameFile } from "../path.ts";
 import { interruptible } from "../stop.ts";

@@ -6,10 +6,11 @@
 
 import { pipe } from "fp-ts/lib/function.js";
 import { checkGpu } from "../../tensor/backend/backend.ts";
+import { refusal } from "../../tensor/check.ts";
 import { key as newKey } from "../../tensor/key.ts";
 import type { Condition, Model } from "../../denoise/prediction.ts";
 import type { GridOptions, Spacing } from "../../noise/grid.ts";
-import type { Schedule } from "../../noise/schedule.ts";
+import type { Schedule } from "../../noise/schedule/schedule.ts";
 import { ddim, ddpm } from "../../sample/ancestral.ts";
 import { prior, type Refinement, run, type Sampler, type State } from "../../sample/path.ts";
 import { dpmSolver } from "../../sample/solver/dpm.ts";
@@ -20,11 +21,12 @@ import { thresholded } from "../../refine/threshold.ts";
 import { type Image, toImage } from "../../watch/frames.ts";
 import { progress } from "../../watch/progress.ts";
 import { watched } from "../../watch/record.ts";
-import type { EngineOptions, ImageModelConfig } from "../../network/model.ts";
+import { type Architecture, architectureOf } from "../../network/architecture.ts";
+import type { EngineOptions } from "../../network/model.ts";
 import { checkWritable, writeAtomically } from "../../io/file.ts";
 import { png } from "../../io/png.ts";
 import { loadDenoiser, type LoadedNoisyClassifier, loadNoisyClassifier } from "../../io/weights.ts";
-import { type EngineArguments, onEngine } from "../engine.ts";
+import { type EngineArguments, onEngine } from "../choose.ts";
 import { withinMemory } from "../memory.ts";
 import { say } from "../option.ts";
 import { turn } from "../stop.ts";
@@ -91,12 +93,12 @@ async function sampleOn(
   { write, signal, engine }: Given,
 ): Promise<void> {
   const { steps, final, frames: format } = options, asked = await askedFor(options);
-  const { config: { network } } = asked, { count } = options;
-  const { size: [height, width], channels = 1 } = network;
-  const sheet = sheetOf(options, [height, width, channels as 1 | 3]);
+  const { network, architecture, shape } = asked, { count } = options;
+  const [height, width, channels] = shape;
+  const sheet = sheetOf(options, shape);
   checkSheet(sheet);
   const compiled = options.engine === "auto" ? engine ? "onnx" : "wasm" : options.engine;
-  const batches = batchesOf(count, options.batch ?? usualBatch(network, compiled));
+  const batches = batchesOf(count, options.batch ?? usualBatch(network, compiled, architecture));
   const env = { model: asked.model, key: newKey(options.key), signal, ...(engine && { engine }) };
   const runs = batches.map(({ first, count }) => {
     const condition = asked.condition.slice(first, first + count);
@@ -121,9 +123,13 @@ async function sampleOn(
 /** What is to be sampled. */
 interface Asked {
   readonly model: Model;
-  readonly config: ImageModelConfig;
+  /** The configuration of its network, and what that network is. */
+  readonly network: object;
+  readonly architecture: Architecture<"denoiser", object>;
+  /** The shape of its images. */
+  readonly shape: ImageShape;
   /** The classifier that guides. Default: none, classifier-free. */
-  readonly pull?: LoadedNoisyClassifier;
+  readonly guide?: LoadedNoisyClassifier;
   /** The class of each sample. */
   readonly condition: Condition;
   readonly scale: number;
@@ -132,19 +138,21 @@ interface Asked {
 /** Loads what is asked for, and refuses what does not fit it. */
 async function askedFor(options: SampleArguments): Promise<Asked> {
   const { checkpoint, classifier, count, scale } = options;
-  const { model, config } = await loadDenoiser(checkpoint);
+  const { model, config } = await loadDenoiser<object>(checkpoint), { network } = config;
+  const architecture = architectureOf("denoiser", config.architecture);
+  const shape = imageShape(architecture.sample(network)), classes = architecture.classes(network);
   checkSpacing(options, model.schedule);
-  const pull = classifier === undefined
+  const guide = classifier === undefined
     ? undefined
-    : await guideOf(classifier, model.schedule, config);
-  const { classes, network } = config;
-  const names = pull
-    ? namesOf(pull.config.names, pull.config.classes)
-    : namesOf(classes, network.classes);
+    : await guideOf(classifier, model.schedule, shape);
+  const names = guide
+    ? namesOf(guide.config.names, guide.config.classes)
+    : namesOf(config.classes, classes);
   const condition = conditionOf(options.class, count, names);
-  const known = (network.classes ?? 0) === 0 || await knowsNone(checkpoint);
-  const strength = { scale, condition, pulled: pull !== undefined, knowsNone: known };
-  return { model, config, ...(pull && { pull }), condition, scale: scaleOf(strength, say) };
+  const known = classes === 0 || await knowsNone(checkpoint);
+  const strength = { scale, condition, byClassifier: guide !== undefined, knowsNone: known };
+  const asked = { model, network, architecture, shape, condition, scale: scaleOf(strength, say) };
+  return { ...asked, ...(guide && { guide }) };
 }
 
 /** Refuses a spacing that the model's time has not got, and says which it has. */
@@ -204,15 +212,24 @@ async function bytesOf({ x, x0 }: State, of: "x" | "x0"): Promise<Uint8Array> {
   return (await toImage(of === "x0" ? x0 ?? x : x, { grid: [x.shape[0]!, 1] })).data;
 }
 
+/** Height, width and channels of images. */
+type ImageShape = readonly [height: number, width: number, channels: 1 | 3];
+
+/** The shape of a model's samples, if they are images. */
+function imageShape(shape: readonly number[]): ImageShape {
+  if (shape.length === 3) return shape as unknown as ImageShape;
+  throw refusal("sample", "the model must be one of images", shape);
+}
+
 /** The classifier of a file, of images of the model's shape. */
 async function guideOf(
   path: string,
   schedule: Schedule,
-  { network: { size, channels = 1 } }: ImageModelConfig,
+  shape: ImageShape,
 ): Promise<LoadedNoisyClassifier> {
-  const pull = await loadNoisyClassifier(path, { under: schedule }), { config } = pull;
-  const shape = [...size, channels], known = [...config.size, config.channels ?? 1];
-  if (shape.every((length, i) => length === known[i])) return pull;
+  const guide = await loadNoisyClassifier(path, { under: schedule }), { config } = guide;
+  const known = architectureOf("noisyClassifier", config.architecture).sample(config);
+  if (shape.every((length, i) => length === known[i])) return guide;
   throw new RangeError(
     `Cannot guide by ${path}: its images must be of the model's shape [${shape}], got [${known}]`,
   );
@@ -221,15 +238,15 @@ async function guideOf(
 /** The sampler of a batch with all its refinements. */
 function samplerFor(
   options: SampleArguments,
-  { model: { schedule }, pull, condition, scale }: Asked,
+  { model: { schedule }, guide, condition, scale }: Asked,
 ): Sampler {
   const asIs: Refinement = (sampler) => sampler;
   return pipe(
     stepper(options, schedule),
     options.clip ? thresholded() : asIs,
     condition.every((label) => label === null) ? asIs : guided(
-      pull
-        ? byClassifier(pull.classifier, condition, { scale })
+      guide
+        ? byClassifier(guide.classifier, condition, { scale })
         : classifierFree(condition, { scale }),
     ),
   );

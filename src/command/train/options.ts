@@ -5,12 +5,10 @@
  */
 
 import { Command, Option } from "commander";
-import {
-  type EngineOptions,
-  type ScheduleName,
-  scheduleNames,
-  scheduleOf,
-} from "../../network/model.ts";
+import type { EngineOptions } from "../../network/model.ts";
+import { type ScheduleName, scheduleNames, scheduleOf } from "../../noise/named.ts";
+import { architectureOf, type ImageChoice } from "../../network/architecture.ts";
+import type { FieldKind } from "../../network/field.ts";
 import type { Kind } from "../../denoise/prediction.ts";
 import type { ImageSet } from "../../train/data.ts";
 import {
@@ -20,7 +18,7 @@ import {
   enginePermissions,
   onEngine,
   refuseThreads,
-} from "../engine.ts";
+} from "../choose.ts";
 import { withinMemory } from "../memory.ts";
 import {
   labels,
@@ -38,6 +36,7 @@ import { trainingSet } from "./images.ts";
 import { lockOf } from "./lock.ts";
 import { isCheckpoint } from "./state.ts";
 import {
+  denoiserOfImages,
   planSize,
   type TimesName,
   timesNames,
@@ -72,11 +71,6 @@ interface TrainArguments extends EngineArguments {
   readonly times: TimesName;
   readonly least?: number;
   readonly nullShare: number;
-  readonly base: number;
-  readonly multipliers: number[];
-  readonly blocks: number;
-  readonly patch: number;
-  readonly middleAttention?: boolean;
   readonly every: number;
 }
 
@@ -197,15 +191,23 @@ function addDenoiser(command: Command): void {
       "share of samples that lose their class",
       numeric({ least: 0, most: 1 }),
       0.1,
-    )
-    .option("--base <n>", "channels at the first level; a multiple of 8", limited(4096), 40)
-    .addOption(
-      new Option("--multipliers <list>", "channels of each level, as multiples of the base")
-        .argParser(positives).default([1, 2], "1,2"),
-    )
-    .option("--blocks <n>", "residual blocks a level", limited(64), 1)
-    .option("--patch <n>", "side of the blocks of pixels that the network works on", positive, 2)
-    .option("--middle-attention", "attention between two blocks at the lowest resolution");
+    );
+  for (const [name, choice] of Object.entries(denoiserOfImages.choices)) {
+    command.addOption(choiceOption(name, choice, fields[name]!.kind));
+  }
+}
+
+const { fields } = architectureOf("denoiser");
+
+/** The option of a choice about the network, read as the sort of its field asks. */
+function choiceOption(name: string, { text, usual, most }: ImageChoice, kind: FieldKind): Option {
+  const flag = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  if (kind === "flag") return new Option(flag, text);
+  if (kind === "counts") {
+    return new Option(`${flag} <list>`, text).argParser(positives).default(usual, `${usual}`);
+  }
+  const reader = most === undefined ? positive : limited(most);
+  return new Option(`${flag} <n>`, text).argParser(reader).default(usual);
 }
 
 /** Options that a classifier has no use for. */
@@ -214,11 +216,7 @@ const denoiserOnly = [
   "times",
   "least",
   "nullShare",
-  "base",
-  "multipliers",
-  "blocks",
-  "patch",
-  "middleAttention",
+  ...Object.keys(denoiserOfImages.choices),
 ];
 
 function refuseUsage(options: TrainArguments, command: Command): void {
@@ -348,19 +346,10 @@ function targetOf(options: TrainArguments, set: ImageSet): TrainTarget {
       model: { size, channels, classes: names.length, names, ...schedule },
     };
   }
-  const { base, multipliers, blocks, patch, middleAttention = false, nullShare } = options;
-  const network = {
-    size,
-    channels,
-    base,
-    multipliers,
-    blocks,
-    patch,
-    middleAttention,
-    classes: names.length,
-    // Norms of one channel a group would take away what the network is told of time and class.
-    ...(base < 16 && { groups: base / 2 }),
-  };
+  const { choices, config } = denoiserOfImages, { nullShare } = options;
+  const given = options as unknown as Readonly<Record<string, unknown>>;
+  const chosen = Object.fromEntries(Object.keys(choices).map((name) => [name, given[name]]));
+  const network = config({ size, channels, classes: names.length }, chosen);
   const model = {
     schedule: { name: options.schedule ?? usual },
     kind: options.predict,

@@ -6,11 +6,16 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { refusal } from "../../tensor/check.ts";
-import type { Schedule } from "../../noise/schedule.ts";
-import { oneHot, parameterCount, type Parameters } from "../../network/layer.ts";
-import { classifier, crossEntropy, timedClassifier } from "../../network/classifier.ts";
-import { type ImageModelConfig, type ScheduleConfig, scheduleOf } from "../../network/model.ts";
-import { unet } from "../../network/unet.ts";
+import type { Schedule } from "../../noise/schedule/schedule.ts";
+import { type Network, oneHot, parameterCount, type Parameters } from "../../network/layer.ts";
+import {
+  architectureOf,
+  type ArchitectureOptions,
+  type ForImages,
+} from "../../network/architecture.ts";
+import { crossEntropy } from "../../network/classifier.ts";
+import type { ImageModelConfig } from "../../network/model.ts";
+import { type ScheduleConfig, scheduleOf } from "../../noise/named.ts";
 import type { ImageBatch } from "../../train/data.ts";
 import {
   diffusionLoss,
@@ -26,7 +31,7 @@ import type { NamedClassifierConfig } from "../../io/weights.ts";
 export type TrainTarget =
   | {
     readonly task: "denoise";
-    readonly model: ImageModelConfig;
+    readonly model: ImageModelConfig<object>;
     readonly nullShare: number;
     /** Law of the times, which is part of the objective; uniform in t where absent. */
     readonly times?: TimesPlan;
@@ -82,14 +87,28 @@ export interface Trained {
 }
 
 /** What a target stands for. */
-export function objective(target: TrainTarget): Trained {
-  if (target.task === "classify") return classifying(target.model);
-  const { kind, schedule: config, network: layers } = target.model, network = unet(layers);
-  const { nullShare, times } = target, schedule = scheduleOf(config);
-  const share = network.classes > 0 ? nullShare : 0;
-  const options = { schedule, kind, nullShare: share, ...(times && timing(schedule, times)) };
-  return { network, loss: diffusionLoss(network, options) };
+export function objective(target: TrainTarget, options: ArchitectureOptions = {}): Trained {
+  if (target.task === "classify") return classifying(target.model, options);
+  const { kind, schedule: config, architecture } = target.model;
+  const network = architectureOf("denoiser", architecture, options).build(target.model.network);
+  return { network, loss: denoising(network, target, { kind, schedule: scheduleOf(config) }) };
 }
+
+/** The loss of a denoiser. */
+function denoising(
+  network: Network,
+  { nullShare, times }: TrainTarget & { readonly task: "denoise" },
+  options: Pick<DiffusionLossOptions, "schedule" | "kind">,
+): Objective<ImageBatch> {
+  return diffusionLoss(network, {
+    ...options,
+    nullShare: network.classes > 0 ? nullShare : 0,
+    ...(times && timing(options.schedule, times)),
+  });
+}
+
+/** How the usual denoiser is chosen for images. */
+export const denoiserOfImages: ForImages = architectureOf("denoiser").images!;
 
 /** The times of a plan, not reweighted: the law is part of the objective. */
 function timing(schedule: Schedule, { law, least }: TimesPlan): Partial<DiffusionLossOptions> {
@@ -101,13 +120,14 @@ function timing(schedule: Schedule, { law, least }: TimesPlan): Partial<Diffusio
 }
 
 function classifying(
-  { schedule, ...config }: (TrainTarget & { readonly task: "classify" })["model"],
+  { schedule, architecture, ...config }: (TrainTarget & { readonly task: "classify" })["model"],
+  options: ArchitectureOptions,
 ): Trained {
   if (schedule !== undefined) {
-    const network = timedClassifier(config);
+    const network = architectureOf("noisyClassifier", architecture, options).build(config);
     return { network, loss: noisyClassifierLoss(network, { schedule: scheduleOf(schedule) }) };
   }
-  const network = classifier(config);
+  const network = architectureOf("classifier", architecture, options).build(config);
   const loss: Objective<ImageBatch> = {
     inputs: ({ images, shape, labels }) => ({
       x: tf.tensor4d(images, [...shape]),
@@ -141,9 +161,11 @@ export function planSize(
   }
   const size = parameterCount(objective(plan.target).network.parameters);
   if (size <= most) return size;
+  const growing = Object.entries(denoiserOfImages.choices).filter(([, { grows }]) => grows);
+  const flags = growing.map(([name]) => `--${name}`), last = flags.pop();
   throw refusal(
     "train",
-    `--base, --multipliers and --blocks must give at most ${most} weights`,
+    `${flags.join(", ")} and ${last} must give at most ${most} weights`,
     size,
   );
 }

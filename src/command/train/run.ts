@@ -91,7 +91,7 @@ export interface TrainRunOptions {
 }
 
 /** A run, found in order, before its next step. */
-interface Begun {
+interface PreparedRun {
   readonly plan: TrainPlan;
   readonly loss: Trained["loss"];
   readonly start: TrainState;
@@ -105,7 +105,7 @@ async function begun(
   planned: TrainPlan,
   { set, files }: TrainRunOptions,
   paths: readonly string[],
-): Promise<Begun> {
+): Promise<PreparedRun> {
   for (const path of paths) await checkWritable(path);
   const { network, loss } = objective(planned.target);
   const first = await firstWeights(files.start, planned, network.parameters);
@@ -119,7 +119,7 @@ async function begun(
 }
 
 async function* runOn(
-  { plan, loss, start, journal, source }: Begun,
+  { plan, loss, start, journal, source }: PreparedRun,
   { files, engine, signal }: TrainRunOptions,
 ): AsyncGenerator<TrainReport, void, undefined> {
   try {

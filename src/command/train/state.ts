@@ -10,17 +10,20 @@
 import { basename, dirname, join } from "node:path";
 import { fold, key as newKey } from "../../tensor/key.ts";
 import { scope } from "../../tensor/scope.ts";
+import type { ArchitectureOptions } from "../../network/architecture.ts";
 import { initialize, type Parameters, type Params } from "../../network/layer.ts";
 import { newTraining, type TrainState } from "../../train/loop.ts";
+import { type Checkpoint, loadCheckpoint, saveCheckpoint } from "../../io/checkpoint.ts";
+import { floats, type HostTensors } from "../../io/safetensors.ts";
 import {
-  type Checkpoint,
-  fromTensors,
-  loadCheckpoint,
-  saveCheckpoint,
-  toTensors,
-} from "../../io/checkpoint.ts";
-import { floats, type HostTensors, writeSafetensors } from "../../io/safetensors.ts";
+  saveClassifier,
+  saveDenoiser,
+  saveNoisyClassifier,
+  type SaveOptions,
+  type Trained,
+} from "../../io/model/save.ts";
 import { checkWeights, readWeights } from "../../io/weights.ts";
+import { fromTensors, toTensors } from "../../io/tensors/device.ts";
 import { withTensors } from "../../io/tensors/open.ts";
 import { real } from "../path.ts";
 import type { TrainPlan } from "./plan.ts";
@@ -133,7 +136,7 @@ function checkFinite(
 }
 
 /** A run as it was left. */
-export type Found = Journal & { readonly state: TrainState };
+export type SavedRun = Journal & { readonly state: TrainState };
 
 /**
  * The run of a checkpoint, if the file is there.
@@ -149,7 +152,7 @@ export async function opened(
   path: string,
   plan: TrainPlan,
   parameters: Parameters,
-): Promise<Found | undefined> {
+): Promise<SavedRun | undefined> {
   if (!await isThere(path)) return undefined;
   const { groups, meta } = await loadCheckpoint(path);
   checkPlan(plan, meta["plan"], path);
@@ -245,6 +248,7 @@ function flat(value: unknown, prefix: string = ""): [string, string][] {
  * @param state The state of the run.
  * @param plan Its plan.
  * @param curve Its losses.
+ * @param options The table of architectures.
  * @throws {RangeError} If a weight is too large for float16.
  */
 export async function saveWeights(
@@ -252,21 +256,34 @@ export async function saveWeights(
   state: TrainState,
   plan: TrainPlan,
   curve: readonly CurvePoint[],
+  options: ArchitectureOptions = {},
 ): Promise<void> {
+  const params = await fromTensors(state.ema);
+  const halves = Object.entries(params).map(([name, { shape, data }]) =>
+    [name, { dtype: "F16", shape, data: Float16Array.from(data as Float32Array) }] as const
+  );
+  checkFinite(Object.fromEntries(halves), (name) => {
+    const largest = floats(params[name]!).find((value) => !Number.isFinite(Math.f16round(value)));
+    return `Cannot write ${path}: ${name} must be within float16, at most 65504, got ${largest}; the checkpoint holds it`;
+  });
   const metadata = {
-    format: `tweedie.${plan.target.task}`,
-    model: JSON.stringify(plan.target.model),
     plan: JSON.stringify(plan),
     step: String(state.step),
     curve: JSON.stringify(curve),
   };
-  const weights = await fromTensors(state.ema);
-  const halves = Object.entries(weights).map(([name, { shape, data }]) =>
-    [name, { dtype: "F16", shape, data: Float16Array.from(data as Float32Array) }] as const
-  );
-  checkFinite(Object.fromEntries(halves), (name) => {
-    const largest = floats(weights[name]!).find((value) => !Number.isFinite(Math.f16round(value)));
-    return `Cannot write ${path}: ${name} must be within float16, at most 65504, got ${largest}; the checkpoint holds it`;
+  await savedAs(plan.target)(path, { config: plan.target.model as never, params }, {
+    ...options,
+    dtype: "F16",
+    metadata,
   });
-  await writeSafetensors(path, weights, metadata, { dtype: "F16" });
+}
+
+/** What writes the weights of a target. */
+function savedAs(target: TrainPlan["target"]): (
+  path: string,
+  trained: Trained<never>,
+  options: SaveOptions,
+) => Promise<void> {
+  if (target.task === "denoise") return saveDenoiser;
+  return target.model.schedule === undefined ? saveClassifier : saveNoisyClassifier;
 }

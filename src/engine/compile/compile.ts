@@ -12,7 +12,7 @@ import type { DType } from "../graph/value.ts";
 import type { Executor, Feed, Fetch, HostTensor } from "../runtime/executor.ts";
 import { encode } from "../onnx/proto.ts";
 import { expanded, library } from "../graph/call.ts";
-import { glance, type Pieces, type Program, type Spec, specsOf, trace } from "./trace.ts";
+import { type OutlinedUnits, type Program, type Spec, specsOf, trace, traceOnce } from "./trace.ts";
 
 /** Options of {@link compiler}. */
 export interface CompilerOptions {
@@ -232,11 +232,11 @@ async function ran(
  * a graph is but for its real numbers, which are fed.
  */
 function running(executor: Executor, most: number): Engine["run"] {
-  const pieces: Pieces = { library: library(), programs: new WeakMap() };
+  const pieces: OutlinedUnits = { library: library(), programs: new WeakMap() };
   const sessions = sessionsOf(executor, most);
   return async (fn, inputs) => {
     const given = renamed(inputs, inputName);
-    const { graph, outputs, numbers } = glance(apart(fn), specsOf(given), pieces);
+    const { graph, outputs, numbers } = traceOnce(apart(fn), specsOf(given), pieces);
     const brought = [...numbers].map(([name, { dims, data }]): [string, HostTensor] => [
       name,
       { type: "float32", dims, data },

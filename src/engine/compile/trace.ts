@@ -21,7 +21,7 @@ import { type Recorder, recorder } from "../graph/record.ts";
 import {
   constantOf,
   type DType,
-  made,
+  namedValue,
   natural,
   numbersOf,
   product,
@@ -285,7 +285,7 @@ function fixedOf(tensor: tf.Tensor): Value {
 }
 
 /** A function seen once, with the numbers that it brought along. */
-export interface Sight extends Program {
+export interface LiftedProgram extends Program {
   /** The numbers, by the names of the inputs that stand for them. */
   readonly numbers: ReadonlyMap<string, Constant>;
 }
@@ -300,11 +300,11 @@ export interface Sight extends Program {
  * @returns The graph, and the numbers.
  * @throws {TypeError} As {@link trace}, but that the function may bring along any tensor and be another one next time.
  */
-export function glance(
+export function traceOnce(
   fn: Pure,
   specs: Readonly<Record<string, Spec>>,
-  pieces: Pieces,
-): Sight {
+  pieces: OutlinedUnits,
+): LiftedProgram {
   const rec = recorder({ lift: true });
   const program = outlining(
     (unit, inputs) => outlinedCall(rec, pieces, { unit, inputs }),
@@ -314,7 +314,7 @@ export function glance(
 }
 
 /** Outlined functions that have been traced, by their shapes, and the graphs that nodes refer to by number. */
-export interface Pieces {
+export interface OutlinedUnits {
   /** The graphs. */
   readonly library: Library;
   /** The programs. */
@@ -324,7 +324,7 @@ export interface Pieces {
 /** A node for an outlined function, which is traced the first time that it meets these shapes. */
 function outlinedCall(
   rec: Recorder,
-  { library, programs }: Pieces,
+  { library, programs }: OutlinedUnits,
   { unit, inputs }: { readonly unit: Unit; readonly inputs: Tensors },
 ): Record<string, tf.Tensor> {
   const tracer = install(), specs = specsOf(inputs), key = JSON.stringify(specs);
@@ -339,7 +339,7 @@ function outlinedCall(
     Object.entries(outputs).map((
       [name, { shape, dtype: type }],
       i,
-    ) => [name, tensorOf(tracer, made(names[i]!, { type, shape }))]),
+    ) => [name, tensorOf(tracer, namedValue(names[i]!, { type, shape }))]),
   );
 }
 
@@ -395,7 +395,7 @@ function traced(fn: Pure, { specs, fixed, rec }: Setting): Program {
 
 function declared(rec: Recorder, name: string, { shape, dtype: type = "float32" }: Spec): Value {
   rec.input({ name, type: traceable(type), dims: shape });
-  return made(name, { type, shape });
+  return namedValue(name, { type, shape });
 }
 
 function checkedAnswer(answer: unknown): Record<string, tf.Tensor> {

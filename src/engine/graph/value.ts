@@ -54,7 +54,7 @@ export interface Layout {
 }
 
 /** What a node has made, as a value. */
-export function made(
+export function namedValue(
   name: string,
   { type, shape }: Pick<Value, "type" | "shape">,
   { order = range(shape.length), stored = shape }: Layout = {},
@@ -219,7 +219,7 @@ export function elementwise(
     }
     return spelled(rec, operands[i]!, value, order);
   });
-  return made(rec.node(op, names, { attributes }), { type, shape }, { order, stored });
+  return namedValue(rec.node(op, names, { attributes }), { type, shape }, { order, stored });
 }
 
 const one = (rec: Recorder, value: Value): string =>
@@ -244,7 +244,7 @@ export function unary(
   } = {},
 ): Value {
   const { shape, order, stored } = value;
-  return made(rec.node(op, [asStored(rec, value)], { attributes }), { type, shape }, {
+  return namedValue(rec.node(op, [asStored(rec, value)], { attributes }), { type, shape }, {
     order,
     stored,
   });
@@ -306,13 +306,13 @@ export function reshaped(rec: Recorder, value: Value, shape: readonly number[]):
     // Without this a 0 stands for the size that was there.
     const attributes = { allowzero: 1 };
     const name = rec.node("Reshape", [natural(rec, value), integers(rec, shape)], { attributes });
-    return made(name, { type, shape });
+    return namedValue(name, { type, shape });
   }
-  const parts = groups(value.shape, shape), whole = expandedFor(rec, value, parts);
-  const sound = isContiguous(whole, parts) ? whole : {
-    ...whole,
-    name: placed(rec, whole, range(whole.shape.length), false),
-    order: range(whole.shape.length),
+  const parts = groups(value.shape, shape), expanded = expandedFor(rec, value, parts);
+  const sound = isContiguous(expanded, parts) ? expanded : {
+    ...expanded,
+    name: placed(rec, expanded, range(expanded.shape.length), false),
+    order: range(expanded.shape.length),
   };
   const repeats = new Set(
     parts.filter(({ from }) => from.every((axis) => sound.stored[axis] === 1)).flatMap(({ to }) =>
@@ -329,7 +329,7 @@ export function reshaped(rec: Recorder, value: Value, shape: readonly number[]):
   const name = same(dims, dimsOf(sound))
     ? sound.name
     : rec.node("Reshape", [sound.name, integers(rec, dims)]);
-  return made(name, { type, shape }, { order, stored });
+  return namedValue(name, { type, shape }, { order, stored });
 }
 
 /** A value repeated in full if a group joins an axis that repeats with one that does not. */

@@ -7,7 +7,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Recorder } from "../graph/record.ts";
 import {
-  made,
+  namedValue,
   natural,
   placed,
   product,
@@ -62,7 +62,7 @@ export function matmul(rec: Recorder, a: Value, b: Value, sides: Sides = {}): Va
   }
   const left = operand(rec, a), right = operand(rec, b), shape = [...batch, rows, columns];
   const turned = [left.turned !== transposeA, right.turned !== transposeB] as const;
-  return made(multiplied(rec, [left.name, right.name], { rank, turned }), {
+  return namedValue(multiplied(rec, [left.name, right.name], { rank, turned }), {
     type: "float32",
     shape,
   });
@@ -147,6 +147,6 @@ export const contractionKernels: Lowerings = {
     const name = rec.node("Einsum", all.map((value) => natural(rec, value)), {
       attributes: { equation },
     });
-    return made(name, { type: "float32", shape });
+    return namedValue(name, { type: "float32", shape });
   },
 };

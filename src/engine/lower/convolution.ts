@@ -10,7 +10,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Recorder } from "../graph/record.ts";
-import { integers, made, placed, product, range, type Value } from "../graph/value.ts";
+import { integers, namedValue, placed, product, range, type Value } from "../graph/value.ts";
 import { type Attributes, binary, type Lowerings } from "./elementwise.ts";
 import { activated, multiplied } from "./contraction.ts";
 import { unsupported } from "./shape.ts";
@@ -61,7 +61,7 @@ const convAttributes = (info: Info) => ({
 });
 
 const image = (name: string, shape: readonly number[]): Value =>
-  made(name, { type: "float32", shape }, { order: nchw });
+  namedValue(name, { type: "float32", shape }, { order: nchw });
 
 function conv(
   rec: Recorder,
@@ -211,7 +211,7 @@ function convFilter(rec: Recorder, x: Value, dy: Value, attributes: Attributes):
   const name = keepsSize && product(shape.slice(0, 2)) > 1
     ? filterByShifts(rec, x, dy, info)
     : filterByPlaces(rec, x, dy, info);
-  return made(name, { type: "float32", shape }, { order: oihw });
+  return namedValue(name, { type: "float32", shape }, { order: oihw });
 }
 
 const transpose = (rec: Recorder, name: string, perm: readonly number[]): string =>

@@ -136,8 +136,8 @@ function clipped(rec: Recorder, x: Value, least: number, most: number): Value {
 /** a − ⌊a/b⌋·b, which has the sign of b. */
 function modulo(rec: Recorder, a: Value, b: Value): Value {
   if (a.type !== "float32") return elementwise(rec, "Mod", [a, b], a.type);
-  const whole = unary(rec, "Floor", binary(rec, "Div", a, b));
-  return binary(rec, "Sub", a, binary(rec, "Mul", whole, b));
+  const quotient = unary(rec, "Floor", binary(rec, "Div", a, b));
+  return binary(rec, "Sub", a, binary(rec, "Mul", quotient, b));
 }
 
 /** The quotient rounded down, as a whole number; of whole numbers too, which ONNX rounds towards 0. */

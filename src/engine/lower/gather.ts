@@ -8,7 +8,7 @@ import type { Recorder } from "../graph/record.ts";
 import {
   constantOf,
   elementwise,
-  made,
+  namedValue,
   natural,
   product,
   range,
@@ -41,7 +41,7 @@ function scattered(
   const name = rec.node("ScatterND", [natural(rec, base), places, natural(rec, updates)], {
     attributes: { reduction },
   });
-  return made(name, { type: base.type, shape: base.shape });
+  return namedValue(name, { type: base.type, shape: base.shape });
 }
 
 /** The lowerings of this file. */
@@ -59,13 +59,13 @@ export const gatheringKernels: Lowerings = {
       attributes: { axis: along },
     });
     const result = [...shape.slice(0, along), ...indices!.shape, ...shape.slice(along + 1)];
-    return made(name, { type, shape: result });
+    return namedValue(name, { type, shape: result });
   },
   GatherNd: (rec, { params, indices }) => {
     const depth = indices!.shape.at(-1)!, { type } = params!;
     const places = rec.node("Cast", [natural(rec, indices!)], { attributes: { to: 7 } });
     const shape = [...indices!.shape.slice(0, -1), ...params!.shape.slice(depth)];
-    return made(rec.node("GatherND", [natural(rec, params!), places]), { type, shape });
+    return namedValue(rec.node("GatherND", [natural(rec, params!), places]), { type, shape });
   },
   ScatterNd: (rec, { indices, updates }, { shape }) =>
     scattered(rec, uniform(0, shape, updates!.type), {

@@ -6,7 +6,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Recorder } from "../graph/record.ts";
-import { integers, made, placed, reshaped, type Value } from "../graph/value.ts";
+import { integers, namedValue, placed, reshaped, type Value } from "../graph/value.ts";
 import type { Attributes, Lowering, Lowerings } from "./elementwise.ts";
 import { nchw } from "./convolution.ts";
 import { reducingKernels } from "./reduce.ts";
@@ -33,7 +33,7 @@ const pool =
         pads: [top, left, bottom, right],
       },
     });
-    return made(name, { type: "float32", shape: info.outShape }, { order: nchw });
+    return namedValue(name, { type: "float32", shape: info.outShape }, { order: nchw });
   };
 
 /** By how much an image grows, if by whole numbers; both kinds of half-pixel rules agree only then. */
@@ -64,7 +64,7 @@ function repeated(rec: Recorder, x: Value, factors: readonly [number, number]): 
     },
   });
   const shape = [n, h * factors[0], w * factors[1], c];
-  return made(name, { type: "float32", shape }, { order: nchw });
+  return namedValue(name, { type: "float32", shape }, { order: nchw });
 }
 
 /** The sum over each block of pixels. */
@@ -107,6 +107,6 @@ export const poolKernels: Lowerings = {
         },
       },
     );
-    return made(name, { type: "float32", shape: [n, ...size, c] }, { order: nchw });
+    return namedValue(name, { type: "float32", shape: [n, ...size, c] }, { order: nchw });
   },
 };

@@ -9,7 +9,7 @@ import type { Recorder } from "../graph/record.ts";
 import {
   asStored,
   integers,
-  made,
+  namedValue,
   natural,
   placed,
   product,
@@ -25,7 +25,7 @@ import { type Attributes, binary, cast, type Lowering, type Lowerings } from "./
 /** A value stored in full along some axes, for operators to which it matters how often a number is there. */
 function whole(rec: Recorder, value: Value, axes: readonly number[]): Value {
   if (axes.every((axis) => value.stored[axis] === value.shape[axis])) return value;
-  return made(placed(rec, value, value.order), value, { order: value.order });
+  return namedValue(placed(rec, value, value.order), value, { order: value.order });
 }
 
 /** A value without some axes of size 1. */
@@ -50,7 +50,7 @@ function reduced(rec: Recorder, op: string, value: Value, { axes, keep }: Reduct
   );
   const result = along.length === 0 && value.values !== undefined
     ? { ...value, shape }
-    : made(name, { type, shape }, { order, stored });
+    : namedValue(name, { type, shape }, { order, stored });
   return keep ? result : dropped(rec, result, axes);
 }
 
@@ -89,7 +89,7 @@ const place = (op: string): Lowering => (rec, { x }, { axis }) => {
   });
   const small = rec.node("Cast", [found], { attributes: { to: 6 } });
   const sizes = (from: readonly number[]) => from.map((size, i) => i === along ? 1 : size);
-  const kept = made(small, { type: "int32", shape: sizes(value.shape) }, {
+  const kept = namedValue(small, { type: "int32", shape: sizes(value.shape) }, {
     order,
     stored: sizes(value.stored),
   });
@@ -104,7 +104,7 @@ const running: Lowering = (rec, { x }, { axis, exclusive, reverse }) => {
     [asStored(rec, value), scalar(rec, order.indexOf(along), "int32")],
     { attributes: { exclusive: exclusive ? 1 : 0, reverse: reverse ? 1 : 0 } },
   );
-  return made(name, { type, shape }, { order, stored });
+  return namedValue(name, { type, shape }, { order, stored });
 };
 
 const softmax: Lowering = (rec, { logits }, { dim = -1 }) => {
@@ -137,7 +137,10 @@ export const reducingKernels: Lowerings = {
       outputs: 2,
     }) as [string, string];
     const small = rec.node("Cast", [places], { attributes: { to: 6 } });
-    return [made(values, { type: x!.type, shape }), made(small, { type: "int32", shape })];
+    return [
+      namedValue(values, { type: x!.type, shape }),
+      namedValue(small, { type: "int32", shape }),
+    ];
   },
 };
 
@@ -157,6 +160,6 @@ export const ownKernels: Lowerings = {
       attributes: { epsilon: { float: epsilon } },
     });
     const image = rec.node("Reshape", [name, integers(rec, [n, c, h, w])]);
-    return made(image, x!, { order });
+    return namedValue(image, x!, { order });
   },
 };

@@ -8,7 +8,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Recorder } from "../graph/record.ts";
 import {
   integers,
-  made,
+  namedValue,
   placed,
   product,
   range,
@@ -35,7 +35,7 @@ function concat(rec: Recorder, all: readonly Value[], along: number): Value {
   const shape = withSize(first.shape, axis, parts.reduce((n, part) => n + part.shape[axis]!, 0));
   const names = parts.map((part) => placed(rec, part, order));
   const name = rec.node("Concat", names, { attributes: { axis: order.indexOf(axis) } });
-  return made(name, { type, shape }, { order });
+  return namedValue(name, { type, shape }, { order });
 }
 
 /** A value with an axis of size 1 put in. */
@@ -72,7 +72,7 @@ function sliced(
     integers(rec, kept.map((i) => order.indexOf(i))),
     integers(rec, kept.map((i) => steps[i]!)),
   ]);
-  return made(name, { type, shape }, { order, stored: shape.includes(0) ? shape : stored });
+  return namedValue(name, { type, shape }, { order, stored: shape.includes(0) ? shape : stored });
 }
 
 function split(rec: Recorder, value: Value, sizes: readonly number[], axis: number): Value[] {
@@ -94,7 +94,7 @@ function split(rec: Recorder, value: Value, sizes: readonly number[], axis: numb
     outputs: sizes.length,
   });
   return names.map((name, i) =>
-    made(name, { type, shape: withSize(value.shape, axis, sizes[i]!) }, { order })
+    namedValue(name, { type, shape: withSize(value.shape, axis, sizes[i]!) }, { order })
   );
 }
 
@@ -121,7 +121,7 @@ function padded(
     integers(rec, pads),
     ...(filling.mode === "constant" ? [scalar(rec, filling.value, type)] : []),
   ], { attributes: { mode: filling.mode } });
-  return made(name, { type, shape }, { order });
+  return namedValue(name, { type, shape }, { order });
 }
 
 /** A value with its edges mirrored, the outermost row twice: a slice of one place turned round, axis by axis. */
@@ -150,7 +150,7 @@ function tiled(rec: Recorder, value: Value, reps: readonly number[]): Value {
     placed(rec, value, order),
     integers(rec, order.map((axis) => reps[axis]!)),
   ]);
-  return made(name, { type, shape }, { order });
+  return namedValue(name, { type, shape }, { order });
 }
 
 /** The lowerings of this file. */

@@ -115,12 +115,12 @@ function nodeProto(node: Node): MessageInitShape<typeof NodeProtoSchema> {
 
 function valueOf(value: Attribute, what: string): MessageInitShape<typeof AttributeProtoSchema> {
   if (typeof value === "string") return { type: Kind.STRING, s: new TextEncoder().encode(value) };
-  if (typeof value === "number") return { type: Kind.INT, i: whole(value, what) };
+  if (typeof value === "number") return { type: Kind.INT, i: integer(value, what) };
   if ("float" in value) return { type: Kind.FLOAT, f: value.float };
-  return { type: Kind.INTS, ints: value.map((item) => whole(item, what)) };
+  return { type: Kind.INTS, ints: value.map((item) => integer(item, what)) };
 }
 
-function whole(value: number, what: string): bigint {
+function integer(value: number, what: string): bigint {
   if (Number.isSafeInteger(value)) return BigInt(value);
   throw new RangeError(`Cannot encode a graph: ${what} must be a whole number, got ${value}`);
 }

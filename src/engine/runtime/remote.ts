@@ -101,7 +101,7 @@ import(${JSON.stringify(source)}).catch(({ name, message }) =>
 }
 
 /** A call that waits for its answer. */
-interface Waiting {
+interface PendingCall {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: Error) => void;
 }
@@ -122,14 +122,14 @@ interface Line {
 
 /** Keeps the process alive as long as a call waits, and no longer. */
 function line(worker: Worker): Line {
-  const waiting = new Map<number, Waiting>();
+  const waiting = new Map<number, PendingCall>();
   let count = 0, dead: Error | undefined;
   const wait = (id: number): Promise<unknown> =>
     new Promise((resolve, reject) => {
       waiting.set(id, { resolve, reject });
       worker.ref();
     });
-  const settle = (id: number, how: (waiting: Waiting) => void): void => {
+  const settle = (id: number, how: (waiting: PendingCall) => void): void => {
     const found = waiting.get(id);
     waiting.delete(id);
     if (waiting.size === 0) worker.unref();

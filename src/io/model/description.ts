@@ -9,28 +9,33 @@
 
 import { kinds } from "../../denoise/prediction.ts";
 import {
-  type Classifier,
-  classifier,
-  type ClassifierConfig,
-  type TimedClassifier,
-  timedClassifier,
-} from "../../network/classifier.ts";
+  type Architecture,
+  architectureNames,
+  architectureOf,
+  type ArchitectureOptions,
+  type Networks,
+  type Role,
+  usualArchitecture,
+} from "../../network/architecture.ts";
+import type { Classifier, ClassifierConfig, TimedClassifier } from "../../network/classifier.ts";
+import { choice, type Fields, names, object, optional } from "../../network/field.ts";
 import type { Network, Parameters } from "../../network/layer.ts";
-import {
-  checkKind,
-  type ImageModelConfig,
-  type ScheduleConfig,
-  scheduleOf,
-} from "../../network/model.ts";
-import { unet } from "../../network/unet.ts";
-import type { Schedule } from "../../noise/schedule.ts";
+import { checkKind, type ImageModelConfig } from "../../network/model.ts";
+import { type ScheduleConfig, scheduleOf } from "../../noise/named.ts";
+import type { Schedule } from "../../noise/schedule/schedule.ts";
 import { compareShapes } from "../tensors/shape.ts";
 import { type HostTensors, isFloat } from "../tensors/dtype.ts";
 import { notFinite } from "../tensors/device.ts";
+import { toJson } from "../tensors/plain.ts";
 import { type Entry, type Header, isRecord } from "../tensors/header.ts";
 
 /** A classifier's description, with the names of its classes. */
-export type NamedClassifierConfig = ClassifierConfig & { readonly names?: readonly string[] };
+export type NamedClassifierConfig = ClassifierConfig & {
+  /** Names of the classes. */
+  readonly names?: readonly string[];
+  /** The name of the network in the table of architectures. Default: that of this library for the role. */
+  readonly architecture?: string;
+};
 
 /** The description of a classifier of noisy images: besides, the schedule of the noise that it was trained under. */
 export type NoisyClassifierConfig = NamedClassifierConfig & { readonly schedule: ScheduleConfig };
@@ -127,22 +132,49 @@ const checkpointFormat = "tweedie.checkpoint";
 type Metadata = Header["metadata"];
 
 /** What a file says that its model is for, and how it describes it. */
-interface Found {
+interface StoredModel {
   readonly task: unknown;
   readonly config: unknown;
 }
 
-function modelIn(metadata: Metadata, at: At): Found {
+function modelIn(metadata: Metadata, at: At): StoredModel {
   const format = metadata["format"];
   if (format === checkpointFormat) return targetIn(parsed(metadata["meta"], at));
-  const task = taskOf(format);
-  return { task, config: task && parsed(metadata["model"], at) };
+  const task = taskOf(format), { architecture } = metadata;
+  const config = task && parsed(metadata["model"], at);
+  return { task, config: named(config, architecture) };
+}
+
+/** A description with the name of its network, where that is not the one that goes without saying. */
+const named = (config: unknown, architecture: string | undefined): unknown =>
+  architecture === undefined || !isRecord(config) ||
+    architecture === usualArchitecture[roleOf(config)]
+    ? config
+    : { ...config, architecture };
+
+/** What a described network is for: denoisers have a network in their description, noisy classifiers a schedule. */
+const roleOf = (config: Readonly<Record<string, unknown>>): Role =>
+  config["network"] !== undefined ? "denoiser" : isNoisy(config) ? "noisyClassifier" : "classifier";
+
+/**
+ * A description as the metadata of a file hold it: the network's name, and the rest.
+ *
+ * @param config The description.
+ * @returns Strings by name.
+ */
+export function metadataOf(config: unknown): Record<string, string> {
+  if (!isRecord(config)) return { model: toJson(config) };
+  const { architecture, ...rest } = config;
+  return {
+    architecture: `${architecture ?? usualArchitecture[roleOf(rest)]}`,
+    model: toJson(rest),
+  };
 }
 
 const taskOf = (format: string | undefined): Task | undefined =>
   (["denoise", "classify"] as const).find((task) => format === `tweedie.${task}`);
 
-function targetIn(meta: unknown): Found {
+function targetIn(meta: unknown): StoredModel {
   const { plan } = Object(meta) as Meta, target = plan?.target;
   return { task: target?.task, config: target?.model };
 }
@@ -186,10 +218,19 @@ function attempted(text: string | undefined): unknown {
   }
 }
 
+/** Where the described network is looked for, and how many tensors bound what may be built. */
+export interface Bounds extends ArchitectureOptions {
+  /** How many tensors there are. Every block has weights, so they bound what can be asked to be built. */
+  readonly tensors: number;
+}
+
+/** What is described, held to the rules. */
+export type Describe<A> = (found: unknown, bounds: Bounds, at: At) => A;
+
 /** A denoiser as it is described. */
 export interface DescribedDenoiser {
   /** The description, which is in order. */
-  readonly config: ImageModelConfig;
+  readonly config: ImageModelConfig<object>;
   /** The network. */
   readonly network: Network;
   /** The schedule. */
@@ -200,24 +241,25 @@ export interface DescribedDenoiser {
  * The network and the schedule of a denoiser.
  *
  * @param found A description.
- * @param tensors How many tensors there are. Every block has weights, so they bound what can be asked to be built.
+ * @param bounds The table of architectures, and how many tensors there are.
  * @param at Where it is from, or goes.
  * @returns What it describes.
  * @throws What `at` says, if it is not in order.
  */
-export function denoiserOf(found: unknown, tensors: number, at: At): DescribedDenoiser {
+export function denoiserOf(found: unknown, bounds: Bounds, at: At): DescribedDenoiser {
   checkFields(found, denoiserFields, at);
-  const config = found as unknown as ImageModelConfig, { network, schedule } = config;
-  checkFields(network, networkFields, at);
-  const { multipliers, blocks = 2 } = network, levels = multipliers?.length ?? 3;
-  if (levels * Math.max(blocks, 1) > tensors) {
-    const most = Math.floor(tensors / levels), of = `of ${levels} levels, for ${tensors} tensors`;
-    throw unfit(at, "blocks", `at most ${most} on each ${of}`, blocks);
-  }
+  const config = found as unknown as ImageModelConfig<object>, { network, schedule } = config;
+  const { build, classes } = described(
+    "denoiser",
+    config.architecture,
+    network,
+    bounds,
+    at,
+  );
   checkSchedule(schedule, at);
-  checkNames(config.classes, network.classes ?? 0, at);
+  checkNames(config.classes, classes(network), at);
   return built(at, () => {
-    const made = { config, network: unet(network), schedule: scheduleOf(schedule) };
+    const made = { config, network: build(network), schedule: scheduleOf(schedule) };
     checkKind("make a model", { kind: config.kind, schedule: made.schedule });
     return made;
   });
@@ -227,109 +269,99 @@ export function denoiserOf(found: unknown, tensors: number, at: At): DescribedDe
  * The network of a classifier of clean images.
  *
  * @param found A description.
+ * @param bounds The table of architectures, and how many tensors there are.
  * @param at Where it is from, or goes.
  * @returns What it describes.
  * @throws What `at` says, if it is not in order.
  */
 export function classifierOf(
   found: unknown,
+  bounds: Bounds,
   at: At,
 ): { readonly config: NamedClassifierConfig; readonly network: Classifier } {
-  checkFields(found, classifierFields, at);
-  const config = found as unknown as NamedClassifierConfig;
-  checkNames(config.names, config.classes, at);
-  return built(at, () => ({ config, network: classifier(config) }));
+  const { config, build } = classifying("classifier", found, bounds, at);
+  return built(at, () => ({ config, network: build() }));
 }
 
 /**
  * The network and the schedule of a classifier of noisy images.
  *
  * @param found A description.
+ * @param bounds The table of architectures, and how many tensors there are.
  * @param at Where it is from, or goes.
  * @returns What it describes.
  * @throws What `at` says, if it is not in order.
  */
 export function noisyClassifierOf(
   found: unknown,
+  bounds: Bounds,
   at: At,
 ): {
   readonly config: NoisyClassifierConfig;
   readonly network: TimedClassifier;
   readonly schedule: Schedule;
 } {
-  checkFields(found, { ...classifierFields, schedule: object }, at);
-  const config = found as unknown as NoisyClassifierConfig;
-  checkSchedule(config.schedule, at);
-  checkNames(config.names, config.classes, at);
-  return built(at, () => ({
-    config,
-    network: timedClassifier(config),
-    schedule: scheduleOf(config.schedule),
-  }));
+  const { config, build } = classifying<"noisyClassifier", NoisyClassifierConfig>(
+    "noisyClassifier",
+    found,
+    bounds,
+    at,
+  );
+  return built(at, () => ({ config, network: build(), schedule: scheduleOf(config.schedule) }));
 }
 
-/** What a field must be, in words, and the test of it. */
-type Field = readonly [wanted: string, fits: (value: unknown) => boolean];
+/** A classifier's description, whose own fields stand among those of its network. */
+function classifying<
+  R extends "classifier" | "noisyClassifier",
+  Config extends NamedClassifierConfig & Partial<NoisyClassifierConfig>,
+>(
+  role: R,
+  found: unknown,
+  bounds: Bounds,
+  at: At,
+): { readonly config: Config; readonly build: () => Networks[R] } {
+  const { architecture, ...own } = Object(found) as Partial<Config>;
+  const entry = described(role, architecture, found, bounds, at, {
+    names: optional(names),
+    ...(role === "noisyClassifier" && { schedule: object }),
+  });
+  const config = found as Config;
+  if (config.schedule !== undefined) checkSchedule(config.schedule, at);
+  checkNames(config.names, entry.classes(config), at);
+  return { config, build: () => entry.build(own) };
+}
 
-type Fields = Readonly<Record<string, Field>>;
-
-const isWhole = (least: number) => (value: unknown): boolean =>
-  Number.isSafeInteger(value) && value as number >= least;
-
-const isListOf = (fits: (value: unknown) => boolean) => (value: unknown): value is unknown[] =>
-  Array.isArray(value) && value.every(fits);
-
-const optional = ([wanted, fits]: Field): Field => [
-  wanted,
-  (value) => value === undefined || fits(value),
-];
-
-const object: Field = ["an object", isRecord];
-const count: Field = ["a whole number of at least 1", isWhole(1)];
-const counts: Field = [
-  "whole numbers of at least 1, one or more",
-  (value) => isListOf(isWhole(1))(value) && value.length > 0,
-];
-const size: Field = [
-  "two whole numbers of at least 1",
-  (value) => isListOf(isWhole(1))(value) && value.length === 2,
-];
-const names: Field = ["a list of names", isListOf((name) => typeof name === "string")];
+/** The entry of a described network, once its configuration is looked at, with the fields that stand beside its own. */
+function described<R extends Role>(
+  role: R,
+  name: string = usualArchitecture[role],
+  config: unknown,
+  { tensors, ...options }: Bounds,
+  at: At,
+  beside: Fields = {},
+): Architecture<R, object> {
+  const known = architectureNames(role, options);
+  if (!known.includes(name)) {
+    throw unfit(at, "architecture", `one of ${known.join(", ")}`, shown(name));
+  }
+  const entry = architectureOf(role, name, options);
+  checkFields(config, { ...entry.fields, ...beside }, at);
+  const excess = entry.excess?.(config as object, tensors);
+  if (excess !== undefined) throw unfit(at, excess.name, excess.wanted, excess.got);
+  return entry;
+}
 
 const denoiserFields: Fields = {
   network: object,
   schedule: object,
-  kind: [`one of ${kinds.join(", ")}`, (value) => kinds.some((kind) => kind === value)],
+  kind: choice(`one of ${kinds.join(", ")}`, kinds),
   classes: optional(names),
-};
-
-const networkFields: Fields = {
-  size,
-  channels: optional(["1 or 3", (value) => value === 1 || value === 3]),
-  patch: optional(count),
-  base: optional(count),
-  multipliers: optional(counts),
-  blocks: optional(["a whole number of at least 0", isWhole(0)]),
-  attention: optional(["whole numbers of at least 0", isListOf(isWhole(0))]),
-  middleAttention: optional(["true or false", (value) => typeof value === "boolean"]),
-  groups: optional(count),
-  embedding: optional(count),
-  classes: optional(["a whole number of at least 0", isWhole(0)]),
-};
-
-const classifierFields: Fields = {
-  size,
-  classes: count,
-  channels: optional(count),
-  base: optional(count),
-  features: optional(count),
-  names: optional(names),
 };
 
 /** Refuses a description that is not what its type says. */
 function checkFields(value: unknown, fields: Fields, at: At): void {
   if (!isRecord(value)) throw unfit(at, "description", "an object", shown(value));
-  for (const [name, [wanted, fits]] of Object.entries(fields)) {
+  for (const [name, { wanted, fits }] of Object.entries(fields)) {
     if (!fits(value[name])) throw unfit(at, name, wanted, shown(value[name]));
   }
 }

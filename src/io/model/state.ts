@@ -164,7 +164,7 @@ export async function loadState<S extends State = State>(path: string): Promise<
     // A tensor that stands there twice is a copy the second time, so that each can be disposed of by itself.
     const placed = (name: string): tf.Tensor =>
       spare.delete(name) ? tensors[name]! : tf.clone(tensors[name]!);
-    return whole(tree, placed) as S;
+    return restored(tree, placed) as S;
   });
 }
 
@@ -216,12 +216,12 @@ function checkNames(names: ReadonlySet<string>, { entries }: Header, path: strin
 }
 
 /** The state of a tree. */
-function whole(tree: Tree, tensor: (name: string) => tf.Tensor): unknown {
+function restored(tree: Tree, tensor: (name: string) => tf.Tensor): unknown {
   if (typeof tree !== "object" || tree === null) return tree;
-  if (Array.isArray(tree)) return tree.map((inner) => whole(inner, tensor));
+  if (Array.isArray(tree)) return tree.map((inner) => restored(inner, tensor));
   if ("tensor" in tree) return tensor((tree as { readonly tensor: string }).tensor);
   const { fields } = tree as { readonly fields: Readonly<Record<string, Tree>> };
   return Object.fromEntries(
-    Object.entries(fields).map(([name, inner]) => [name, whole(inner, tensor)]),
+    Object.entries(fields).map(([name, inner]) => [name, restored(inner, tensor)]),
   );
 }

@@ -19,7 +19,7 @@ import {
   type Model,
   type Prediction,
 } from "../../denoise/prediction.ts";
-import type { Level } from "../../noise/schedule.ts";
+import type { Level } from "../../noise/schedule/schedule.ts";
 import { onModel, type Refinement } from "../../sample/path.ts";
 import { isNear } from "../../sample/fit.ts";
 import { checkOptions, type Known } from "../../tensor/check.ts";

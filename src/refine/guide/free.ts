@@ -16,6 +16,7 @@ import { type Condition, pickedCondition, sizeOfCondition } from "../../denoise/
 import { decorated, type Model, type Prediction } from "../../denoise/prediction.ts";
 import { onModel, type Refinement } from "../../sample/path.ts";
 import { checkOptions, type Known } from "../../tensor/check.ts";
+import { sampleAxes } from "../../tensor/tensor.ts";
 import { owned, scope, type Scoped } from "../../tensor/scope.ts";
 import { during, type Guide, type Interval, mapped, settled } from "./combine.ts";
 import { checkScale, column, isAll, refusal, type Scale } from "./scale.ts";
@@ -222,12 +223,12 @@ function checkPair(given: Prediction, none: Prediction, rescale: number): void {
 /** x·(phi·std(given)/std(x) + 1 − phi), with a standard deviation for each sample. */
 function rescaled(x: tf.Tensor, given: tf.Tensor, phi: number): tf.Tensor {
   const deviation = (of: tf.Tensor): tf.Tensor =>
-    tf.sqrt(tf.mean(tf.square(tf.sub(of, tf.mean(of, axes(of), true))), axes(of), true));
+    tf.sqrt(
+      tf.mean(tf.square(tf.sub(of, tf.mean(of, sampleAxes(of), true))), sampleAxes(of), true),
+    );
   const ratio = tf.div(deviation(given), tf.maximum(deviation(x), 1e-12));
   return tf.mul(x, tf.add(tf.mul(ratio, phi), 1 - phi));
 }
-
-const axes = ({ rank }: tf.Tensor): number[] => Array.from({ length: rank - 1 }, (_, i) => i + 1);
 
 /**
  * The model under a condition for good, which checks the size of the batch: it takes no other, which would put the first out

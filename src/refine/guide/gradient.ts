@@ -26,7 +26,7 @@ import {
   type Model,
   type Prediction,
 } from "../../denoise/prediction.ts";
-import { type Level, type Schedule, timeNear } from "../../noise/schedule.ts";
+import { type Level, type Schedule, timeNear } from "../../noise/schedule/schedule.ts";
 import type { Refinement } from "../../sample/path.ts";
 import { logSoftmax } from "../../tensor/autodiff.ts";
 import { checkOptions, type Known, shown } from "../../tensor/check.ts";

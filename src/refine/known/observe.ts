@@ -21,6 +21,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { sampleAxes } from "../../tensor/tensor.ts";
 import "../../tensor/autodiff.ts";
 import { type Check, noise, onModel, type Refinement } from "../../sample/path.ts";
 import { checkOptions, type Known, shown } from "../../tensor/check.ts";
@@ -29,7 +30,7 @@ import { sharing } from "../guide/combine.ts";
 import { byEnergy, gradientThrough } from "../guide/gradient.ts";
 import { around, checkUnweighed, moved } from "../moved.ts";
 import { checkCount, checkFits, checkMask, checkNumbers, checkTensor, refusal } from "./check.ts";
-import { axes, type Operator, shownBy, solved } from "./operator.ts";
+import { type Operator, shownBy, solved } from "./operator.ts";
 
 /** Options of {@link inpainted}. */
 export interface InpaintOptions {
@@ -226,7 +227,7 @@ const replaced = (
 function posteriorSampled({ operator, y }: Measurement, scale: number, check: Check): Refinement {
   const cost = (x0: tf.Tensor): tf.Tensor => {
     const gap = tf.sub(y(), operator.apply(x0));
-    return tf.sqrt(tf.add(tf.sum(tf.square(gap), axes(gap)), 1e-12));
+    return tf.sqrt(tf.add(tf.sum(tf.square(gap), sampleAxes(gap)), 1e-12));
   };
   if (scale === 0) return (sampler) => sampler;
   return around(function* (state, env, step) {
@@ -249,7 +250,7 @@ const pseudoinverse = (
       const r2 = v * sigma ** 2 / (alpha ** 2 * v + sigma ** 2);
       const gap = tf.sub(y(), operator.apply(x0));
       const u = solved({ operator, r2, noise2: std ** 2, iterations }, gap);
-      return tf.mul(tf.sum(tf.mul(gap, u), axes(gap)), 0.5);
+      return tf.mul(tf.sum(tf.mul(gap, u), sampleAxes(gap)), 0.5);
     };
     return byEnergy(energy, { scale, of: "x0" })(model);
   }, check);

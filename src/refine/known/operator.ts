@@ -6,6 +6,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { sampleAxes } from "../../tensor/tensor.ts";
 import type { Check } from "../../sample/path.ts";
 import { scope } from "../../tensor/scope.ts";
 import { checkMask, checkTensor, refusal } from "./check.ts";
@@ -252,11 +253,7 @@ function conjugateGradients(
 }
 
 /** ⟨a, b⟩ of each sample, shape [N, 1, ...]. */
-const dots = (a: tf.Tensor, b: tf.Tensor): tf.Tensor => tf.sum(tf.mul(a, b), axes(a), true);
-
-/** All axes but that of the samples. */
-export const axes = ({ rank }: tf.Tensor): number[] =>
-  Array.from({ length: rank - 1 }, (_, i) => i + 1);
+const dots = (a: tf.Tensor, b: tf.Tensor): tf.Tensor => tf.sum(tf.mul(a, b), sampleAxes(a), true);
 
 /** a/b, or 0 where both are nothing. */
 const over = (a: tf.Tensor, b: tf.Tensor): tf.Tensor => tf.div(a, tf.maximum(b, 1e-30));

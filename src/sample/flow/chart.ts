@@ -25,7 +25,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { coefficients } from "../../denoise/prediction.ts";
 import { type Move, rungeKutta, type VectorField } from "../../solve/rungekutta.ts";
 import type { Tableau } from "../../solve/tableau.ts";
-import type { Level, Schedule } from "../../noise/schedule.ts";
+import type { Level, Schedule } from "../../noise/schedule/schedule.ts";
 import { owned, scope, type Scoped } from "../../tensor/scope.ts";
 import { asked, type Env, type Leg } from "../path.ts";
 

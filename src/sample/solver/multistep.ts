@@ -13,7 +13,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { type GridOptions, times } from "../../noise/grid.ts";
-import type { Schedule } from "../../noise/schedule.ts";
+import type { Schedule } from "../../noise/schedule/schedule.ts";
 import { checkOptions, type Known, refusal } from "../../tensor/check.ts";
 import {
   asked,

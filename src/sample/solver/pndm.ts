@@ -8,7 +8,7 @@
  */
 
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
-import type { Level, Schedule } from "../../noise/schedule.ts";
+import type { Level, Schedule } from "../../noise/schedule/schedule.ts";
 import { checkOneOf, refusal } from "../../tensor/check.ts";
 import { type Leg, legs, type Sampler } from "../path.ts";
 import { over } from "../grid.ts";

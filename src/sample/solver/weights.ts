@@ -34,7 +34,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { Level } from "../../noise/schedule.ts";
+import type { Level } from "../../noise/schedule/schedule.ts";
 import { checkOptions, type Known } from "../../tensor/check.ts";
 import { scope } from "../../tensor/scope.ts";
 

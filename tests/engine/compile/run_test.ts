@@ -7,7 +7,7 @@ import { compiler } from "../../../src/engine/compile/compile.ts";
 import { start } from "../../../src/engine/runtime/session.ts";
 import { networkModel } from "../../../src/network/model.ts";
 import { unet } from "../../../src/network/unet.ts";
-import { linear } from "../../../src/noise/schedule.ts";
+import { linear } from "../../../src/noise/schedule/discrete.ts";
 import { guided } from "../../../src/refine/guide/combine.ts";
 import { classifierFree } from "../../../src/refine/guide/free.ts";
 import { thresholded } from "../../../src/refine/threshold.ts";

@@ -14,7 +14,7 @@ import {
   dimsOf,
   elementwise,
   lifted,
-  made,
+  namedValue,
   natural,
   numbersOf,
   placed,
@@ -62,7 +62,7 @@ function begun(
   rec.input({ name, type: "float32", dims: shape });
   return {
     rec,
-    value: made(name, port),
+    value: namedValue(name, port),
     tensor,
     feeds: { [name]: { dims: shape, data: numbers } },
   };
@@ -250,7 +250,7 @@ describe("value.ts", () => {
   });
 
   it("reshaped() splits and joins axes that lie side by side without a transpose", () => {
-    const rec = recorder(), x = made("x", { type: "float32", shape: [2, 3, 4, 6] });
+    const rec = recorder(), x = namedValue("x", { type: "float32", shape: [2, 3, 4, 6] });
     const channelsFirst = transposed(x, [0, 2, 3, 1]);
     const split = reshaped(rec, channelsFirst, [2, 4, 6, 3, 1]);
     const joined = reshaped(rec, channelsFirst, [2, 24, 3]);
@@ -268,7 +268,7 @@ describe("value.ts", () => {
     for (
       const [from, to] of [[[0], [2, 0]], [[0, 3], [3, 0]], [[2, 0], [0]], [[0, 2], [5, 2, 0]]]
     ) {
-      const rec = recorder(), x = made("x", { type: "float32", shape: from! });
+      const rec = recorder(), x = namedValue("x", { type: "float32", shape: from! });
       rec.input({ name: "x", type: "float32", dims: from! });
       const value = reshaped(rec, transposed(x, [...from!.keys()].reverse()), to!);
       const feeds = { x: { dims: from!, data: [] } };
@@ -278,14 +278,14 @@ describe("value.ts", () => {
   });
 
   it("reshaped() there and back lies as before", () => {
-    const rec = recorder(), x = made("x", { type: "float32", shape: [2, 3, 4, 6] });
+    const rec = recorder(), x = namedValue("x", { type: "float32", shape: [2, 3, 4, 6] });
     const turned = transposed(x, [0, 2, 3, 1]);
     const back = reshaped(rec, reshaped(rec, turned, [2, 24, 3]), [2, 4, 6, 3]);
     assert.deepEqual([back.shape, dimsOf(back)], [turned.shape, dimsOf(turned)]);
   });
 
   it("broadcast() keeps a value that repeats as small as it was, and its sums too", () => {
-    const rec = recorder(), x = made("x", { type: "float32", shape: [1, 4] });
+    const rec = recorder(), x = namedValue("x", { type: "float32", shape: [1, 4] });
     const large = broadcast(rec, x, [1000, 4]);
     assert.deepEqual(large.stored, [1, 4]);
     const sum = elementwise(rec, "Add", [large, large], "float32");
@@ -293,7 +293,7 @@ describe("value.ts", () => {
     const full = elementwise(
       rec,
       "Add",
-      [sum, made("y", { type: "float32", shape: [1000, 1] })],
+      [sum, namedValue("y", { type: "float32", shape: [1000, 1] })],
       "float32",
     );
     assert.deepEqual([full.shape, full.stored], [[1000, 4], [1000, 4]]);
@@ -303,8 +303,8 @@ describe("value.ts", () => {
 
   it("elementwise() lies as its larger operand does, so that nothing is moved", () => {
     const rec = recorder(), image = { type: "float32", shape: [2, 4, 4, 3] } as const;
-    const x = made("x", image, { order: [0, 3, 1, 2] }),
-      bias = made("b", { type: "float32", shape: [3] });
+    const x = namedValue("x", image, { order: [0, 3, 1, 2] }),
+      bias = namedValue("b", { type: "float32", shape: [3] });
     const sum = elementwise(rec, "Add", [bias, x], "float32");
     assert.deepEqual(sum.order, [0, 3, 1, 2]);
     const pair = { rec, value: sum, tensor: tf.scalar(0), feeds: {} };
@@ -319,11 +319,11 @@ describe("value.ts", () => {
     assert.equal(uniformOf(constantOf([1, 1, 2], { type: "float32", shape: [3] })), undefined);
     assert.equal(uniformOf(constantOf([NaN, NaN], { type: "float32", shape: [2] })), NaN);
     assert.equal(uniformOf(constantOf([0, -0], { type: "float32", shape: [2] })), undefined);
-    assert.equal(uniformOf(made("x", { type: "float32", shape: [] })), undefined);
+    assert.equal(uniformOf(namedValue("x", { type: "float32", shape: [] })), undefined);
   });
 
   it("lifted() puts axes of size 1 before the others", () => {
-    const value = lifted(made("x", { type: "float32", shape: [2, 3] }, { order: [1, 0] }), 4);
+    const value = lifted(namedValue("x", { type: "float32", shape: [2, 3] }, { order: [1, 0] }), 4);
     assert.deepEqual(value, {
       name: "x",
       type: "float32",

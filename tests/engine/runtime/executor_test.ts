@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ModelProtoSchema, TensorProto_DataType as DataType } from "onnx-buf";
-import { onnx } from "../../../src/engine/engine.ts";
+import { onnx } from "../../../src/engine/open.ts";
 import type { Executor, HostTensor } from "../../../src/engine/runtime/executor.ts";
 import { EngineUnavailable, executor, remote, spawn } from "../../../src/engine/runtime/remote.ts";
 import { closed } from "../../../src/engine/runtime/session.ts";

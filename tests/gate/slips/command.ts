@@ -23,13 +23,13 @@ export const command: readonly Slip[] = [
   ),
   slip(
     "command/sample/run.ts",
-    "byClassifier(pull.classifier, condition, { scale })",
-    "byClassifier(pull.classifier, condition)",
+    "byClassifier(guide.classifier, condition, { scale })",
+    "byClassifier(guide.classifier, condition)",
     "command/sample",
   ),
   slip(
     "command/sample/run.ts",
-    "namesOf(pull.config.names, pull.config.classes)",
+    "namesOf(guide.config.names, guide.config.classes)",
     "namesOf(config.classes, config.network.classes)",
     "command/sample",
   ),
@@ -37,7 +37,7 @@ export const command: readonly Slip[] = [
   slip("command/stop.ts", "for (const each of listeners) forget(each);", "", "command/stop"),
   slip("command/stop.ts", "SIGHUP: 129, ", "", "command/stop"),
   slip(
-    "command/engine.ts",
+    "command/choose.ts",
     "engine === undefined && threads !== undefined",
     "engine === null",
     "command/engine",
@@ -68,14 +68,14 @@ export const command: readonly Slip[] = [
   ),
   slip(
     "command/sample/run.ts",
-    "options.batch ?? usualBatch(network, compiled)",
+    "options.batch ?? usualBatch(network, compiled, architecture)",
     "options.batch ?? count",
     "command/sample",
   ),
   slip("command/sample/sheet.ts", "bytes <= greatest", "bytes > 0", "command/batch"),
   slip(
     "command/sample/classes.ts",
-    "return scale ?? (pulled ? usualScale : 1);",
+    "return scale ?? (byClassifier ? usualScale : 1);",
     "return scale ?? usualScale;",
     "command/sample",
   ),
@@ -109,8 +109,8 @@ export const command: readonly Slip[] = [
   ),
   slip("command/path.ts", "number < count; number++", "number < 0; number++", "command/path"),
   slip(
-    "command/train/options.ts",
-    "...(base < 16 && { groups: base / 2 }),",
+    "network/architecture.ts",
+    "...((base as number) < 16 && { groups: (base as number) / 2 }),",
     "",
     "command/train",
   ),

@@ -22,21 +22,23 @@ export const files: readonly Slip[] = [
     "steps as number > Infinity",
     "io/weights",
   ),
-  slip("io/model/description.ts", "levels * Math.max(blocks, 1)", "blocks", "io/weights"),
+  slip("io/model/description.ts", ": { ...config, architecture };", ": config;", "io/architecture"),
+  slip("io/model/description.ts", "if (!known.includes(name))", "if (false)", "io/architecture"),
+  slip("network/architecture.ts", "levels * Math.max(blocks, 1)", "blocks", "io/weights"),
   // What is written can be read.
   slip(
-    "io/weights.ts",
+    "io/model/save.ts",
     "  checkNumbers(tensors, action);\n  await writeSafetensors",
     "  await writeSafetensors",
     "io/weights",
   ),
   slip(
-    "io/weights.ts",
+    "io/model/save.ts",
     "  checkParameters(tensors, network.parameters, action);\n",
     "",
     "io/weights",
   ),
-  slip("io/weights.ts", "{ ...metadata, format:", "{ format:", "io/weights"),
+  slip("io/model/save.ts", "{ ...metadata, format:", "{ format:", "io/weights"),
   slip("io/checkpoint.ts", "  checkFinite(saving, tensors);\n", "", "io/checkpoint"),
   slip("io/checkpoint.ts", '  checkRecord("meta", meta);\n', "", "io/checkpoint"),
   slip(

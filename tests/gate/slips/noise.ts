@@ -10,7 +10,7 @@ import { type Slip, slip } from "./slip.ts";
 export const noise: readonly Slip[] = [
   slip("denoise/reschedule.ts", "isNoisy ? sigma", "!isNoisy ? sigma", "denoise/reschedule"),
   slip(
-    "noise/schedule.ts",
+    "noise/schedule/schedule.ts",
     "? last : timeOf(wanted)",
     "? first : timeOf(wanted)",
     "denoise/reschedule",
@@ -110,11 +110,26 @@ export const noise: readonly Slip[] = [
     'prediction.kind === "eps"',
     "laws/pure_noise",
   ),
-  slip("noise/schedule.ts", 'grid: { spacing: "karras" },', "", "noise/grid"),
-  slip("noise/schedule.ts", "...(schedule.grid && { grid: schedule.grid }),", "", "noise/schedule"),
-  slip("noise/schedule.ts", "f(Math.min(Math.max(t, least), most))", "f(t)", "noise/schedule"),
-  slip("noise/schedule.ts", 'known("linear", options, betaOptions)', "options", "noise/schedule"),
-  slip("noise/grid.ts", "if (plan.from === plan.final) return [plan.final];", "", "noise/grid"),
+  slip("noise/schedule/continuous.ts", 'grid: { spacing: "karras" },', "", "noise/grid"),
+  slip(
+    "noise/schedule/derived.ts",
+    "...(schedule.grid && { grid: schedule.grid }),",
+    "",
+    "noise/schedule",
+  ),
+  slip(
+    "noise/schedule/guard.ts",
+    "f(Math.min(Math.max(t, least), most))",
+    "f(t)",
+    "noise/schedule",
+  ),
+  slip(
+    "noise/schedule/discrete.ts",
+    'known("linear", options, betaOptions)',
+    "options",
+    "noise/schedule",
+  ),
+  slip("noise/grid.ts", "if (from === final) return [final];", "", "noise/grid"),
   slip(
     "noise/grid.ts",
     'checkParts(options, ["times", "steps"], "beside times");',

@@ -4,11 +4,12 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ModelProtoSchema, StringStringEntryProtoSchema, TensorProtoSchema } from "onnx-buf";
 import * as tf from "@tensorflow/tfjs-core";
 import type { TensorPrediction } from "../../../src/denoise/prediction.ts";
-import { linear, rectified } from "../../../src/noise/schedule.ts";
+import { rectified } from "../../../src/noise/schedule/continuous.ts";
+import { linear } from "../../../src/noise/schedule/discrete.ts";
 import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import type { Port } from "../../../src/engine/graph/graph.ts";
 import type { Executor, Feed, HostTensor } from "../../../src/engine/runtime/executor.ts";
-import { onnxModel, type OnnxModelOptions } from "../../../src/engine/onnx/import.ts";
+import { onnxModel, type OnnxModelOptions } from "../../../src/engine/denoiser/import.ts";
 import { encode } from "../../../src/engine/onnx/proto.ts";
 
 await useBackend("cpu");

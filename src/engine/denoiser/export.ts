@@ -15,14 +15,23 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { kinds } from "../../denoise/prediction.ts";
-import { checkTensors, notFinite, refusal } from "../../tensor/check.ts";
+import {
+  checkAmong,
+  checkOptions,
+  checkTensors,
+  type Known,
+  notFinite,
+  refusal,
+} from "../../tensor/check.ts";
 import type { Pure } from "../../tensor/engine.ts";
 import type { Network, Params } from "../../network/layer.ts";
-import { type ImageModelConfig, scheduleOf } from "../../network/model.ts";
-import { unet } from "../../network/unet.ts";
+import type { UNetConfig } from "../../network/unet.ts";
+import type { ImageModelConfig } from "../../network/model.ts";
+import { scheduleOf } from "../../noise/named.ts";
+import { architectureOf, type ArchitectureOptions } from "../../network/architecture.ts";
 import type { Attribute, Constant, Graph, Port } from "../graph/graph.ts";
 import { denoiserFormat } from "./import.ts";
-import { encode } from "./proto.ts";
+import { encode } from "../onnx/proto.ts";
 import { trace } from "../compile/trace.ts";
 
 /** The number of samples that graphs are traced for: a prime that no layer's size is a multiple of. */
@@ -43,6 +52,7 @@ const marker = 7919;
  *
  * @param config What the network is, and what it was trained for.
  * @param params Its weights, which stay the caller's.
+ * @param options The table of architectures.
  * @returns The file's bytes, for {@link onnxModel}, ONNX Runtime or any other reader of ONNX.
  * @throws {RangeError} If the configuration describes no network, no schedule or no kind, or a network whose graph is tied to a
  *   number of samples; if a weight is missing, of another shape or not finite. So {@link onnxModel} reads what is written here.
@@ -61,25 +71,39 @@ const marker = 7919;
  * assert.deepEqual(decode(bytes).inputs[0]!.dims, ["N", 8, 8, 1]);
  * ```
  */
-export function exportDenoiser(config: ImageModelConfig, params: Params): Uint8Array<ArrayBuffer> {
-  const network = unet(config.network), { size, channels = 1 } = config.network;
+export function exportDenoiser<NetworkConfig extends object = UNetConfig>(
+  config: ImageModelConfig<NetworkConfig>,
+  params: Params,
+  options: ArchitectureOptions = {},
+): Uint8Array<ArrayBuffer> {
+  checkOptions("export a denoiser", options, exportOptions);
+  const { build, sample, classes } = architectureOf<"denoiser", NetworkConfig>(
+    "denoiser",
+    config.architecture,
+    options,
+  );
+  const network = build(config.network), shape = sample(config.network);
   checkConfig(config, network);
   checkParams(network, params);
   const specs = {
-    x: { shape: [marker, ...size, channels] },
+    x: { shape: [marker, ...shape] },
     t: { shape: [marker] },
     ...(network.classes > 0 && { label: { shape: [marker], dtype: "int32" as const } }),
   };
   const { graph } = trace(pure(network), specs, params);
-  return encode(anyBatch(graph, marker), metadataOf(config));
+  const metadata = metadataOf(config, { shape, classes: classes(config.network) });
+  return encode(anyBatch(graph, marker), metadata);
 }
 
+const exportOptions: Known<ArchitectureOptions> = { architectures: true };
+
 /** Refuses what the metadata could not be read back from. */
-function checkConfig({ schedule, kind, classes }: ImageModelConfig, network: Network): void {
+function checkConfig(
+  { schedule, kind, classes }: ImageModelConfig<object>,
+  network: Network,
+): void {
   scheduleOf(schedule);
-  if (!kinds.includes(kind)) {
-    throw refusal("export a denoiser", `kind must be one of ${kinds.join(", ")}`, kind);
-  }
+  checkAmong("export a denoiser", "kind", kind, kinds);
   if (classes === undefined || classes.length === network.classes) return;
   throw refusal(
     "export a denoiser",
@@ -123,17 +147,16 @@ function features(t: tf.Tensor, size: number): tf.Tensor {
 }
 
 function metadataOf(
-  { schedule, kind, network, classes }: ImageModelConfig,
+  { schedule, kind, classes: names }: ImageModelConfig<object>,
+  { shape, classes }: { readonly shape: readonly number[]; readonly classes: number },
 ): Record<string, string> {
-  const { size, channels = 1 } = network;
-  const names = classes ?? Array.from({ length: network.classes ?? 0 }, (_, i) => `${i}`);
   return {
     format: denoiserFormat,
     schedule: JSON.stringify(schedule),
     kind,
-    classes: JSON.stringify(names),
+    classes: JSON.stringify(names ?? Array.from({ length: classes }, (_, i) => `${i}`)),
     layout: "NHWC",
-    size: JSON.stringify([...size, channels]),
+    size: JSON.stringify(shape),
   };
 }
 

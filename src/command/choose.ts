@@ -79,7 +79,7 @@ export async function onEngine<A>(
 }
 
 const startOnnx: StartOnnx = async (options) => {
-  const { onnx } = await import("../engine/engine.ts");
+  const { onnx } = await import("../engine/open.ts");
   return await onnx(options);
 };
 

@@ -15,7 +15,7 @@ network's shape from "config" in the file's metadata. The first request of a kin
 A setting is {"compile": false, "channels_last": false, "freezing": false, "adam": "foreach", "threads": 2}, each with
 the default given. An error is answered by {"error": "..."}.
 
-Run: python bench/unet.py weights.safetensors
+Run: python bench/torch_unet.py weights.safetensors
 """
 
 import json

@@ -32,14 +32,14 @@ export type {
   Port,
 } from "./graph/graph.ts";
 export type { DType } from "./graph/value.ts";
-export { exportDenoiser } from "./onnx/export.ts";
+export { exportDenoiser } from "./denoiser/export.ts";
 export {
   denoiserFormat,
   type Layout,
   type OnnxModel,
   onnxModel,
   type OnnxModelOptions,
-} from "./onnx/import.ts";
+} from "./denoiser/import.ts";
 export { decode, type Description, encode, opset } from "./onnx/proto.ts";
 export type {
   Executor,

@@ -10,11 +10,13 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { type Condition, type Kind, kinds, type Model } from "../../denoise/prediction.ts";
-import type { Schedule } from "../../noise/schedule.ts";
+import type { Schedule } from "../../noise/schedule/schedule.ts";
 import { checkOptions, type Known } from "../../tensor/check.ts";
-import { inUnits, networkTime, type ScheduleConfig, scheduleOf } from "../../network/model.ts";
+import { networkTime } from "../../network/layer.ts";
+import { inUnits } from "../../network/model.ts";
+import { type ScheduleConfig, scheduleOf } from "../../noise/named.ts";
 import type { Executor, HostTensor, SessionPort } from "../runtime/executor.ts";
-import { decode, type Description } from "./proto.ts";
+import { decode, type Description } from "../onnx/proto.ts";
 
 /** What the metadata of a denoiser's file have under `format`. */
 export const denoiserFormat = "tweedie.denoise";
@@ -81,7 +83,7 @@ export interface OnnxModel {
 }
 
 /** All that is known of a graph. */
-interface Plan
+interface KnownGraph
   extends Required<Pick<OnnxModelOptions, "schedule" | "kind" | "layout" | "times" | "units">> {
   readonly x: SessionPort;
   readonly t: SessionPort;
@@ -125,22 +127,22 @@ export async function onnxModel(
   options: OnnxModelOptions = {},
 ): Promise<OnnxModel> {
   checkModel(options);
-  const description = decode(bytes), plan = planOf(description, options);
+  const description = decode(bytes), graph = knownOf(description, options);
   const { id } = await executor.load(bytes);
   const under = (schedule: Schedule) => (condition?: Condition): Model => ({
     schedule,
     predict: async (x, t, signal) => {
       signal?.throwIfAborted();
-      const feeds = await feedsOf(plan, { x, t, condition });
-      const { [plan.output.name]: output } = await executor.run(id, feeds, {
-        [plan.output.name]: true,
+      const feeds = await feedsOf(graph, { x, t, condition });
+      const { [graph.output.name]: output } = await executor.run(id, feeds, {
+        [graph.output.name]: true,
       });
-      return { kind: plan.kind, value: answered(plan, output!, x) };
+      return { kind: graph.kind, value: answered(graph, output!, x) };
     },
-    ...(plan.label && { given: under(schedule) }),
+    ...(graph.label && { given: under(schedule) }),
   });
   const plain = (schedule: Schedule): Model => under(schedule)();
-  const model = plan.units ? inUnits(plan.schedule, plain) : plain(plan.schedule);
+  const model = graph.units ? inUnits(graph.schedule, plain) : plain(graph.schedule);
   let freed: Promise<void> | undefined;
   return { model, description, dispose: () => freed ??= executor.free([id], []) };
 }
@@ -173,7 +175,7 @@ function checkModel(options: OnnxModelOptions): void {
   }
 }
 
-function planOf(description: Description, options: OnnxModelOptions): Plan {
+function knownOf(description: Description, options: OnnxModelOptions): KnownGraph {
   const known: OnnxModelOptions = { ...ownOptions(description), ...options };
   const { schedule, kind, inputs, layout = "NCHW", times, units = false, classes, nullClass } =
     known;
@@ -205,7 +207,7 @@ const feedable = { x: ["float32"], t: ["float32", "int64", "int32"] };
 function inputsOf(
   ports: readonly SessionPort[],
   names: NonNullable<OnnxModelOptions["inputs"]>,
-): Pick<Plan, "x" | "t" | "label"> {
+): Pick<KnownGraph, "x" | "t" | "label"> {
   const wanted = Object.values(names);
   const other = ports.find(({ name }) => !wanted.includes(name));
   if (other !== undefined) throw refused("its inputs", wanted.join(", "), `also ${other.name}`);
@@ -281,39 +283,39 @@ function described(metadata: Description["metadata"]): Schedule {
   }
 }
 
-/** A question to a graph. */
-interface Question {
+/** What the model is asked about. */
+interface ModelInputs {
   readonly x: tf.Tensor;
   readonly t: number;
   readonly condition: Condition | undefined;
 }
 
 async function feedsOf(
-  plan: Plan,
-  { x, t, condition }: Question,
+  graph: KnownGraph,
+  { x, t, condition }: ModelInputs,
 ): Promise<Record<string, HostTensor>> {
-  const dims = turned(x.shape, plan), samples = x.shape[0]!;
-  checkShape(plan.x, dims);
-  const time = plan.times(t, plan.schedule);
+  const dims = turned(x.shape, graph), samples = x.shape[0]!;
+  checkShape(graph.x, dims);
+  const time = graph.times(t, graph.schedule);
   if (!Number.isFinite(time)) {
     throw new RangeError(`Cannot predict: times(${t}) must be a finite number, got ${time}`);
   }
-  const labels = plan.label &&
-    labelsOf(plan, condition ?? Array<null>(samples).fill(null), samples);
+  const labels = graph.label &&
+    labelsOf(graph, condition ?? Array<null>(samples).fill(null), samples);
   return {
-    [plan.x.name]: { type: "float32", dims, data: await elementsOf(laidOut(x, plan)) },
-    [plan.t.name]: numbers(plan.t, repeated(plan.t, time, samples)),
-    ...(plan.label && { [plan.label.name]: numbers(plan.label, labels!) }),
+    [graph.x.name]: { type: "float32", dims, data: await elementsOf(laidOut(x, graph)) },
+    [graph.t.name]: numbers(graph.t, repeated(graph.t, time, samples)),
+    ...(graph.label && { [graph.label.name]: numbers(graph.label, labels!) }),
   };
 }
 
 /** Axes with the channels moved from the end to where the graph has them; sizes in that order. */
-const turned = (shape: readonly number[], { layout }: Plan): number[] =>
+const turned = (shape: readonly number[], { layout }: KnownGraph): number[] =>
   layout === "NHWC" ? [...shape] : [shape[0]!, shape.at(-1)!, ...shape.slice(1, -1)];
 
 /** x as the graph wants it; a new tensor. */
-const laidOut = (x: tf.Tensor, plan: Plan): tf.Tensor =>
-  plan.layout === "NHWC" ? tf.clone(x) : tf.transpose(x, turned([...x.shape.keys()], plan));
+const laidOut = (x: tf.Tensor, graph: KnownGraph): tf.Tensor =>
+  graph.layout === "NHWC" ? tf.clone(x) : tf.transpose(x, turned([...x.shape.keys()], graph));
 
 /** A tensor's elements in an array of their own, since they are handed over, and a backend may hold what it answers. */
 async function elementsOf(y: tf.Tensor): Promise<Float32Array> {
@@ -353,8 +355,8 @@ function numbers({ type, dims }: SessionPort, values: readonly number[]): HostTe
   return { type: "float32", dims: shape, data: Float32Array.from(values) };
 }
 
-function labelsOf(plan: Plan, condition: Condition, samples: number): number[] {
-  const { classes = Infinity, nullClass } = plan;
+function labelsOf(graph: KnownGraph, condition: Condition, samples: number): number[] {
+  const { classes = Infinity, nullClass } = graph;
   if (condition.length !== samples) {
     throw refusedCondition(`one entry for each of ${samples} samples`, condition.length);
   }
@@ -370,16 +372,16 @@ const refusedCondition = (wanted: string, got: unknown): RangeError =>
   new RangeError(`Cannot predict: condition must be ${wanted}, got ${got}`);
 
 /** The graph's answer, with its channels where x has them. */
-function answered(plan: Plan, { type, dims, data }: HostTensor, x: tf.Tensor): tf.Tensor {
-  const wanted = turned(x.shape, plan);
+function answered(graph: KnownGraph, { type, dims, data }: HostTensor, x: tf.Tensor): tf.Tensor {
+  const wanted = turned(x.shape, graph);
   if (type !== "float32" || !tf.util.arraysEqual([...dims], wanted)) {
     throw new RangeError(
-      `Cannot predict: the graph's ${plan.output.name} must be float32 [${wanted}], got ${type} [${dims}]`,
+      `Cannot predict: the graph's ${graph.output.name} must be float32 [${wanted}], got ${type} [${dims}]`,
     );
   }
-  const axes = turned([...dims.keys()], plan);
+  const axes = turned([...dims.keys()], graph);
   return tf.tidy(() => {
     const y = tf.tensor(data as Float32Array, [...dims]);
-    return plan.layout === "NHWC" ? y : tf.transpose(y, axes.map((_, axis) => axes.indexOf(axis)));
+    return graph.layout === "NHWC" ? y : tf.transpose(y, axes.map((_, axis) => axes.indexOf(axis)));
   });
 }
