@@ -9,7 +9,14 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkKey, checkOptions, type Known, notFinite, refusal, shown } from "../tensor/check.ts";
+import {
+  checkKey,
+  checkOptions,
+  type Known,
+  notFinite,
+  refusal,
+  shown,
+} from "../tensor/check/check.ts";
 import { type Engine, pacer } from "../tensor/engine.ts";
 import { type Awaitable, awaited, owned, scope } from "../tensor/scope.ts";
 import type { Chain, ChainEnv, ChainSampler, ChainStart, ChainTransition } from "./chain.ts";

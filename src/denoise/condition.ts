@@ -9,7 +9,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { refusal, shown } from "../tensor/check.ts";
+import { refusal, shown } from "../tensor/check/check.ts";
 import { scope } from "../tensor/scope.ts";
 
 /** Classes: one for each sample, or null for none. What models are conditioned on where nothing else is said. */

@@ -31,8 +31,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { jumpMany } from "../noise/forward.ts";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
-import { atHand } from "../tensor/backend/ready.ts";
-import { checkAmong, checkOptions, type Known, notFinite } from "../tensor/check.ts";
+import { atHand } from "../tensor/check/ready.ts";
+import { checkAmong, checkOptions, type Known, notFinite } from "../tensor/check/check.ts";
 import { scope } from "../tensor/scope.ts";
 import { posterior, stepWeight, variances } from "./posterior.ts";
 import { coefficients, type Kind, kinds, plane } from "./prediction.ts";

@@ -24,7 +24,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import { softmax } from "../tensor/autodiff.ts";
-import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Condition, Model, TensorPrediction } from "./prediction.ts";
 

@@ -28,7 +28,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { between } from "../noise/forward.ts";
 import type { Level } from "../noise/schedule/schedule.ts";
-import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
 import { scope } from "../tensor/scope.ts";
 
 /** The law of x_s given x_t and x_0: N(x0·x_0 + xt·x_t, variance·I). */

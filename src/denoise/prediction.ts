@@ -16,7 +16,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { shown } from "../tensor/check.ts";
+import { shown } from "../tensor/check/check.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import type { Condition } from "./condition.ts";

@@ -10,7 +10,7 @@
  * @module
  */
 
-import { checkOptions, type Known } from "../tensor/check.ts";
+import { checkOptions, type Known } from "../tensor/check/check.ts";
 import type { Engine } from "../tensor/engine.ts";
 import {
   checkCompiler,

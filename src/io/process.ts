@@ -14,7 +14,7 @@
  */
 
 import { checkDeno, isDeno } from "../tensor/backend/runtime.ts";
-import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
 
 /** The reader of a pipe closed it before all was written; `cause` is the system's error, where there is one. */
 export class ClosedPipe extends Error {

@@ -18,7 +18,7 @@
  * @module
  */
 
-import { checkOptions, type Known } from "../tensor/check.ts";
+import { checkOptions, type Known } from "../tensor/check/check.ts";
 import { type Image, sameSize } from "../watch/frames.ts";
 
 /** Options of {@link y4m}. */

@@ -16,7 +16,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
 import { type Keys, uniform } from "../tensor/random.ts";
 import { scope } from "../tensor/scope.ts";
 

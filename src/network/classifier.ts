@@ -10,7 +10,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { type Schedule, timeNear } from "../noise/schedule/schedule.ts";
 import type { NoisyClassifier } from "../denoise/energy.ts";
 import { silu, softmax } from "../tensor/autodiff.ts";
-import { checkOptions, checkTensors, type Known, refusal } from "../tensor/check.ts";
+import { checkOptions, checkTensors, type Known, refusal } from "../tensor/check/check.ts";
 import { scope } from "../tensor/scope.ts";
 import {
   conv,

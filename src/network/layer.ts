@@ -12,8 +12,14 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Schedule } from "../noise/schedule/schedule.ts";
 import type { Condition } from "../denoise/prediction.ts";
-import { checkBackend } from "../tensor/backend/ready.ts";
-import { checkKey, checkOptions, checkTensors, type Known, notFinite } from "../tensor/check.ts";
+import { checkBackend } from "../tensor/check/ready.ts";
+import {
+  checkKey,
+  checkOptions,
+  checkTensors,
+  type Known,
+  notFinite,
+} from "../tensor/check/check.ts";
 import { fold, type Key } from "../tensor/key.ts";
 import { normals } from "../tensor/random.ts";
 import { silu, softmax } from "../tensor/autodiff.ts";

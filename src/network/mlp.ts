@@ -6,7 +6,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { silu } from "../tensor/autodiff.ts";
-import { checkOptions, type Known } from "../tensor/check.ts";
+import { checkOptions, type Known } from "../tensor/check/check.ts";
 import { classEmbedding, dense, type Network, networkOf, parametersOf } from "./layer.ts";
 
 /** Shape of a perceptron. Plain data: it can be stored with the weights. */

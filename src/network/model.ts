@@ -10,7 +10,7 @@ import { rescheduled } from "../denoise/reschedule.ts";
 import { type ScheduleConfig, scheduleOf } from "../noise/named.ts";
 import { unit } from "../noise/schedule/derived.ts";
 import type { Schedule } from "../noise/schedule/schedule.ts";
-import { checkAmong, checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { checkAmong, checkOptions, type Known, refusal } from "../tensor/check/check.ts";
 import {
   type Compiled,
   type Engine,

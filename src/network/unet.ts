@@ -14,7 +14,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { silu } from "../tensor/autodiff.ts";
-import { checkOptions, type Known, shown } from "../tensor/check.ts";
+import { checkOptions, type Known, shown } from "../tensor/check/check.ts";
 import {
   attention,
   classEmbedding,

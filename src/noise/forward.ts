@@ -20,7 +20,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Sde } from "../solve/sde.ts";
-import { refusal } from "../tensor/check.ts";
+import { refusal } from "../tensor/check/check.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Level, Schedule } from "./schedule/schedule.ts";
 

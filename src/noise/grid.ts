@@ -27,7 +27,7 @@
  * @module
  */
 
-import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
 import type { Schedule, Spacing } from "./schedule/schedule.ts";
 import {
   along,

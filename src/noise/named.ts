@@ -5,7 +5,7 @@
  * @module
  */
 
-import { checkNamed, checkOptions, type Known } from "../tensor/check.ts";
+import { checkNamed, checkOptions, type Known } from "../tensor/check/check.ts";
 import {
   cosineContinuous,
   edm,

@@ -30,7 +30,7 @@ import type { Model } from "../denoise/prediction.ts";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import { asked, type Env, noise, type Refinement, sampleKeys, type State } from "../sample/path.ts";
 import { fitted } from "../sample/fit.ts";
-import { checkOptions, type Known, refusal, shown } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal, shown } from "../tensor/check/check.ts";
 import { uniform } from "../tensor/random.ts";
 import { owned, type Scoped } from "../tensor/scope.ts";
 import { around, checkUnweighed } from "./moved.ts";

@@ -17,7 +17,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { jump } from "../noise/forward.ts";
 import { type Env, noise, type State } from "../sample/path.ts";
 import { checkedTime } from "../sample/fit.ts";
-import { checkOptions, type Known, shown } from "../tensor/check.ts";
+import { checkOptions, type Known, shown } from "../tensor/check/check.ts";
 import { scope } from "../tensor/scope.ts";
 
 /** Options of {@link edited}. */

@@ -38,7 +38,7 @@ import { sampleAxes } from "../tensor/tensor.ts";
 import "../tensor/autodiff.ts";
 import type { Level } from "../noise/schedule/schedule.ts";
 import { convert, decorated, type Model, type Prediction } from "../denoise/prediction.ts";
-import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
 import {
   type Env,
   refined,

@@ -7,8 +7,8 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { atHand } from "../tensor/backend/ready.ts";
-import { notFinite, refusal } from "../tensor/check.ts";
+import { atHand } from "../tensor/check/ready.ts";
+import { notFinite, refusal } from "../tensor/check/check.ts";
 import { scope } from "../tensor/scope.ts";
 
 /**

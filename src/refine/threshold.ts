@@ -12,7 +12,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
 import { convert, decorated, type Model } from "../denoise/prediction.ts";
 import { onModel, type Refinement } from "../sample/path.ts";
 import { owned, scope } from "../tensor/scope.ts";

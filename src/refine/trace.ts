@@ -10,7 +10,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { sampleAxes } from "../tensor/tensor.ts";
 import "../tensor/autodiff.ts";
 import { type Env, sampleKeys, type State } from "../sample/path.ts";
-import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
 import { normal, rademacher } from "../tensor/random.ts";
 import { scope } from "../tensor/scope.ts";
 

@@ -26,7 +26,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { posterior, posteriorMean, variances } from "../denoise/posterior.ts";
 import { type GridOptions, times, timesAmong } from "../noise/grid.ts";
 import type { Schedule } from "../noise/schedule/schedule.ts";
-import { checkAtLeastZero, checkOneOf, refusal } from "../tensor/check.ts";
+import { checkAtLeastZero, checkOneOf, refusal } from "../tensor/check/check.ts";
 import { asked, type Leg, type Sampler, step, type Transition } from "./path.ts";
 import { type LastNoise, noisy, over, type Own, silentLast } from "./grid.ts";
 

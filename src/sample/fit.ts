@@ -12,8 +12,8 @@ import { checkPrediction, decorated, type Model } from "../denoise/prediction.ts
 import { rescheduled } from "../denoise/reschedule.ts";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import { chainRunOptions, checkChain, checkRunOptions } from "../chain/run.ts";
-import { checkBackend } from "../tensor/backend/ready.ts";
-import { checkOptions, type Known, refusal, shown } from "../tensor/check.ts";
+import { checkBackend } from "../tensor/check/ready.ts";
+import { checkOptions, type Known, refusal, shown } from "../tensor/check/check.ts";
 import { owned, scope } from "../tensor/scope.ts";
 import type { Carried, RunOptions, State } from "./path.ts";
 

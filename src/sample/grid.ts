@@ -8,7 +8,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { GridOptions } from "../noise/grid.ts";
 import type { Schedule } from "../noise/schedule/schedule.ts";
-import { type Known, refusal } from "../tensor/check.ts";
+import { type Known, refusal } from "../tensor/check/check.ts";
 import {
   along,
   type Check,

@@ -24,7 +24,7 @@ import { sampleKeys } from "../chain/draw.ts";
 import { driver, type Driving, plainly, type RunControl } from "../chain/run.ts";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import { convert, type Kind, type Model } from "../denoise/prediction.ts";
-import { checkBackend } from "../tensor/backend/ready.ts";
+import { checkBackend } from "../tensor/check/ready.ts";
 import { normal } from "../tensor/random.ts";
 import { owned, scope, type Scoped } from "../tensor/scope.ts";
 import { checkedShape, checkedTime, checkRun, checkStart, fitted, isLevel } from "./fit.ts";

@@ -19,7 +19,7 @@
 import { between } from "../noise/forward.ts";
 import { type GridOptions, timesAmong } from "../noise/grid.ts";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
-import { checkAtLeastZero, checkNamed, refusal } from "../tensor/check.ts";
+import { checkAtLeastZero, checkNamed, refusal } from "../tensor/check/check.ts";
 import { asked, type Leg, legs, type Sampler, step } from "./path.ts";
 import { type LastNoise, noisy, over, type Own, silentLast } from "./grid.ts";
 import { combined, exponential, type MultistepWeights, nodeAt } from "./solver/weights.ts";

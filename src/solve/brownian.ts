@@ -19,7 +19,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, checkShape, type Known, refusal } from "../tensor/check.ts";
+import { checkOptions, checkShape, type Known, refusal } from "../tensor/check/check.ts";
 import { checkKey, fold, type Key } from "../tensor/key.ts";
 import { type Keys, normals } from "../tensor/random.ts";
 

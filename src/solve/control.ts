@@ -21,7 +21,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known } from "../tensor/check.ts";
+import { checkOptions, type Known } from "../tensor/check/check.ts";
 import { awaited, scope } from "../tensor/scope.ts";
 import { moved, slope, type VectorField } from "./rungekutta.ts";
 import type { Tableau } from "./tableau.ts";

@@ -10,7 +10,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known } from "../tensor/check.ts";
+import { checkOptions, type Known } from "../tensor/check/check.ts";
 import { awaited, scope, type Scoped } from "../tensor/scope.ts";
 import {
   checkControl,

@@ -25,7 +25,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
 import { checkKey, type Key } from "../tensor/key.ts";
 import type { Keys } from "../tensor/random.ts";
 import { type Awaitable, own, owned, scope, type Scoped } from "../tensor/scope.ts";

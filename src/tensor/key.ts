@@ -10,7 +10,7 @@
  * @module
  */
 
-import { checkKey, refusal } from "./check.ts";
+import { checkKey, refusal } from "./check/check.ts";
 
 /** A Philox key: two unsigned 32-bit words. Plain data; make one with {@link key}. */
 export interface Key {
@@ -20,7 +20,7 @@ export interface Key {
   readonly lo: number;
 }
 
-export { checkKey } from "./check.ts";
+export { checkKey } from "./check/check.ts";
 
 /** Four unsigned 32-bit words: a Philox counter, or the block of random bits that it maps to. */
 export type Block = readonly [number, number, number, number];

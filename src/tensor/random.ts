@@ -10,8 +10,8 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkBackend } from "./backend/ready.ts";
-import { checkOptions, checkShape, type Known, refusal } from "./check.ts";
+import { checkBackend } from "./check/ready.ts";
+import { checkOptions, checkShape, type Known, refusal } from "./check/check.ts";
 import { checkKey, fillBits, type Key } from "./key.ts";
 
 /** One key for the whole tensor, or one for each sample along a new leading axis. */

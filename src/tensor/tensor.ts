@@ -13,7 +13,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { shown } from "./check.ts";
+import { shown } from "./check/check.ts";
 // @ts-types="npm:@types/ndarray@^1.1.0"
 import ndarray from "ndarray";
 

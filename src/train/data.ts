@@ -13,7 +13,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
 import { fillBits, fold, type Key } from "../tensor/key.ts";
 import { uniforms } from "../tensor/random.ts";
 import type { ImageSet } from "./data/images.ts";

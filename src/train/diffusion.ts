@@ -25,7 +25,7 @@ import { crossEntropy, type TimedClassifier } from "../network/classifier.ts";
 import { type Network, oneHot, type Params } from "../network/layer.ts";
 import { networkTime } from "../network/layer.ts";
 import { checkKind } from "../network/model.ts";
-import { checkKey, checkOptions, type Known, notFinite, refusal } from "../tensor/check.ts";
+import { checkKey, checkOptions, type Known, notFinite, refusal } from "../tensor/check/check.ts";
 import type { Tensors } from "../tensor/engine.ts";
 import { fold, type Key, split } from "../tensor/key.ts";
 import { normal, uniforms } from "../tensor/random.ts";

@@ -21,7 +21,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
-import { atHand } from "../tensor/backend/ready.ts";
+import { atHand } from "../tensor/check/ready.ts";
 import {
   checkKey,
   checkOptions,
@@ -30,7 +30,7 @@ import {
   notFinite,
   refusal,
   shown,
-} from "../tensor/check.ts";
+} from "../tensor/check/check.ts";
 import { type Engine, mapTensors, pacer, type Tensors } from "../tensor/engine.ts";
 import { fold, type Key } from "../tensor/key.ts";
 import { type Awaitable, awaited, owned, scope, type Scoped } from "../tensor/scope.ts";

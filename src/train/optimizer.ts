@@ -9,7 +9,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
-import { checkOptions, checkTensors, type Known, refusal } from "../tensor/check.ts";
+import { checkOptions, checkTensors, type Known, refusal } from "../tensor/check/check.ts";
 import { mapTensors } from "../tensor/engine.ts";
 import { scope } from "../tensor/scope.ts";
 

@@ -38,7 +38,7 @@
  */
 
 import { logSnr, type Schedule } from "../noise/schedule/schedule.ts";
-import { checkKey, checkOptions, type Known, refusal } from "../tensor/check.ts";
+import { checkKey, checkOptions, type Known, refusal } from "../tensor/check/check.ts";
 import type { Key } from "../tensor/key.ts";
 import { uniforms } from "../tensor/random.ts";
 

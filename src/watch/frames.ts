@@ -15,7 +15,7 @@ import { from } from "ix/asynciterable/asynciterablex";
 import { defer } from "ix/asynciterable/defer";
 import { map } from "ix/asynciterable/operators/map";
 import type { State } from "../sample/path.ts";
-import { checkOptions, type Known } from "../tensor/check.ts";
+import { checkOptions, type Known } from "../tensor/check/check.ts";
 
 /** A picture on the host. */
 export interface Image {

@@ -14,7 +14,7 @@ import { defer } from "ix/asynciterable/defer";
 import { finalize } from "ix/asynciterable/operators/finalize";
 import { tap } from "ix/asynciterable/operators/tap";
 import { builtin, isDeno } from "../tensor/backend/runtime.ts";
-import { checkAmong, checkOptions, type Known } from "../tensor/check.ts";
+import { checkAmong, checkOptions, type Known } from "../tensor/check/check.ts";
 
 /** What progress reads of an item, where it is there: a state of a chain or of training, or anything else. */
 export interface Progressing {

@@ -18,7 +18,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { map } from "ix/asynciterable/operators/map";
 import { retained } from "../sample/path.ts";
-import { refusal, shown as told } from "../tensor/check.ts";
+import { refusal, shown as told } from "../tensor/check/check.ts";
 
 /** A stream to a stream of the same items. */
 export type Watcher = <S>(source: AsyncIterable<S>) => AsyncIterable<S>;

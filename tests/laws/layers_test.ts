@@ -186,12 +186,12 @@ describe("each rule", () => {
       "src/engine/graph/a.ts imports src/engine/compile/b.ts, which comes later in engine",
       [
         file("src/engine/compile/b.ts", `import "../graph/a.ts"; import "./c.ts";`),
-        file("src/noise/grid.ts", `import "./spacing.ts"; import "../tensor/check.ts";`),
+        file("src/noise/grid.ts", `import "./spacing.ts"; import "../tensor/check/check.ts";`),
       ],
     );
     catches(
       rules.oneWayWithin!,
-      [file("src/network/a.ts", `import "../tensor/check.ts";`)],
+      [file("src/network/a.ts", `import "../tensor/check/check.ts";`)],
       "src/network/a.ts has no place in the order of network",
       [file("src/io/a.ts", `import "./b.ts";`)],
     );

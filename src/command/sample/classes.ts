@@ -6,7 +6,7 @@
 
 import type { Condition } from "../../denoise/prediction.ts";
 import { withTensors } from "../../io/tensors/open.ts";
-import { refusal } from "../../tensor/check.ts";
+import { refusal } from "../../tensor/check/check.ts";
 
 /** The names of classes, or their numbers. */
 export const namesOf = (names: readonly string[] | undefined, count = 0): readonly string[] =>

@@ -6,7 +6,7 @@
 
 import { pipe } from "fp-ts/lib/function.js";
 import { checkGpu } from "../../tensor/backend/backend.ts";
-import { refusal } from "../../tensor/check.ts";
+import { refusal } from "../../tensor/check/check.ts";
 import { key as newKey } from "../../tensor/key.ts";
 import type { Condition, Model } from "../../denoise/prediction.ts";
 import type { GridOptions, Spacing } from "../../noise/grid.ts";

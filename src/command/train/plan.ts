@@ -5,7 +5,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { refusal } from "../../tensor/check.ts";
+import { refusal } from "../../tensor/check/check.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
 import { type Network, oneHot, parameterCount, type Parameters } from "../../network/layer.ts";
 import {

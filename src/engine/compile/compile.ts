@@ -5,7 +5,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known, refusal, shown } from "../../tensor/check.ts";
+import { checkOptions, type Known, refusal, shown } from "../../tensor/check/check.ts";
 import type { Compiled, Engine, Fold, FoldStep, Pure, Tensors } from "../../tensor/engine.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { DType } from "../graph/value.ts";

@@ -12,7 +12,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known, refusal } from "../../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../../tensor/check/check.ts";
 import { outlining, type Pure, type Tensors, type Unit } from "../../tensor/engine.ts";
 import { scope } from "../../tensor/scope.ts";
 import type { Constant, Graph } from "../graph/graph.ts";

@@ -22,7 +22,7 @@ import {
   type Known,
   notFinite,
   refusal,
-} from "../../tensor/check.ts";
+} from "../../tensor/check/check.ts";
 import type { Pure } from "../../tensor/engine.ts";
 import type { Network, Params } from "../../network/layer.ts";
 import type { UNetConfig } from "../../network/unet.ts";

@@ -11,7 +11,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { type Condition, type Kind, kinds, type Model } from "../../denoise/prediction.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
-import { checkOptions, type Known } from "../../tensor/check.ts";
+import { checkOptions, type Known } from "../../tensor/check/check.ts";
 import { networkTime } from "../../network/layer.ts";
 import { inUnits } from "../../network/model.ts";
 import { type ScheduleConfig, scheduleOf } from "../../noise/named.ts";

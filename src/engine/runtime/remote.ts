@@ -7,7 +7,7 @@
  * @module
  */
 
-import { checkOptions as checkNames, type Known, shown } from "../../tensor/check.ts";
+import { checkOptions as checkNames, type Known, shown } from "../../tensor/check/check.ts";
 import { Worker } from "node:worker_threads";
 import type { Executor, HostTensor, OnnxOptions } from "./executor.ts";
 import type { Answer, Fault, Method } from "./worker.ts";

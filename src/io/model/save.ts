@@ -8,7 +8,7 @@
 import type { ArchitectureOptions } from "../../network/architecture.ts";
 import type { Parameters, Params } from "../../network/layer.ts";
 import type { ImageModelConfig } from "../../network/model.ts";
-import { checkOptions, type Known, refusal } from "../../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../../tensor/check/check.ts";
 import { type FloatDtype, type HostTensor, writeSafetensors } from "../safetensors.ts";
 import { downloaded } from "../tensors/device.ts";
 import { isRecord } from "../tensors/header.ts";

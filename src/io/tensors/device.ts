@@ -5,7 +5,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkBackend } from "../../tensor/backend/ready.ts";
+import { checkBackend } from "../../tensor/check/ready.ts";
 import { scope } from "../../tensor/scope.ts";
 import { floats, type HostTensor, type HostTensors, isFloat } from "./dtype.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Known } from "../../tensor/check.ts";
+import type { Known } from "../../tensor/check/check.ts";
 import {
   checkAbove,
   checkEnd,

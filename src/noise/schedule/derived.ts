@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Known } from "../../tensor/check.ts";
+import type { Known } from "../../tensor/check/check.ts";
 import { checkAbove, checkSteps, guarded, known, unmade } from "./guard.ts";
 import { type GridDefaults, type Level, logSnr, type Schedule } from "./schedule.ts";
 

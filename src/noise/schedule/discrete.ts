@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Known } from "../../tensor/check.ts";
+import type { Known } from "../../tensor/check/check.ts";
 import {
   checkFrom,
   checkOpen,

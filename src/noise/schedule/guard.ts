@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkOptions, type Known } from "../../tensor/check.ts";
+import { checkOptions, type Known } from "../../tensor/check/check.ts";
 import type { Schedule } from "./schedule.ts";
 
 /** The options themselves, if the schedule knows them all. */

@@ -22,7 +22,7 @@ import {
 import type { Level } from "../../noise/schedule/schedule.ts";
 import { onModel, type Refinement } from "../../sample/path.ts";
 import { isNear } from "../../sample/fit.ts";
-import { checkOptions, type Known } from "../../tensor/check.ts";
+import { checkOptions, type Known } from "../../tensor/check/check.ts";
 import { isDifferentiated, owned, scope } from "../../tensor/scope.ts";
 import { refusal } from "./scale.ts";
 

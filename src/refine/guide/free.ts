@@ -15,7 +15,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { type Condition, pickedCondition, sizeOfCondition } from "../../denoise/condition.ts";
 import { decorated, type Model, type Prediction } from "../../denoise/prediction.ts";
 import { onModel, type Refinement } from "../../sample/path.ts";
-import { checkOptions, type Known } from "../../tensor/check.ts";
+import { checkOptions, type Known } from "../../tensor/check/check.ts";
 import { sampleAxes } from "../../tensor/tensor.ts";
 import { owned, scope, type Scoped } from "../../tensor/scope.ts";
 import { during, type Guide, type Interval, mapped, settled } from "./combine.ts";

@@ -29,7 +29,7 @@ import {
 import { type Level, type Schedule, timeNear } from "../../noise/schedule/schedule.ts";
 import type { Refinement } from "../../sample/path.ts";
 import { logSoftmax } from "../../tensor/autodiff.ts";
-import { checkOptions, type Known, shown } from "../../tensor/check.ts";
+import { checkOptions, type Known, shown } from "../../tensor/check/check.ts";
 import { own, owned, scope } from "../../tensor/scope.ts";
 import { moved } from "../moved.ts";
 import { type Guide, mapped } from "./combine.ts";

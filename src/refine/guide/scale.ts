@@ -5,7 +5,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { refusal as refused } from "../../tensor/check.ts";
+import { refusal as refused } from "../../tensor/check/check.ts";
 
 /** A weight of guidance: one for all samples, or one for each. Finite, no unit. */
 export type Scale = number | readonly number[];

@@ -5,7 +5,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { refusal as refused, shown } from "../../tensor/check.ts";
+import { refusal as refused, shown } from "../../tensor/check/check.ts";
 import { awaited, type Scoped } from "../../tensor/scope.ts";
 
 /** Refuses what is no tensor, or one no more. */

@@ -24,7 +24,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { sampleAxes } from "../../tensor/tensor.ts";
 import "../../tensor/autodiff.ts";
 import { type Check, noise, onModel, type Refinement } from "../../sample/path.ts";
-import { checkOptions, type Known, shown } from "../../tensor/check.ts";
+import { checkOptions, type Known, shown } from "../../tensor/check/check.ts";
 import { awaited, scope } from "../../tensor/scope.ts";
 import { sharing } from "../guide/combine.ts";
 import { byEnergy, gradientThrough } from "../guide/gradient.ts";

@@ -15,7 +15,7 @@ import {
   type State,
   type Transition,
 } from "../../sample/path.ts";
-import { checkOptions, type Known } from "../../tensor/check.ts";
+import { checkOptions, type Known } from "../../tensor/check/check.ts";
 import { owned, scope } from "../../tensor/scope.ts";
 import { checkUnweighed } from "../moved.ts";
 import { checkCount } from "./check.ts";

@@ -19,7 +19,7 @@ import {
 import type { VectorField } from "../../solve/rungekutta.ts";
 import { type Tableau, tableaus } from "../../solve/tableau.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
-import { checkNamed, checkOptions, type Known, refusal } from "../../tensor/check.ts";
+import { checkNamed, checkOptions, type Known, refusal } from "../../tensor/check/check.ts";
 import { awaited, owned, scope, type Scoped } from "../../tensor/scope.ts";
 import { type Env, type Sampler, sampler, type State } from "../path.ts";
 import {

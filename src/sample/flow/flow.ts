@@ -11,7 +11,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import { type Tableau, tableaus } from "../../solve/tableau.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
-import { checkNamed, checkOptions, type Known, refusal } from "../../tensor/check.ts";
+import { checkNamed, checkOptions, type Known, refusal } from "../../tensor/check/check.ts";
 import { type Leg, type Sampler, step } from "../path.ts";
 import { noisy, over, type Own } from "../grid.ts";
 import { type Chart, charts, isRegular, type Method, solved } from "./chart.ts";

@@ -13,7 +13,7 @@
 
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
-import { checkOneOf } from "../../tensor/check.ts";
+import { checkOneOf } from "../../tensor/check/check.ts";
 import type { Sampler } from "../path.ts";
 import type { Own } from "../grid.ts";
 import { checkOrder, checkOrders, type LowerOrderFinal, stepped } from "./multistep.ts";

@@ -20,7 +20,12 @@
 
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
-import { checkAtLeastZero, checkOneOf, checkOptions, type Known } from "../../tensor/check.ts";
+import {
+  checkAtLeastZero,
+  checkOneOf,
+  checkOptions,
+  type Known,
+} from "../../tensor/check/check.ts";
 import type { Sampler } from "../path.ts";
 import type { Own } from "../grid.ts";
 import { checkOrders, type LowerOrderFinal, stepped } from "./multistep.ts";

@@ -14,7 +14,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { type GridOptions, times } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
-import { checkOptions, type Known, refusal } from "../../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../../tensor/check/check.ts";
 import {
   asked,
   type Evaluation,

@@ -9,7 +9,7 @@
 
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import type { Level, Schedule } from "../../noise/schedule/schedule.ts";
-import { checkOneOf, refusal } from "../../tensor/check.ts";
+import { checkOneOf, refusal } from "../../tensor/check/check.ts";
 import { type Leg, legs, type Sampler } from "../path.ts";
 import { over } from "../grid.ts";
 import { type Multistep, multistepTransition } from "./multistep.ts";

@@ -25,7 +25,7 @@
 
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
-import { checkOneOf, checkOptions, refusal } from "../../tensor/check.ts";
+import { checkOneOf, checkOptions, refusal } from "../../tensor/check/check.ts";
 import { asked, type Leg, type Sampler, step, type Transition } from "../path.ts";
 import { noisy, over, type Own } from "../grid.ts";
 import type { Corrector } from "./dpm.ts";

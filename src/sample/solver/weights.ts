@@ -35,7 +35,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Level } from "../../noise/schedule/schedule.ts";
-import { checkOptions, type Known } from "../../tensor/check.ts";
+import { checkOptions, type Known } from "../../tensor/check/check.ts";
 import { scope } from "../../tensor/scope.ts";
 
 /** A level and its time. */

@@ -19,7 +19,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known, shown } from "../check.ts";
+import { checkOptions, type Known, shown } from "../check/check.ts";
 import { startCpu } from "./cpu.ts";
 import { BackendUnavailable, isRegistered, unavailable } from "./load.ts";
 import { gpu, isDeno } from "./runtime.ts";

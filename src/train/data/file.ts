@@ -6,7 +6,7 @@
  */
 
 import { checkDeno } from "../../tensor/backend/runtime.ts";
-import { refusal } from "../../tensor/check.ts";
+import { refusal } from "../../tensor/check/check.ts";
 
 /** A file that is open for reading. */
 export interface OpenFile {

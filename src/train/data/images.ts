@@ -8,7 +8,7 @@
  */
 
 import { isDeno } from "../../tensor/backend/runtime.ts";
-import { checkOptions, type Known, refusal } from "../../tensor/check.ts";
+import { checkOptions, type Known, refusal } from "../../tensor/check/check.ts";
 import { type IdxArray, readIdx } from "./idx.ts";
 
 /** Images of one size, with or without classes. */

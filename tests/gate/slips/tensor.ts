@@ -57,7 +57,7 @@ export const tensor: readonly Slip[] = [
   slip("tensor/autodiff.ts", '"logSigmoid", ', "", "tensor/autodiff"),
   slip("tensor/autodiff.ts", '"logSoftmax", ', "", "tensor/autodiff"),
   slip("tensor/autodiff.ts", ', "softmaxCrossEntropy"', "", "tensor/autodiff"),
-  slip("tensor/check.ts", "if ((hi as number) >>> 0 === hi &&", "if (key ||", "tensor/key"),
+  slip("tensor/check/check.ts", "if ((hi as number) >>> 0 === hi &&", "if (key ||", "tensor/key"),
   slip(
     "tensor/key.ts",
     'checkKey("fold a key", parent, "parent");',
@@ -76,7 +76,12 @@ export const tensor: readonly Slip[] = [
     "",
     "tensor/random",
   ),
-  slip("tensor/check.ts", "|| Object.hasOwn(known, name)) continue", ") continue", "tensor/check"),
+  slip(
+    "tensor/check/check.ts",
+    "|| Object.hasOwn(known, name)) continue",
+    ") continue",
+    "tensor/check/check",
+  ),
   slip(
     "tensor/engine.ts",
     "worked < every ? undefined : paused(worked)",

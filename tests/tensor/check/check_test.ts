@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { checkOptions, refusal, shown } from "../../src/tensor/check.ts";
+import { checkOptions, refusal, shown } from "../../../src/tensor/check/check.ts";
 
 describe("checkOptions()", () => {
   const known = { steps: true, eta: true } as const;

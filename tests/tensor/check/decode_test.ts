@@ -11,7 +11,7 @@ import {
   type Rules,
   whole,
   within,
-} from "../../src/tensor/decode.ts";
+} from "../../../src/tensor/check/decode.ts";
 
 interface Options {
   readonly eta?: number;
