@@ -14,7 +14,7 @@
 
 import { crc32, deflateSync } from "node:zlib";
 import { checkOptions, type Known } from "../tensor/check.ts";
-import { room } from "../train/data/file.ts";
+import { room } from "../data/file/file.ts";
 import { checkImage, type Image, sameSize } from "../watch/frames.ts";
 import { checkWritable, writeAtomically } from "./file.ts";
 

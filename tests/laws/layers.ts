@@ -37,6 +37,7 @@ export const order: readonly string[] = [
   "sample",
   "refine",
   "watch",
+  "data",
   "network",
   "train",
   "metric",
@@ -56,6 +57,9 @@ export const rootPackages: readonly string[] = [
   "ml-matrix",
   "ndarray",
 ];
+
+/** What is loaded when it is needed, as decoders are when there is a picture: by dynamic imports alone. */
+export const onDemand: readonly string[] = ["fast-png", "fflate", "jpeg-js"];
 
 /** ix operators that close their source when the consumer stops, throws or aborts; the others leak or run ahead. */
 export const ixOperators: ReadonlySet<string> = new Set(
@@ -169,10 +173,19 @@ function reach(sources: readonly Source[], start: string): Source[] {
   return [...seen].flatMap((path) => all.get(path) ?? []);
 }
 
+/** A source without the dynamic imports of what may be loaded on demand. */
+const atOnce = ({ path, text }: Source): Source => ({
+  path,
+  text: code(text).replace(
+    /\bimport\s*\(\s*["']([^"']+)["']\s*,?\s*\)/g,
+    (made, name) => onDemand.includes(packageOf(name)) ? "" : made,
+  ),
+});
+
 /** The root brings in nothing heavy: no backend, no runtime, no command line. Literal dynamic imports count. */
 export const lightRoot: Rule = (sources) =>
   reach(sources, "mod.ts").flatMap((source) =>
-    imports(source).map(({ specifier }) => specifier)
+    imports(atOnce(source)).map(({ specifier }) => specifier)
       .filter((name) =>
         !isLocal(name) && !name.startsWith("node:") && !rootPackages.includes(packageOf(name))
       )

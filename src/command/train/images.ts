@@ -7,7 +7,8 @@
  * @module
  */
 
-import { idxImages, type ImageSet } from "../../train/data.ts";
+import type { ImageSet } from "../../data/images.ts";
+import { idxImages } from "../../data/sets/mnist.ts";
 
 /** SHA-256 in hexadecimal. */
 export async function sha256(bytes: Uint8Array): Promise<string> {

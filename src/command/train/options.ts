@@ -12,7 +12,7 @@ import {
   scheduleOf,
 } from "../../network/model.ts";
 import type { Kind } from "../../denoise/prediction.ts";
-import type { ImageSet } from "../../train/data.ts";
+import type { ImageSet } from "../../data/images.ts";
 import {
   addEngine,
   type EngineArguments,

@@ -11,7 +11,7 @@ import { oneHot, parameterCount, type Parameters } from "../../network/layer.ts"
 import { classifier, crossEntropy, timedClassifier } from "../../network/classifier.ts";
 import { type ImageModelConfig, type ScheduleConfig, scheduleOf } from "../../network/model.ts";
 import { unet } from "../../network/unet.ts";
-import type { ImageBatch } from "../../train/data.ts";
+import type { ImageBatch } from "../../data/batches.ts";
 import {
   diffusionLoss,
   type DiffusionLossOptions,

@@ -11,7 +11,8 @@
 import { checkGpu } from "../../tensor/backend/backend.ts";
 import type { Engine } from "../../tensor/engine.ts";
 import { fold, key as newKey } from "../../tensor/key.ts";
-import { batches, type ImageBatch, type ImageSet } from "../../train/data.ts";
+import { batches, type ImageBatch } from "../../data/batches.ts";
+import type { ImageSet } from "../../data/images.ts";
 import { disposeTraining, train, type TrainState } from "../../train/loop.ts";
 import { checkWritable } from "../../io/file.ts";
 import { turn } from "../stop.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type OpenFile, room, withFile } from "../../train/data/file.ts";
+import { type OpenFile, room, withFile } from "../../data/file/file.ts";
 import { constructors, type HostTensor } from "./dtype.ts";
 import { type Entry, type Header, headerLength, headerOf, shown } from "./header.ts";
 
