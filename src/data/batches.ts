@@ -137,12 +137,12 @@ export function batches(
   checkValues(options);
   return {
     *[Symbol.iterator](): Generator<ImageBatch, void, undefined> {
-      const { drawn, made } = maker(images, options), length = pixelsOf(images);
+      const draw = drawer(images, options), length = pixelsOf(images);
       for (let position = options.start ?? 0;; position++) {
-        const numbers = drawn(position);
-        const at = (i: number): Uint8Array =>
-          images.images.subarray(numbers[i]! * length, (numbers[i]! + 1) * length);
-        yield made(position, numbers, at);
+        const { numbers, filled } = draw(position);
+        yield filled((i) =>
+          images.images.subarray(numbers[i]! * length, (numbers[i]! + 1) * length)
+        );
       }
     },
   };
@@ -160,10 +160,11 @@ function streamed(
   checkCount(making, "ahead", ahead, 0);
   return {
     async *[Symbol.asyncIterator](): AsyncGenerator<ImageBatch, void, undefined> {
-      const { drawn, made } = maker(source, options), stop = new AbortController();
+      const draw = drawer(source, options), stop = new AbortController();
       const read = async (position: number): Promise<ImageBatch> => {
-        const numbers = drawn(position), all = await source.pixels(numbers, stop.signal);
-        return made(position, numbers, (i) => all.subarray(i * length, (i + 1) * length));
+        const { numbers, filled } = draw(position);
+        const all = await source.pixels(numbers, stop.signal);
+        return filled((i) => all.subarray(i * length, (i + 1) * length));
       };
       const coming: Promise<ImageBatch>[] = [];
       try {
@@ -186,30 +187,31 @@ function streamed(
 
 const pixelsOf = ({ shape: [, h, w, c] }: ImageSet | ImageSource): number => h * w * c;
 
-/** What makes batches: which images they are of, and, of their pixels, the batch. It remembers the order of one epoch. */
-interface Maker {
-  /** The numbers of the images of a batch. */
-  readonly drawn: (position: number) => Uint32Array;
-  /** The batch of them, of the pixels of each. */
-  readonly made: (
-    position: number,
-    numbers: Uint32Array,
-    pixels: (index: number) => Uint8Array,
-  ) => ImageBatch;
+/** A batch that waits for the pixels of its images. */
+interface Drawn {
+  /** The numbers of the images. */
+  readonly numbers: Uint32Array;
+  /** The batch, of the pixels of each. */
+  readonly filled: (pixels: (index: number) => Uint8Array) => ImageBatch;
 }
 
-function maker(set: ImageSet | ImageSource, options: BatchOptions): Maker {
+/** Position to which images a batch is of; remembers the order of one epoch. */
+function drawer(
+  set: ImageSet | ImageSource,
+  options: BatchOptions,
+): (position: number) => Drawn {
   const { size } = options, [n, h, w, c] = set.shape, length = h * w * c;
   const indexOf = shuffled(n, fold(options.key, "order")), fill = filler(set.shape, options);
-  return {
-    drawn: (position) => Uint32Array.from({ length: size }, (_, i) => indexOf(position * size + i)),
-    made: (position, numbers, pixels) => {
-      const images = fitting(making, "size", size, () => new Float32Array(size * length));
+  return (position) => {
+    const images = fitting(making, "size", size, () => new Float32Array(size * length));
+    const numbers = Uint32Array.from({ length: size }, (_, i) => indexOf(position * size + i));
+    const filled: Drawn["filled"] = (pixels) => {
       numbers.forEach((_, i) =>
         fill(pixels(i), position * size + i, images.subarray(i * length, (i + 1) * length))
       );
       return { images, shape: [size, h, w, c], ...labelsAt(set, numbers), position };
-    },
+    };
+    return { numbers, filled };
   };
 }
 
