@@ -127,6 +127,11 @@ export function batches(
   source: ImageSource,
   options: SourceBatchOptions,
 ): AsyncIterable<ImageBatch>;
+/** The same, of either. */
+export function batches(
+  images: ImageSet | ImageSource,
+  options: BatchOptions,
+): Iterable<ImageBatch> | AsyncIterable<ImageBatch>;
 export function batches(
   images: ImageSet | ImageSource,
   options: SourceBatchOptions,

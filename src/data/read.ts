@@ -7,7 +7,7 @@
 import { checkOptions, type Known, refusal } from "../tensor/check.ts";
 import { entriesOf, isFile, withFile } from "./file/file.ts";
 import type { ImageSet } from "./images.ts";
-import { checkFit, type FitOptions, fitOptions, fitted } from "./picture/fit.ts";
+import { checkFit, fitOptions, fitted } from "./picture/fit.ts";
 import { cifarImages, cifarNames } from "./sets/cifar.ts";
 import { pictures, type PicturesOptions, type PictureSource } from "./sets/folder.ts";
 import { idxImages } from "./sets/mnist.ts";
@@ -16,7 +16,7 @@ import { isLabelsFile, numpyImages } from "./sets/numpy.ts";
 /** Options of {@link openImages}. */
 export type OpenImagesOptions = PicturesOptions;
 
-const openOptions: Known<OpenImagesOptions> = { ...fitOptions, hold: true };
+const openOptions: Known<OpenImagesOptions> = { ...fitOptions, hold: true, signal: true };
 
 /** Images by their path, and where they are. */
 export interface OpenedImages {
@@ -60,7 +60,7 @@ export async function openImages(
 ): Promise<OpenedImages> {
   checkOptions(action, options, openOptions);
   checkFit(action, options);
-  const { hold, ...fit } = options, kinds = await kindsOf(path);
+  const { hold, signal: _signal, ...fit } = options, kinds = await kindsOf(path);
   const [found] = kinds;
   if (found === undefined) {
     throw new Error(

@@ -329,7 +329,7 @@ describe("tweedie train", () => {
       }));
       const params = initialize(network.parameters, fold(root, "weights"));
       const set = await trainingSet(data);
-      const [batch] = batches(set, { size, key: fold(root, "data") });
+      const [batch] = batches(set as ImageSet, { size, key: fold(root, "data") });
       const value = loss(params, batch!, fold(fold(root, "train"), 1));
       const [[, first]] = JSON.parse(metadata["curve"]!);
       assertClose([first], await value.data(), 1e-5);

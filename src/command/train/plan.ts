@@ -118,6 +118,38 @@ function classifying(
   return { network, loss };
 }
 
+/**
+ * Refuses images whose sides the network cannot halve, and says what to do.
+ *
+ * @param size Height and width of the images.
+ * @param options What the network is to be.
+ * @throws {RangeError} If a side is no multiple of what it must be.
+ */
+export function checkSides(
+  size: readonly [height: number, width: number],
+  { task, patch, multipliers }: {
+    readonly task: TrainTarget["task"];
+    readonly patch: number;
+    readonly multipliers: readonly number[];
+  },
+): void {
+  const divisor = task === "classify" ? 4 : patch * 2 ** (multipliers.length - 1);
+  if (size.every((side) => side % divisor === 0)) return;
+  const up = size.map((side) => Math.ceil(side / divisor) * divisor);
+  const down = size.map((side) => Math.floor(side / divisor) * divisor);
+  const ways = [
+    `--size ${up} --fit pad puts black around them`,
+    ...(down.every((side) => side > 0) ? [`--size ${down} --fit crop cuts them`] : []),
+    `--size ${up} resizes them`,
+    ...(task === "classify" ? [] : ["--multipliers 1 --patch 1 takes any"]),
+  ];
+  const why = task === "classify"
+    ? "a classifier"
+    : `--patch ${patch} and --multipliers ${multipliers}`;
+  const wanted = `size must be multiples of ${divisor} pixels for ${why}`;
+  throw refusal("train", wanted, `${size.join("x")} (${ways.join("; ")})`);
+}
+
 /** The most numbers in one array: 1 GiB of them, of which a step makes several. */
 const most = 2 ** 28;
 

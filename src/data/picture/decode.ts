@@ -41,7 +41,7 @@ export async function decodePicture(bytes: Uint8Array): Promise<Picture> {
   const { kind, height, width } = header;
   const picture = await (kind === "PNG" ? pngPicture(bytes, header) : jpegPicture(bytes, header));
   if (picture.height === height && picture.width === width) return picture;
-  throw new PictureFault(`must be of one size, got ${picture.width}x${picture.height} as well`);
+  throw new PictureFault(`must be of one size, got ${picture.height}x${picture.width} as well`);
 }
 
 /** Gives what a decoder throws the grammar of this file. */

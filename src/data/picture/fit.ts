@@ -97,7 +97,7 @@ function regions(picture: Size, image: Size, fit: ImageFit): readonly [from: Reg
   }
   if (picture.height < image.height || picture.width < image.width) {
     throw new PictureFault(
-      `must be at least ${image.width}x${image.height} to be cut to that, got ${picture.width}x${picture.height}`,
+      `must be at least ${image.height}x${image.width} to be cut to that, got ${picture.height}x${picture.width}`,
     );
   }
   return [centred(image, picture, Math.floor), centred(image, image, exactly)];

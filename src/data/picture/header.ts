@@ -196,10 +196,10 @@ function frameHeader(view: DataView, at: number, isPlain: boolean): PictureHeade
 function checked(header: PictureHeader, size: number): PictureHeader {
   const { kind, height, width, unpacked } = header, pixels = height * width;
   if (pixels < 1 || pixels > mostPixels) {
-    throw must(`have 1 to ${mostPixels} pixels`, `${width}x${height}`);
+    throw must(`have 1 to ${mostPixels} pixels`, `${height}x${width}`);
   }
   if ((kind === "PNG" ? unpacked : pixels) > ratios[kind] * size) {
-    throw must(`be of a size that its bytes can stand for`, `${width}x${height} in ${size} bytes`);
+    throw must(`be of a size that its bytes can stand for`, `${height}x${width} in ${size} bytes`);
   }
   return header;
 }

@@ -19,9 +19,11 @@ import { headerSizes, PictureFault, type PictureHeader, pictureHeader } from "..
 export interface PicturesOptions extends FitOptions {
   /** The images are kept in memory if they have at most so many bytes together. Default: 0, they are decoded at each use. */
   readonly hold?: number;
+  /** Calls the opening off. */
+  readonly signal?: AbortSignal;
 }
 
-const picturesOptions: Known<PicturesOptions> = { ...fitOptions, hold: true };
+const picturesOptions: Known<PicturesOptions> = { ...fitOptions, hold: true, signal: true };
 
 /** A file that is no image of a source, and why. */
 export interface SkippedFile {
@@ -84,10 +86,11 @@ export async function pictures(
 ): Promise<PictureSource> {
   checkOptions(action, options, picturesOptions);
   checkFit(action, options);
-  const { hold = 0, fit = "cover" } = options;
+  const { hold = 0, fit = "cover", signal } = options;
   if (!(hold >= 0)) throw refusal(action, "hold must be a number of bytes of at least 0", hold);
   const { found, classes, skipped } = await filesOf(folder), headed: Headed[] = [];
   for (const each of found) {
+    signal?.throwIfAborted();
     await attempted(each, skipped, async () => {
       headed.push({ ...each, header: await withFile(each.at, headerOf) });
     });
@@ -98,6 +101,7 @@ export async function pictures(
   const held = isHeld ? room(action, "the images", headed.length * length) : undefined;
   const good: Named[] = [], digests: unknown[] = [], out = new Uint8Array(length);
   for (const each of headed) {
+    signal?.throwIfAborted();
     await attempted(each, skipped, async () => {
       const bytes = await bytesOf(each.at);
       fitInto(await decodePicture(bytes), sample, fit, out.fill(0));
@@ -273,8 +277,8 @@ function shapeOf(
   const other = headed.find(({ header }) => header.height !== height || header.width !== width);
   if (other === undefined) return [height, width, depth];
   throw new RangeError(
-    `Cannot ${action}: size must be given where pictures are of several, got ${width}x${height} (${path}) and ` +
-      `${other.header.width}x${other.header.height} (${other.path})`,
+    `Cannot ${action}: size must be given where pictures are of several, got ${height}x${width} (${path}) and ` +
+      `${other.header.height}x${other.header.width} (${other.path})`,
   );
 }
 
