@@ -110,6 +110,7 @@ export async function pictures(
       good.push(each);
     });
   }
+  skipped.sort((a, b) => a.path < b.path ? -1 : 1);
   if (good.length === 0) throw noneGood(folder, skipped);
   const digest = await sha256(
     new TextEncoder().encode(JSON.stringify([sample, fit, digests])),
