@@ -146,8 +146,11 @@ export function checkSides(
   const why = task === "classify"
     ? "a classifier"
     : `--patch ${patch} and --multipliers ${multipliers}`;
-  const wanted = `size must be multiples of ${divisor} pixels for ${why}`;
-  throw refusal("train", wanted, `${size.join("x")} (${ways.join("; ")})`);
+  throw new RangeError(
+    `Cannot train: size must be multiples of ${divisor} pixels for ${why}, got ${size.join("x")} (${
+      ways.join("; ")
+    })`,
+  );
 }
 
 /** The most numbers in one array: 1 GiB of them, of which a step makes several. */
