@@ -95,6 +95,26 @@ describe("tweedie train on pictures", () => {
       );
     }));
 
+  it("the README's commands lead from pictures to samples", () =>
+    within(async (folder) => {
+      await pets(`${folder}/pets`, 2, [32, 32]);
+      const readme = await Deno.readTextFile(new URL("../../README.md", import.meta.url));
+      const [section] = /^## Your own pictures$[^]*?(?=^## )/m.exec(readme)!;
+      const lines = [...section.matchAll(/^deno task tweedie (.*)$/gm)].map(([, line]) => line!);
+      assert.equal(lines.length, 3);
+      for (const line of lines) {
+        const words = line.split(" ").map((word) =>
+          word === "pets" || /\.(safetensors|png)$/.test(word) ? `${folder}/${word}` : word
+        );
+        const quick = line.startsWith("train")
+          ? [...small, "--steps", "1"]
+          : ["--steps", "1", "--engine", "wasm"];
+        await succeeds(...words, ...quick);
+      }
+      const { channels, width } = decode(await Deno.readFile(`${folder}/samples.png`));
+      assert.deepEqual([channels, width], [3, 3 * 4 * 32]);
+    }));
+
   it("grey pictures of 27x31 are refused with what has to change, and each of the ways works", () =>
     within(async (folder) => {
       const data = `${folder}/grey`;
