@@ -201,7 +201,11 @@ describe("batches() of a folder", () => {
     );
     const seen: number[] = [];
     await assert.rejects(async () => {
-      for await (const { position } of batches(source, { ...plain, ahead: 5 })) seen.push(position);
+      for await (const { position } of batches(source, { ...plain, ahead: 5 })) {
+        seen.push(position);
+        // Until then nobody has asked for what went wrong.
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
     }, /Cannot read 7/);
     assert.deepEqual([seen.length, under], [sound, 0]);
   });

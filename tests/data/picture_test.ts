@@ -171,6 +171,16 @@ describe("decodePicture()", () => {
     }
   });
 
+  it("decodePicture() takes a JPEG's channels as they stand where it says that they are red, green and blue", async () => {
+    const jpeg = jpegOf([8, 8]), coloured = (await decodePicture(jpeg)).data;
+    const adobe = [0xff, 0xee, 0, 14, 0x41, 0x64, 0x6f, 0x62, 0x65, 0, 100, 0, 0, 0, 0, 0];
+    const plain = new Uint8Array([...jpeg.subarray(0, 2), ...adobe, ...jpeg.subarray(2)]);
+    const { data } = await decodePicture(plain);
+    const [r, g, b] = coloured as unknown as [number, number, number];
+    assert.ok(Math.abs(data[0]! - (0.299 * r + 0.587 * g + 0.114 * b)) < 4);
+    assert.notDeepEqual(data, coloured);
+  });
+
   it("decodePicture() refuses by the header what memory should not hold, and what bytes cannot stand for", async () => {
     const png = (width: number, height: number) =>
       rawPng({ width, height, depth: 8, colour: 2 }, new Uint8Array([0, 1, 2, 3]));

@@ -108,12 +108,7 @@ export const files: readonly Slip[] = [
   slip("data/picture/header.ts", "ratios[kind] * size", "Infinity", "data/picture"),
   slip("data/picture/decode.ts", "    await checkUnpacked(chunks, header);\n", "", "data/picture"),
   slip("data/picture/decode.ts", "* 255 / most * opacity", "* 255 / most", "data/picture"),
-  slip(
-    "data/picture/decode.ts",
-    "tolerantDecoding: false",
-    "tolerantDecoding: true",
-    "data/picture",
-  ),
+  slip("data/picture/decode.ts", "{ colorTransform: false }", "{}", "data/picture"),
   slip(
     "data/sets/folder.ts",
     'filter(({ name }) => !name.startsWith("."))',
