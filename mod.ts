@@ -230,6 +230,20 @@ export {
 export * from "./src/watch/record.ts";
 export * from "./src/watch/progress.ts";
 export * from "./src/watch/frames.ts";
+export * from "./src/data/images.ts";
+export * from "./src/data/batches.ts";
+export * from "./src/data/file/idx.ts";
+export * from "./src/data/sets/mnist.ts";
+export { cifarImages, type CifarOptions } from "./src/data/sets/cifar.ts";
+export { numpyImages } from "./src/data/sets/numpy.ts";
+export {
+  pictures,
+  type PicturesOptions,
+  type PictureSource,
+  type SkippedFile,
+} from "./src/data/sets/folder.ts";
+export { type FitOptions, fitted, type ImageFit } from "./src/data/picture/fit.ts";
+export * from "./src/data/read.ts";
 export * from "./src/network/layer.ts";
 export * from "./src/network/mlp.ts";
 export * from "./src/network/unet.ts";
@@ -287,7 +301,6 @@ export {
 export * from "./src/train/tree.ts";
 export type { Prepare, Prepared, StepLoss, Told } from "./src/train/flat.ts";
 export * from "./src/train/ema.ts";
-export * from "./src/train/data.ts";
 export * from "./src/train/timestep.ts";
 export * from "./src/train/diffusion.ts";
 export * from "./src/metric/frechet.ts";

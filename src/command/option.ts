@@ -61,13 +61,22 @@ export const positives: Reader<number[]> = (text) => {
 /** Names, separated by commas: each once, and none of them "none", which asks for no class. */
 export const labels: Reader<string[]> = (text) => {
   const list = text.split(",").map((name) => name.trim());
-  const wrong = new Set(list.map((name) => name.toLowerCase())).size < list.length ||
-    list.some((name) => name === "" || name.toLowerCase() === "none");
-  if (!wrong) return list;
+  if (unnamable(list) === undefined) return list;
   throw new InvalidArgumentError(
     'It must be names, separated by commas, each of its own, and none of them "none".',
   );
 };
+
+/** The first name that `tweedie sample --class` could not ask for: one that is none, has a comma, or was there before. */
+export function unnamable(names: readonly string[]): string | undefined {
+  const seen = new Set<string>();
+  return names.find((name) => {
+    const plain = name.trim().toLowerCase(), isOf = plain === "" || plain === "none";
+    if (isOf || seen.has(plain) || plain.includes(",")) return true;
+    seen.add(plain);
+    return false;
+  });
+}
 
 /** Refuses options that were given and would have no effect, by their names in the code. */
 export function refuseGiven(command: Command, names: readonly string[], wanted: string): void {

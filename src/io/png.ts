@@ -16,8 +16,8 @@ import { zlibSync } from "fflate";
 import type * as nodeZlib from "node:zlib";
 import { builtin } from "../tensor/backend/runtime.ts";
 import { checkOptions, type Known } from "../tensor/check/check.ts";
-import { room } from "../train/data/file.ts";
-import { crc32 } from "../train/data/gzip.ts";
+import { room } from "../data/file/file.ts";
+import { crc32 } from "../data/file/gzip.ts";
 import { checkImage, type Image, sameSize } from "../watch/frames.ts";
 import { checkWritable, writeAtomically } from "./file.ts";
 

@@ -14,7 +14,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
-import { room } from "../train/data/file.ts";
+import { room } from "../data/file/file.ts";
 import { writeAtomically } from "./file.ts";
 import {
   constructors,

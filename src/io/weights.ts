@@ -22,7 +22,7 @@ import type { UNetConfig } from "../network/unet.ts";
 import type { Schedule } from "../noise/schedule/schedule.ts";
 import type { NoisyClassifier } from "../denoise/energy.ts";
 import { checkOptions, type Known } from "../tensor/check/check.ts";
-import { type FileSource, nameOf } from "../train/data/file.ts";
+import { type FileSource, nameOf } from "../data/file/file.ts";
 import {
   type At,
   checkNumbers,

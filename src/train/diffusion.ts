@@ -30,7 +30,7 @@ import type { Tensors } from "../tensor/engine.ts";
 import { fold, type Key, split } from "../tensor/key.ts";
 import { normal, uniforms } from "../tensor/random.ts";
 import { scope } from "../tensor/scope.ts";
-import type { ImageBatch } from "./data.ts";
+import type { ImageBatch } from "../data/batches.ts";
 import type { Objective } from "./loop.ts";
 import { sampleTimes, type TimeSampler, uniformTimes } from "./timestep.ts";
 

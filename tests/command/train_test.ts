@@ -23,7 +23,8 @@ import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { eager } from "../../src/tensor/engine.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 import { uniforms } from "../../src/tensor/random.ts";
-import { batches, type ImageSet } from "../../src/train/data.ts";
+import { batches } from "../../src/data/batches.ts";
+import type { ImageSet } from "../../src/data/images.ts";
 import { diffusionLoss, noisyClassifierLoss } from "../../src/train/diffusion.ts";
 import { lossOf } from "../../src/train/loop.ts";
 import { last } from "../../src/watch/record.ts";
@@ -329,7 +330,7 @@ describe("tweedie train", () => {
       }));
       const params = initialize(network.parameters, fold(root, "weights"));
       const set = await trainingSet(data);
-      const [batch] = batches(set, { size, key: fold(root, "data") });
+      const [batch] = batches(set as ImageSet, { size, key: fold(root, "data") });
       const value = loss(params, batch!, fold(fold(root, "train"), 1));
       const [[, first]] = JSON.parse(metadata["curve"]!);
       assertClose([first], await value.data(), 1e-5);

@@ -23,7 +23,7 @@ import { linear } from "../../src/noise/schedule/discrete.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
-import { batches } from "../../src/train/data.ts";
+import { batches } from "../../src/data/batches.ts";
 import { diffusionLoss } from "../../src/train/diffusion.ts";
 import { newTraining, train } from "../../src/train/loop.ts";
 import { inFolder } from "./folder.ts";

@@ -26,7 +26,7 @@ import type { ImageModelConfig } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fillBits, fold, type Key, key } from "../../src/tensor/key.ts";
-import { decodeIdx, readIdx } from "../../src/train/data.ts";
+import { decodeIdx, readIdx } from "../../src/data/file/idx.ts";
 import type { Image } from "../../src/watch/frames.ts";
 
 /** How many faulty files are made of each whole one. */

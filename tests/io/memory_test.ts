@@ -14,7 +14,7 @@ const root = new URL("../../", import.meta.url);
 async function added(work: string): Promise<number | undefined> {
   const peak = `Number(/VmHWM:\\s+(\\d+)/.exec(Deno.readTextFileSync("/proc/self/status"))[1])`;
   const text = `
-    const { readIdx } = await import(${JSON.stringify(new URL("src/train/data.ts", root).href)});
+    const { readIdx } = await import(${JSON.stringify(new URL("src/data/file/idx.ts", root).href)});
     const { readSafetensors } = await import(${
     JSON.stringify(new URL("src/io/safetensors.ts", root).href)
   });

@@ -31,7 +31,7 @@ import { subVp, ve } from "../../src/noise/schedule/continuous.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";
-import { batches } from "../../src/train/data.ts";
+import { batches } from "../../src/data/batches.ts";
 import { diffusionLoss } from "../../src/train/diffusion.ts";
 import { newTraining, train } from "../../src/train/loop.ts";
 

@@ -26,7 +26,7 @@ import { type Backend, useBackend } from "../../src/tensor/backend/backend.ts";
 import type { Engine } from "../../src/tensor/engine.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";
-import type { ImageBatch } from "../../src/train/data.ts";
+import type { ImageBatch } from "../../src/data/batches.ts";
 import { diffusionLoss } from "../../src/train/diffusion.ts";
 import { disposeTraining, newTraining, train, type TrainState } from "../../src/train/loop.ts";
 import { randomWeights } from "../network/weights.ts";

@@ -15,7 +15,7 @@ import { useBackend } from "../../src/tensor/backend/backend.ts";
 import type { Engine } from "../../src/tensor/engine.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";
-import type { ImageBatch } from "../../src/train/data.ts";
+import type { ImageBatch } from "../../src/data/batches.ts";
 import { diffusionLoss } from "../../src/train/diffusion.ts";
 import {
   disposeTraining,

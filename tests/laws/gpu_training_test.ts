@@ -10,7 +10,7 @@ import { linear } from "../../src/noise/schedule/discrete.ts";
 import { checkGpu } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";
-import type { ImageBatch } from "../../src/train/data.ts";
+import type { ImageBatch } from "../../src/data/batches.ts";
 import { diffusionLoss } from "../../src/train/diffusion.ts";
 import { disposeTraining, lossOf, newTraining, train } from "../../src/train/loop.ts";
 import { randomWeights } from "../network/weights.ts";

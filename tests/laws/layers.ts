@@ -37,6 +37,7 @@ export const order: readonly string[] = [
   "sample",
   "refine",
   "watch",
+  "data",
   "network",
   "train",
   "metric",
@@ -73,6 +74,9 @@ export const portable: Readonly<Record<string, readonly string[]>> = {
 
 /** Folders and files of what only Deno can do, and those that first ask where they are. */
 const denoOnly = /^src\/(cli\.ts|command\/|engine\/|io\/)/;
+
+/** What is loaded when it is needed, as decoders are when there is a picture: by dynamic imports alone. */
+export const onDemand: readonly string[] = ["fast-png", "fflate", "jpeg-js"];
 
 /** ix operators that close their source when the consumer stops, throws or aborts; the others leak or run ahead. */
 export const ixOperators: ReadonlySet<string> = new Set(
@@ -202,10 +206,13 @@ function reach(sources: readonly Source[], start: string): Source[] {
   return [...seen].flatMap((path) => all.get(path) ?? []);
 }
 
-/** A source without the imports of types, which are gone when it runs. */
+/** A source as it runs: without the imports of types, and without dynamic imports of what may be loaded on demand. */
 const running = ({ path, text }: Source): Source => ({
   path,
-  text: code(text).replaceAll(/^import type [^;]*;/gm, ""),
+  text: code(text).replaceAll(/^import type [^;]*;/gm, "").replaceAll(
+    /\bimport\s*\(\s*["']([^"']+)["']\s*,?\s*\)/g,
+    (made, name) => onDemand.includes(packageOf(name)) ? "" : made,
+  ),
 });
 
 /**

@@ -245,6 +245,15 @@ describe("each rule", () => {
       ],
     ));
 
+  it("each rule is shown to fail: lightRoot, for what is to be loaded on demand", () => {
+    const root = (text: string) => [file("mod.ts", text)];
+    for (const name of ["fast-png", "npm:jpeg-js@^0.4.4"]) {
+      const fault = `mod.ts reaches ${name} through mod.ts`, late = `await import("${name}");`;
+      catches(rules.lightRoot!, root(`import "${name}";`), fault, root(late));
+      catches(rules.lightRoot!, root(`export * from "${name}"; ${late}`), fault, root(late));
+    }
+  });
+
   it("each rule is shown to fail: small", () => {
     const files = (count: number) =>
       Array.from({ length: count }, (_, i) => file(`src/io/${i}.ts`, ""));

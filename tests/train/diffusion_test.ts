@@ -26,7 +26,7 @@ import type { Schedule } from "../../src/noise/schedule/schedule.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normals, uniforms } from "../../src/tensor/random.ts";
-import type { ImageBatch } from "../../src/train/data.ts";
+import type { ImageBatch } from "../../src/data/batches.ts";
 import {
   diffusionLoss,
   type DiffusionLossOptions,

@@ -6,11 +6,28 @@
 
 import type { Condition } from "../../denoise/prediction.ts";
 import { withTensors } from "../../io/tensors/open.ts";
+import { loadDenoiser } from "../../io/weights.ts";
+import { useBackend } from "../../tensor/backend/backend.ts";
 import { refusal } from "../../tensor/check/check.ts";
+import { owned, scope } from "../../tensor/scope.ts";
 
 /** The names of classes, or their numbers. */
 export const namesOf = (names: readonly string[] | undefined, count = 0): readonly string[] =>
   names ?? Array.from({ length: count }, (_, i) => `${i}`);
+
+/**
+ * Writes the classes of a model to the standard output, a line each: its number and its name.
+ *
+ * @param path A file that {@link loadDenoiser} reads.
+ */
+export async function showClasses(path: string): Promise<void> {
+  await useBackend("cpu");
+  await scope(function* () {
+    const { config: { classes, network } } = yield* owned(loadDenoiser(path));
+    const names = namesOf(classes, network.classes);
+    console.log(names.map((name, i) => `${i} ${name}`).join("\n") || "no classes");
+  });
+}
 
 /** Whether a list of classes asks for none but that there be none. */
 export const isNone = (list: string | undefined): boolean =>

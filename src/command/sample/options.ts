@@ -9,7 +9,7 @@ import { addEngine, engineNotes, enginePermissions, refuseThreads } from "../cho
 import { limited, misused, numeric, positive, positives, refuseGiven } from "../option.ts";
 import { isNumbered, refuseSameFile } from "../path.ts";
 import { interruptible } from "../stop.ts";
-import { isNone, usualScale } from "./classes.ts";
+import { isNone, showClasses, usualScale } from "./classes.ts";
 import { type SampleArguments, sampleWith, spacings } from "./run.ts";
 import type { Format } from "./write.ts";
 
@@ -53,6 +53,8 @@ export function sampleCommand(): Command {
   addSampler(command);
   addPictures(command);
   return command.addHelpText("after", notes).action(async (options: SampleArguments) => {
+    if (options.classes) return await showClasses(options.checkpoint);
+    if (options.out === undefined) misused(command, "required option '--out <file>' not specified");
     refuseUsage(options, command);
     await refuseReplacing(options, command);
     await interruptible((signal) => sampleWith(options, signal));
@@ -82,6 +84,7 @@ function addSampler(command: Command): void {
       "--class <list>",
       "names or numbers, separated by commas, taken in turn; none for no class (default: all)",
     )
+    .option("--classes", "show the model's classes, by number and name, and end")
     .option(
       "--scale <number>",
       `strength of guidance: 0 ignores the class, 1 is as it was learned (default: ${usualScale}, or 1 of a model that knows nothing without a class)`,
@@ -111,7 +114,7 @@ function addPictures(command: Command): void {
       )
         .choices(Object.keys(extensions)).default("png"),
     )
-    .requiredOption(
+    .option(
       "--out <file>",
       "where to put it; - is standard output; a pattern such as out/%04d.png for pngs",
     )

@@ -57,6 +57,7 @@ export interface SampleArguments extends EngineArguments {
   readonly eta: number;
   readonly spacing?: Spacing;
   readonly class?: string;
+  readonly classes?: true;
   readonly classifier?: string;
   readonly scale?: number;
   readonly count: number;

@@ -4,13 +4,15 @@
  * @module
  */
 
-import { Command, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import type { EngineOptions } from "../../network/model.ts";
 import { type ScheduleName, scheduleNames, scheduleOf } from "../../noise/named.ts";
 import { architectureOf, type ImageChoice } from "../../network/architecture.ts";
 import type { FieldKind } from "../../network/field.ts";
+import type { UNetConfig } from "../../network/unet.ts";
 import type { Kind } from "../../denoise/prediction.ts";
-import type { ImageSet } from "../../train/data.ts";
+import type { FitOptions, ImageFit } from "../../data/picture/fit.ts";
+import { imageFits } from "../../data/picture/fit.ts";
 import {
   addEngine,
   type EngineArguments,
@@ -30,12 +32,13 @@ import {
   refuseGiven,
   say,
 } from "../option.ts";
-import { type NamedFile, refuseSameFile } from "../path.ts";
+import { type NamedFile, real, refuseSameFile } from "../path.ts";
 import { Interrupted, interruptible } from "../stop.ts";
-import { trainingSet } from "./images.ts";
+import { type TrainImages, trainingSet } from "./images.ts";
 import { lockOf } from "./lock.ts";
 import { isCheckpoint } from "./state.ts";
 import {
+  checkSides,
   denoiserOfImages,
   planSize,
   type TimesName,
@@ -51,6 +54,9 @@ import { trainRun } from "./run.ts";
 interface TrainArguments extends EngineArguments {
   readonly task: "denoise" | "classify";
   readonly data: string;
+  readonly size?: number[];
+  readonly channels?: "1" | "3";
+  readonly fit: ImageFit;
   readonly classes?: string[];
   readonly checkpoint: string;
   readonly weights?: string;
@@ -104,7 +110,7 @@ Examples:
 /** The command `tweedie train`. */
 export function trainCommand(): Command {
   const command = new Command("train").description(
-    "Train a denoiser or a classifier on IDX images; goes on from its checkpoint if there is one",
+    "Train a denoiser or a classifier on images; goes on from its checkpoint if there is one",
   );
   addFiles(command);
   addOptimizer(command);
@@ -133,19 +139,42 @@ function addFiles(command: Command): void {
     )
     .option(
       "--data <folder>",
-      "folder of train-images-idx3-ubyte and train-labels-idx1-ubyte, gzipped (.gz) or not",
+      "folder of PNG and JPEG pictures, in a sub-folder for each class or in none; of train-images-idx3-ubyte and train-labels-idx1-ubyte, gzipped (.gz) or not; of CIFAR-10's data_batch_1.bin and so on; or of an .npz or .npy file, or this itself",
       "/usr/share/datasets/fashion-mnist",
     )
     .option(
       "--classes <names>",
-      "names of the classes, separated by commas: one for each label (default: the labels; those of Fashion-MNIST for that)",
+      "names of the classes, separated by commas: one for each label (default: the names of the folders, or the labels; those of Fashion-MNIST for that)",
       labels,
+    )
+    .addOption(
+      new Option(
+        "--size <height,width>",
+        "size of the images, or one number for a square, to which pictures are brought (default: their own, which must be one)",
+      ).argParser(sides),
+    )
+    .addOption(
+      new Option(
+        "--fit <how>",
+        "how, by an area filter: cover: resized to cover it, cut to the centre; pad: made smaller where too large, on black; crop: cut to the centre as they are",
+      ).choices(imageFits).default("cover"),
+    )
+    .addOption(
+      new Option("--channels <n>", "1: grey, 3: colour (default: as the pictures are)")
+        .choices(["1", "3"]),
     )
     .requiredOption("--checkpoint <file>", "where the run keeps its state")
     .option("--weights <file>", "where to put the averaged weights at the end, in float16")
     .option("--start <file>", "weights to start from, in place of random ones; or a checkpoint")
     .option("--every <n>", "steps between checkpoints", positive, 200);
   addEngine(command);
+}
+
+/** A side, or a height and a width. */
+function sides(text: string): number[] {
+  const list = positives(text);
+  if (list.length <= 2) return list;
+  throw new InvalidArgumentError("It must be a side, or a height and a width.");
 }
 
 function addOptimizer(command: Command): void {
@@ -242,8 +271,13 @@ async function refuseReplacing(options: TrainArguments, command: Command): Promi
   const lock = async (option: string, path?: string): Promise<NamedFile> => (
     { option, path: path && await lockOf(path), written: true }
   );
+  for (const path of [checkpoint, weights]) {
+    if (path === undefined || !await isDatum(path, data)) continue;
+    misused(command, `option '--data <folder>' must not be written into, got ${path}`);
+  }
   await refuseSameFile(
     command,
+    { option: "--data <folder>", path: data },
     ...read,
     { option: "--checkpoint <file>", path: checkpoint, written: true },
     await lock("--checkpoint <file>", checkpoint),
@@ -256,8 +290,28 @@ async function refuseReplacing(options: TrainArguments, command: Command): Promi
   }
 }
 
+/** Whether a file is one that training reads from a folder, and would no more be what it was. */
+async function isDatum(path: string, data: string): Promise<boolean> {
+  const at = await real(path), folder = await real(data);
+  return at.startsWith(`${folder}/`) && /\.(png|jpe?g|np[yz]|bin)$/i.test(at);
+}
+
+function fitOf({ size, channels, fit }: TrainArguments): FitOptions {
+  return {
+    fit,
+    ...(size && { size: [size[0]!, size.at(-1)!] as const }),
+    ...(channels && { channels: Number(channels) as 1 | 3 }),
+  };
+}
+
 async function trainWith(options: TrainArguments, signal: AbortSignal): Promise<void> {
-  const set = await trainingSet(options.data, options.classes), plan = planOf(options, set);
+  const { data, classes } = options;
+  const set = await trainingSet(data, classes, {
+    ...fitOf(options),
+    signal,
+    say: (text) => say(`tweedie: ${text}\n`),
+  });
+  const plan = planOf(options, set);
   const size = planSize(plan, set.shape);
   const what = `${plan.batch} images at once and ${size} weights`;
   await withinMemory(
@@ -267,7 +321,7 @@ async function trainWith(options: TrainArguments, signal: AbortSignal): Promise<
 }
 
 async function trainOn(
-  given: EngineOptions & { readonly set: ImageSet; readonly signal: AbortSignal },
+  given: EngineOptions & { readonly set: TrainImages; readonly signal: AbortSignal },
   { options, plan, size }: {
     readonly options: TrainArguments;
     readonly plan: TrainPlan;
@@ -302,7 +356,7 @@ function opening(step: number, { steps, batch }: TrainPlan): string {
   return `${step === 0 ? `${steps} steps` : `steps ${step + 1} to ${steps}`} of ${batch} images`;
 }
 
-function planOf(options: TrainArguments, set: ImageSet): TrainPlan {
+function planOf(options: TrainArguments, set: TrainImages): TrainPlan {
   const {
     steps,
     batch,
@@ -335,11 +389,21 @@ function planOf(options: TrainArguments, set: ImageSet): TrainPlan {
   };
 }
 
-function targetOf(options: TrainArguments, set: ImageSet): TrainTarget {
+function targetOf(options: TrainArguments, set: TrainImages): TrainTarget {
   const [, height, width, channels] = set.shape,
     size = [height, width] as const,
     names = set.classes ?? [];
+  // The flags of the network that there is; another would bring what its sides must be.
+  const { patch = 1, multipliers = [1] } = options as Partial<
+    Pick<UNetConfig, "patch" | "multipliers">
+  >;
+  checkSides(size, { task: options.task, patch, multipliers });
   if (options.task === "classify") {
+    if (names.length === 0) {
+      throw new Error(
+        `Cannot train a classifier: images must have classes, got none in ${options.data}`,
+      );
+    }
     const schedule = options.schedule && { schedule: { name: options.schedule } };
     return {
       task: "classify",

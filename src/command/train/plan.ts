@@ -16,7 +16,7 @@ import {
 import { crossEntropy } from "../../network/classifier.ts";
 import type { ImageModelConfig } from "../../network/model.ts";
 import { type ScheduleConfig, scheduleOf } from "../../noise/named.ts";
-import type { ImageBatch } from "../../train/data.ts";
+import type { ImageBatch } from "../../data/batches.ts";
 import {
   diffusionLoss,
   type DiffusionLossOptions,
@@ -136,6 +136,41 @@ function classifying(
     loss: (params, { x, label }) => crossEntropy(network.apply(params, x!), label!),
   };
   return { network, loss };
+}
+
+/**
+ * Refuses images whose sides the network cannot halve, and says what to do.
+ *
+ * @param size Height and width of the images.
+ * @param options What the network is to be.
+ * @throws {RangeError} If a side is no multiple of what it must be.
+ */
+export function checkSides(
+  size: readonly [height: number, width: number],
+  { task, patch, multipliers }: {
+    readonly task: TrainTarget["task"];
+    readonly patch: number;
+    readonly multipliers: readonly number[];
+  },
+): void {
+  const divisor = task === "classify" ? 4 : patch * 2 ** (multipliers.length - 1);
+  if (size.every((side) => side % divisor === 0)) return;
+  const up = size.map((side) => Math.ceil(side / divisor) * divisor);
+  const down = size.map((side) => Math.floor(side / divisor) * divisor);
+  const ways = [
+    `--size ${up} --fit pad puts black around them`,
+    ...(down.every((side) => side > 0) ? [`--size ${down} --fit crop cuts them`] : []),
+    `--size ${up} resizes them`,
+    ...(task === "classify" ? [] : ["--multipliers 1 --patch 1 takes any"]),
+  ];
+  const why = task === "classify"
+    ? "a classifier"
+    : `--patch ${patch} and --multipliers ${multipliers}`;
+  throw new RangeError(
+    `Cannot train: size must be multiples of ${divisor} pixels for ${why}, got ${size.join("x")} (${
+      ways.join("; ")
+    })`,
+  );
 }
 
 /** The most numbers in one array: 1 GiB of them, of which a step makes several. */

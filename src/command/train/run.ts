@@ -11,11 +11,11 @@
 import { checkGpu } from "../../tensor/backend/backend.ts";
 import type { Engine } from "../../tensor/engine.ts";
 import { fold, key as newKey } from "../../tensor/key.ts";
-import { batches, type ImageBatch, type ImageSet } from "../../train/data.ts";
+import { batches, type ImageBatch } from "../../data/batches.ts";
 import { disposeTraining, train, type TrainState } from "../../train/loop.ts";
 import { checkWritable } from "../../io/file.ts";
 import { turn } from "../stop.ts";
-import { digestOf } from "./images.ts";
+import { digestOf, type TrainImages } from "./images.ts";
 import { locked } from "./lock.ts";
 import { objective, type Trained, type TrainPlan } from "./plan.ts";
 import {
@@ -81,7 +81,7 @@ export async function* trainRun(
 /** What {@link trainRun} needs besides its plan. */
 export interface TrainRunOptions {
   /** The images. */
-  readonly set: ImageSet;
+  readonly set: TrainImages;
   /** The files. */
   readonly files: TrainFiles;
   /** What runs the steps. Default: tfjs as it is. */
@@ -97,7 +97,7 @@ interface PreparedRun {
   readonly start: TrainState;
   readonly journal: Journal;
   /** The batches from the one that follows a step. */
-  readonly source: (start: number) => Iterable<ImageBatch>;
+  readonly source: (start: number) => AsyncIterable<ImageBatch>;
 }
 
 /** Looks at all that a run needs, and takes up what it has left. */
@@ -187,12 +187,15 @@ async function kept(
 }
 
 /** The batches of a plan, from the one that follows a step. */
-function batchesOf(set: ImageSet, plan: TrainPlan): (start: number) => Iterable<ImageBatch> {
+function batchesOf(
+  set: TrainImages,
+  plan: TrainPlan,
+): (start: number) => AsyncIterable<ImageBatch> {
   const { batch: size, flip, dequantize, seed } = plan;
   const options = { size, flip, dequantize, key: fold(newKey(seed), "data") };
   batches(set, options);
-  return function* (start) {
-    for (const batch of batches(set, { ...options, start })) {
+  return async function* (start) {
+    for await (const batch of batches(set, { ...options, start })) {
       yield batch;
       if (batch.position + 1 === plan.steps) return;
     }

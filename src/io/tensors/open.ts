@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type FileSource, nameOf, type OpenFile, room, withFile } from "../../train/data/file.ts";
+import { type FileSource, nameOf, type OpenFile, room, withFile } from "../../data/file/file.ts";
 import { type HostTensor, tensorOn } from "./dtype.ts";
 import { type Entry, type Header, headerLength, headerOf, shown } from "./header.ts";
 

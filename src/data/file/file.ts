@@ -105,3 +105,53 @@ export function room(action: string, what: string, length: number): Uint8Array<A
     throw refusal(action, `the bytes of ${what} must fit into memory`, length);
   }
 }
+
+/** What a folder holds under a name. */
+export interface FolderEntry {
+  /** The name. */
+  readonly name: string;
+  /** What it is, through links; a link to nothing is other. */
+  readonly kind: "file" | "folder" | "other";
+}
+
+/**
+ * What a folder holds, in the order of the names.
+ *
+ * @param path The folder.
+ * @returns Its entries, by the order of the code units of their names; nothing where there is no such folder.
+ * @throws The system's error if it may not be read.
+ */
+export async function entriesOf(path: string): Promise<FolderEntry[] | undefined> {
+  try {
+    const entries = await Array.fromAsync(Deno.readDir(path), async (entry) => {
+      const { isFile, isDirectory } = entry.isSymlink
+        ? await Deno.stat(`${path}/${entry.name}`).catch(() => entry)
+        : entry;
+      const kind = isFile ? "file" : isDirectory ? "folder" : "other";
+      return { name: entry.name, kind } as const;
+    });
+    return entries.sort((a, b) => a.name < b.name ? -1 : 1);
+  } catch (error) {
+    if (isAbsence(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Whether there is a file, through links. */
+export async function isFile(path: string): Promise<boolean> {
+  try {
+    return (await Deno.stat(path)).isFile;
+  } catch (error) {
+    if (isAbsence(error)) return false;
+    throw error;
+  }
+}
+
+const isAbsence = (error: unknown): boolean =>
+  error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
+
+/** SHA-256 in hexadecimal. */
+export async function sha256(bytes: Uint8Array): Promise<string> {
+  const hash = await crypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>);
+  return Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -5,8 +5,8 @@ import zlib from "node:zlib";
 import fc from "fast-check";
 import { decode as decodePng } from "fast-png";
 import { apng, png } from "../../src/io/png.ts";
-import { decodeIdx } from "../../src/train/data/idx.ts";
-import { crc32, gunzip } from "../../src/train/data/gzip.ts";
+import { decodeIdx } from "../../src/data/file/idx.ts";
+import { crc32, gunzip } from "../../src/data/file/gzip.ts";
 
 /** Unpacks in pieces of a size. */
 function unpacked(packed: Uint8Array, size: number): Uint8Array {

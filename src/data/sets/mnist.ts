@@ -9,21 +9,8 @@
 
 import { isDeno } from "../../tensor/backend/runtime.ts";
 import { checkOptions, type Known, refusal } from "../../tensor/check/check.ts";
-import { type IdxArray, readIdx } from "./idx.ts";
-
-/** Images of one size, with or without classes. */
-export interface ImageSet {
-  /** Pixels, 0 to 255, NHWC. */
-  readonly images: Uint8Array;
-  /** [N, H, W, C]. */
-  readonly shape: readonly [number, number, number, number];
-  /** The class of each image, N whole numbers. */
-  readonly labels?: Uint8Array;
-  /** The name of each class. */
-  readonly classes?: readonly string[];
-  /** Number of classes, where they have no names. Default: one more than the greatest label. */
-  readonly classCount?: number;
-}
+import { type IdxArray, readIdx } from "../file/idx.ts";
+import type { ImageSet } from "../images.ts";
 
 /** Which half of a set: that to train on, or that to test with. */
 export type Split = "train" | "test";
@@ -161,30 +148,6 @@ function withClasses(
   const wrong = set.labels?.find((label) => label >= count);
   if (wrong !== undefined) throw unfit(place, "labels", `0 to ${count - 1}`, wrong);
   return { ...set, ...(typeof classes === "number" ? { classCount: classes } : { classes }) };
-}
-
-/**
- * How many classes a set has, and their names where it has names.
- *
- * @param set The set.
- * @returns `count`: the number of names, or `classCount`, or one more than the greatest label; 0 without labels.
- *
- * @example
- * ```ts
- * import { classesOf } from "@tweedie/tweedie";
- * import assert from "node:assert/strict";
- *
- * const set = { images: new Uint8Array(2), shape: [2, 1, 1, 1], labels: new Uint8Array([0, 3]) } as const;
- * assert.deepEqual(classesOf(set), { count: 4 });
- * assert.deepEqual(classesOf({ ...set, classes: ["a", "b", "c", "d"] }).names, ["a", "b", "c", "d"]);
- * ```
- */
-export function classesOf(
-  { labels, classes, classCount }: ImageSet,
-): { readonly count: number; readonly names?: readonly string[] } {
-  if (classes !== undefined) return { count: classes.length, names: classes };
-  if (classCount !== undefined) return { count: classCount };
-  return { count: labels?.reduce((most, label) => Math.max(most, label + 1), 0) ?? 0 };
 }
 
 /**

@@ -16,10 +16,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
 import { fillBits, fold, type Key } from "../tensor/key.ts";
 import { uniforms } from "../tensor/random.ts";
-import type { ImageSet } from "./data/images.ts";
-
-export * from "./data/idx.ts";
-export * from "./data/images.ts";
+import type { ImageClasses, ImageSet, ImageSource } from "./images.ts";
 
 /** A batch on the host. */
 export interface ImageBatch {
@@ -83,9 +80,20 @@ export function permutation(key: Key, n: number): Uint32Array {
   return order;
 }
 
+/** Options of {@link batches} of images that are read as they are needed. */
+export interface SourceBatchOptions extends BatchOptions {
+  /** How many batches are read before they are asked for, besides the one that is. Default: 2. */
+  readonly ahead?: number;
+}
+
+const sourceOptions: Known<SourceBatchOptions> = { ...batchOptions, ahead: true };
+
 /**
  * Endless shuffled batches. Each is a pure function of the set, the options and its position, so a run that starts at
  * batch b gets bit for bit what an unbroken one gets; each epoch visits each image once.
+ *
+ * Those of images that are read as they are needed are the same, bit for bit, and come asynchronously: a few are read ahead,
+ * and whoever stops taking them calls that off, and waits until nothing is under way.
  *
  * @param set The images.
  * @param options Size, key and augmentation.
@@ -113,33 +121,106 @@ export function permutation(key: Key, n: number): Uint32Array {
  * }
  * ```
  */
-export function batches(set: ImageSet, options: BatchOptions): Iterable<ImageBatch> {
+export function batches(set: ImageSet, options: BatchOptions): Iterable<ImageBatch>;
+/** The same, of images that are read as they are needed. */
+export function batches(
+  source: ImageSource,
+  options: SourceBatchOptions,
+): AsyncIterable<ImageBatch>;
+/** The same, of either. */
+export function batches(
+  images: ImageSet | ImageSource,
+  options: BatchOptions,
+): Iterable<ImageBatch> | AsyncIterable<ImageBatch>;
+export function batches(
+  images: ImageSet | ImageSource,
+  options: SourceBatchOptions,
+): Iterable<ImageBatch> | AsyncIterable<ImageBatch> {
+  if ("pixels" in images) return streamed(images, options);
   checkOptions(making, options, batchOptions);
-  checkSet(set);
+  checkSet(images);
   checkValues(options);
   return {
     *[Symbol.iterator](): Generator<ImageBatch, void, undefined> {
-      const batchAt = reader(set, options);
-      for (let position = options.start ?? 0;; position++) yield batchAt(position);
+      const draw = drawer(images, options), length = pixelsOf(images);
+      for (let position = options.start ?? 0;; position++) {
+        const { numbers, filled } = draw(position);
+        yield filled((i) =>
+          images.images.subarray(numbers[i]! * length, (numbers[i]! + 1) * length)
+        );
+      }
     },
   };
 }
 
-/** Position to batch; remembers the order of one epoch. */
-function reader(set: ImageSet, options: BatchOptions): (position: number) => ImageBatch {
-  const { size } = options, [n, h, w, c] = set.shape, pixels = h * w * c;
-  const indexOf = shuffled(n, fold(options.key, "order")), fill = filler(set, options);
-  return (position) => {
-    const images = fitting(making, "size", size, () => new Float32Array(size * pixels));
-    const indices = Uint32Array.from({ length: size }, (_, i) => indexOf(position * size + i));
-    indices.forEach((at, i) =>
-      fill(at, position * size + i, images.subarray(i * pixels, (i + 1) * pixels))
-    );
-    return { images, shape: [size, h, w, c], ...labelsAt(set, indices), position };
+/** Batches of which the next few are being read. */
+function streamed(
+  source: ImageSource,
+  options: SourceBatchOptions,
+): AsyncIterable<ImageBatch> {
+  checkOptions(making, options, sourceOptions);
+  checkClasses(source);
+  checkValues(options);
+  const { ahead = 2, start = 0 } = options, length = pixelsOf(source);
+  checkCount(making, "ahead", ahead, 0);
+  return {
+    async *[Symbol.asyncIterator](): AsyncGenerator<ImageBatch, void, undefined> {
+      const draw = drawer(source, options), stop = new AbortController();
+      const read = async (position: number): Promise<ImageBatch> => {
+        const { numbers, filled } = draw(position);
+        const all = await source.pixels(numbers, stop.signal);
+        return filled((i) => all.subarray(i * length, (i + 1) * length));
+      };
+      const coming: Promise<ImageBatch>[] = [];
+      try {
+        for (let position = start;; position++) {
+          while (coming.length <= ahead) {
+            const next = read(position + coming.length);
+            // What is read ahead and goes wrong is heard of when it is asked for.
+            next.catch(() => undefined);
+            coming.push(next);
+          }
+          yield await coming.shift()!;
+        }
+      } finally {
+        stop.abort();
+        await Promise.allSettled(coming);
+      }
+    },
   };
 }
 
-function labelsAt({ labels }: ImageSet, indices: Uint32Array): { labels?: Int32Array } {
+const pixelsOf = ({ shape: [, h, w, c] }: ImageSet | ImageSource): number => h * w * c;
+
+/** A batch that waits for the pixels of its images. */
+interface Drawn {
+  /** The numbers of the images. */
+  readonly numbers: Uint32Array;
+  /** The batch, of the pixels of each. */
+  readonly filled: (pixels: (index: number) => Uint8Array) => ImageBatch;
+}
+
+/** Position to which images a batch is of; remembers the order of one epoch. */
+function drawer(
+  set: ImageSet | ImageSource,
+  options: BatchOptions,
+): (position: number) => Drawn {
+  const { size } = options, [n, h, w, c] = set.shape, length = h * w * c;
+  const indexOf = shuffled(n, fold(options.key, "order")), fill = filler(set.shape, options);
+  return (position) => {
+    const images = fitting(making, "size", size, () => new Float32Array(size * length));
+    const numbers = Uint32Array.from({ length: size }, (_, i) => indexOf(position * size + i));
+    const filled: Drawn["filled"] = (pixels) => {
+      numbers.forEach((_, i) =>
+        fill(pixels(i), position * size + i, images.subarray(i * length, (i + 1) * length))
+      );
+      return { images, shape: [size, h, w, c], ...labelsAt(set, numbers), position };
+    };
+    return { numbers, filled };
+  };
+}
+
+function labelsAt({ labels }: ImageClasses, indices: Uint32Array): { labels?: Int32Array } {
   return labels ? { labels: Int32Array.from(indices, (at) => labels[at]!) } : {};
 }
 
@@ -153,19 +234,19 @@ function shuffled(n: number, key: Key): (sample: number) => number {
   };
 }
 
-/** Writes image `at` of the set into `out`, as sample `sample` of the stream. */
+/** Writes the pixels of an image into `out`, as sample `sample` of the stream. */
 function filler(
-  { images, shape }: ImageSet,
+  shape: ImageSet["shape"],
   { key, flip = false, dequantize = false }: BatchOptions,
-): (at: number, sample: number, out: Float32Array) => void {
+): (pixels: Uint8Array, sample: number, out: Float32Array) => void {
   const upright = Uint32Array.from({ length: tf.util.sizeFromShape(shape.slice(1)) }, (_, i) => i),
     mirror = mirrored(shape);
   const flipKey = fold(key, "flip"), noiseKey = fold(key, "dequantize");
-  return (at, sample, out) => {
-    const from = flip && fold(flipKey, sample).lo & 1 ? mirror : upright, first = at * out.length;
+  return (pixels, sample, out) => {
+    const from = flip && fold(flipKey, sample).lo & 1 ? mirror : upright;
     const noise = dequantize ? uniforms(fold(noiseKey, sample), out.length) : undefined;
     for (let i = 0; i < out.length; i++) {
-      const x = images[first + from[i]!]!;
+      const x = pixels[from[i]!]!;
       out[i] = noise ? (x + noise[i]!) / 128 - 1 : x / 127.5 - 1;
     }
   };
@@ -181,26 +262,39 @@ function mirrored([, h, w, c]: ImageSet["shape"]): Uint32Array {
 
 const making = "make batches";
 
-function checkSet({ images, shape, labels, classes, classCount }: ImageSet): void {
-  const refuse = (what: string, wanted: string, got: unknown): RangeError =>
-    new RangeError(`Cannot make batches: ${what} must be ${wanted}, got ${got}`);
+const refused = (what: string, wanted: string, got: unknown): RangeError =>
+  new RangeError(`Cannot ${making}: ${what} must be ${wanted}, got ${got}`);
+
+function checkSet(set: ImageSet): void {
+  const { images, shape } = set;
   checkBytes("images", images);
-  const whole = Array.isArray(shape) && shape.length === 4 &&
-    shape.every((size) => Number.isSafeInteger(size) && size > 0);
-  if (!whole) throw refuse("shape", "[N, H, W, C], each at least 1", `[${shape}]`);
+  checkShape(shape);
   if (images.length !== tf.util.sizeFromShape([...shape])) {
-    throw refuse(
+    throw refused(
       "images",
       `${tf.util.sizeFromShape([...shape])} bytes (shape ${shape.join("x")})`,
       images.length,
     );
   }
+  checkClasses(set);
+}
+
+function checkShape(shape: ImageSet["shape"]): void {
+  const whole = Array.isArray(shape) && shape.length === 4 &&
+    shape.every((size) => Number.isSafeInteger(size) && size > 0);
+  if (!whole) throw refused("shape", "[N, H, W, C], each at least 1", `[${shape}]`);
+}
+
+function checkClasses(
+  { shape, labels, classes, classCount }: ImageClasses & Pick<ImageSet, "shape">,
+): void {
+  checkShape(shape);
   if (labels === undefined) return;
-  checkBytes("labels", labels);
-  if (labels.length !== shape[0]) throw refuse("labels", `${shape[0]} numbers`, labels.length);
+  if (!(labels instanceof Uint16Array)) checkBytes("labels", labels);
+  if (labels.length !== shape[0]) throw refused("labels", `${shape[0]} numbers`, labels.length);
   const count = classes?.length ?? classCount ?? Infinity;
   const wrong = labels.find((label) => label >= count);
-  if (wrong !== undefined) throw refuse("labels", `in [0, ${count}), the classes`, wrong);
+  if (wrong !== undefined) throw refused("labels", `in [0, ${count}), the classes`, wrong);
 }
 
 /** Floats would be taken for bytes of 0 and 1. */

@@ -5,16 +5,12 @@ import fc from "fast-check";
 import {
   batches,
   type BatchOptions,
-  classesOf,
-  decodeIdx,
-  fashionMnist,
-  idxImages,
-  type IdxImagesOptions,
   type ImageBatch,
-  type ImageSet,
   permutation,
-  readIdx,
-} from "../../src/train/data.ts";
+} from "../../src/data/batches.ts";
+import { decodeIdx, readIdx } from "../../src/data/file/idx.ts";
+import { classesOf, type ImageSet } from "../../src/data/images.ts";
+import { fashionMnist, idxImages, type IdxImagesOptions } from "../../src/data/sets/mnist.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 
 /** An IDX file with any header. */
