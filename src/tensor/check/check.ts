@@ -64,7 +64,7 @@ export function shown(value: unknown): string {
 export function checkOptions(
   action: string,
   options: unknown,
-  known: Readonly<Record<string, true>>,
+  known: Readonly<Record<string, unknown>>,
 ): void {
   if (typeof options !== "object" || options === null || Array.isArray(options)) {
     throw new TypeError(`Cannot ${action}: options must be an object, got ${shown(options)}`);
