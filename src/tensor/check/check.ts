@@ -183,12 +183,16 @@ export function checkShape(action: string, shape: unknown): void {
  * ```
  */
 export function checkKey(action: string, key: unknown, name = "key"): void {
-  const { hi, lo } = (key ?? {}) as { readonly hi?: unknown; readonly lo?: unknown };
-  // Called for each key of each draw, so nothing is made here.
-  if ((hi as number) >>> 0 === hi && (lo as number) >>> 0 === lo) return;
+  if (isKey(key)) return;
   throw new TypeError(
     `Cannot ${action}: ${name} must be a key, as key(0) makes them, got ${shown(key)}`,
   );
+}
+
+/** Whether a value is two unsigned 32-bit words. Asked of each key of each draw. */
+export function isKey(value: unknown): boolean {
+  const { hi, lo } = (value ?? {}) as { readonly hi?: unknown; readonly lo?: unknown };
+  return (hi as number) >>> 0 === hi && (lo as number) >>> 0 === lo;
 }
 
 /** The first number of a list that is not finite, or undefined. */
