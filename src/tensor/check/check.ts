@@ -77,35 +77,6 @@ export function checkOptions(
 }
 
 /**
- * Refuses what is none of a few words.
- *
- * @param action What the function does, such as `"make a UniPC"`.
- * @param name The option's name.
- * @param value What it was given; undefined counts as absent.
- * @param known The words, two at least.
- * @throws {RangeError} If it is another.
- *
- * @example
- * ```ts
- * import { checkOneOf } from "./check.ts";
- * import assert from "node:assert/strict";
- *
- * checkOneOf("sample", "of", "eps", ["x0", "eps"]);
- * assert.throws(() => checkOneOf("sample", "of", "v", ["x0", "eps"]), /of must be "x0" or "eps", got "v"$/);
- * ```
- */
-export function checkOneOf(
-  action: string,
-  name: string,
-  value: unknown,
-  known: readonly string[],
-): void {
-  if (value === undefined || known.includes(value as string)) return;
-  const words = known.map((word) => `"${word}"`), last = words.pop();
-  throw refusal(action, `${name} must be ${words.join(", ")} or ${last}`, value);
-}
-
-/**
  * Refuses what is not in a list of words.
  *
  * @param action What the function does, such as `"export a denoiser"`.
@@ -137,19 +108,6 @@ export function checkNamed(action: string, name: string, value: string, table: o
   if (Object.hasOwn(table, value)) return;
   const known = Object.keys(table).join(", ");
   throw new RangeError(`Cannot ${action}: ${name} must be one of ${known}, got ${value}`);
-}
-
-/**
- * Refuses what is not a finite number of at least 0.
- *
- * @param action What the function does, such as `"make a flow"`.
- * @param name The option's name.
- * @param value What it was given.
- * @throws {RangeError} If it is less, infinite or no number.
- */
-export function checkAtLeastZero(action: string, name: string, value: number): void {
-  if (value >= 0 && value < Infinity) return;
-  throw refusal(action, `${name} must be a number of at least 0`, value);
 }
 
 /**
