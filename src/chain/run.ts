@@ -9,14 +9,8 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import {
-  checkKey,
-  checkOptions,
-  type Known,
-  notFinite,
-  refusal,
-  shown,
-} from "../tensor/check/check.ts";
+import { isKey, notFinite, shown } from "../tensor/check/check.ts";
+import { callable, decoded, is, needed, type Rules, wholeNumber } from "../tensor/check/decode.ts";
 import { type Engine, pacer } from "../tensor/engine.ts";
 import { type Awaitable, awaited, owned, scope } from "../tensor/scope.ts";
 import type { Chain, ChainEnv, ChainSampler, ChainStart, ChainTransition } from "./chain.ts";
@@ -38,16 +32,16 @@ export interface RunControl<S extends Chain> {
   readonly until?: (state: S) => boolean;
 }
 
-/** The names of all options of a run of chains. */
-export const chainRunOptions: Known<ChainEnv & RunControl<Chain>> = {
-  key: true,
-  first: true,
-  signal: true,
-  noise: true,
+/** The rules of all options of a run of chains. */
+export const chainRunRules: Rules<ChainEnv & RunControl<never>> = {
+  key: needed(is("a key, as key(0) makes them", isKey, true)),
+  first: wholeNumber(0),
+  signal: is("an AbortSignal", (s: AbortSignal) => typeof s?.throwIfAborted === "function", true),
+  noise: callable,
   density: true,
-  finite: true,
+  finite: is("a boolean", (value: unknown) => typeof value === "boolean", true),
   engine: true,
-  until: true,
+  until: callable,
 };
 
 /** What a driver asks, and how it calls things, where states are more than chains. */
@@ -216,37 +210,6 @@ const dropped = (tensors: readonly tf.Tensor[], held: readonly tf.Tensor[]): voi
 const tensorsOf = (state: Chain): tf.Tensor[] =>
   tf.tensor_util.getTensorsInContainer({ ...state } as unknown as tf.TensorContainer);
 
-/**
- * Refuses options that no run can be made with.
- *
- * @param options What a run was given.
- * @param known All that it knows.
- * @throws {TypeError} If an option is unknown, or key, noise or until is none.
- * @throws {RangeError} If `first` is not a whole number of at least 0.
- */
-export function checkRunOptions(
-  options: ChainEnv & RunControl<never>,
-  known: Readonly<Record<string, true>>,
-): void {
-  checkOptions("run", options, known);
-  const { key, first = 0, finite, noise, until, signal } = options;
-  checkKey("run", key);
-  if (!Number.isSafeInteger(first) || first < 0) {
-    throw refusal("run", "first must be a whole number of at least 0", first);
-  }
-  if (finite !== undefined && typeof finite !== "boolean") {
-    throw wrong("finite must be a boolean", finite);
-  }
-  for (const [name, value] of Object.entries({ noise, until })) {
-    if (value !== undefined && typeof value !== "function") {
-      throw wrong(`${name} must be a function`, value);
-    }
-  }
-  if (signal !== undefined && typeof signal.throwIfAborted !== "function") {
-    throw wrong("signal must be an AbortSignal", signal);
-  }
-}
-
 const wrong = (wanted: string, got: unknown): TypeError =>
   new TypeError(`Cannot run: ${wanted}, got ${shown(got)}`);
 
@@ -270,10 +233,7 @@ export function checkChain(state: Chain): void {
 
 /** How chains without a schedule are driven. */
 export const plainly = <S extends Chain, E extends ChainEnv>(): Driving<S, E> => ({
-  environment: (options) => {
-    checkRunOptions(options, chainRunOptions);
-    return options;
-  },
+  environment: (options) => decoded("run", options, chainRunRules),
   check: checkChain,
   where: () => "",
   called: {},

@@ -22,9 +22,11 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { right } from "fp-ts/lib/Either.js";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import { softmax } from "../tensor/autodiff.ts";
-import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
+import { refusal } from "../tensor/check/check.ts";
+import { above, atLeast, decoded, is, type Rule, type Rules } from "../tensor/check/decode.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Condition, Model, TensorPrediction } from "./prediction.ts";
 
@@ -73,12 +75,18 @@ export interface Mixture {
   readonly labels?: readonly number[];
 }
 
-const gaussianOptions: Known<Gaussian> = { mean: true, variance: true };
+const gaussianRules: Rules<Gaussian> = { mean: true, variance: true };
 
-const mixtureOptions: Known<Mixture> = {
-  means: true,
-  variances: true,
-  weights: true,
+/** The rule of a list of numbers, or of lists: the first that does not fit is told. */
+const each = (wanted: string, fits: (value: number) => boolean): Rule => (name, values) => {
+  const wrong = (values as readonly Dimensions[]).flat().find((value) => !fits(value));
+  return wrong === undefined ? right(values) : is(wanted, fits)(name, wrong);
+};
+
+const mixtureRules: Rules<Mixture> = {
+  means: each("finite", Number.isFinite),
+  variances: each("finite and at least 0", atLeast(0)),
+  weights: each("finite and above 0", above(0)),
   labels: true,
 };
 
@@ -88,7 +96,7 @@ export interface DatasetOptions {
   readonly labels?: readonly number[];
 }
 
-const datasetOptions: Known<DatasetOptions> = { labels: true };
+const datasetRules: Rules<DatasetOptions> = { labels: true };
 
 /** A function of x and a level on plain numbers. */
 export type HostFunction<A> = (x: readonly number[], level: Level) => A;
@@ -100,8 +108,7 @@ const along = (values: Dimensions, i: number): number =>
 
 /** Throws unless the numbers suit a mixture. */
 function checkMixture(mixture: Mixture): void {
-  checkOptions("make an oracle", mixture, mixtureOptions);
-  const { means, variances, weights, labels } = mixture;
+  const { means, variances, weights, labels } = decoded(making, mixture, mixtureRules);
   if (means.length === 0) throw refusal(making, "means must be of at least one component", 0);
   const sizes = { variances, weights, labels };
   for (const [name, values] of Object.entries(sizes)) {
@@ -109,17 +116,7 @@ function checkMixture(mixture: Mixture): void {
       throw refusal(making, `${name} must be one for each of ${means.length} means`, values.length);
     }
   }
-  checkEach("means must be finite", means.flat(), Number.isFinite);
-  checkEach("variances must be finite and at least 0", (variances ?? []).flat(), isVariance);
-  checkEach("weights must be finite and above 0", weights ?? [], (w) => w > 0 && w < Infinity);
   checkWidths([...means, ...variances ?? []]);
-}
-
-const isVariance = (v: number): boolean => v >= 0 && v < Infinity;
-
-function checkEach(wanted: string, values: readonly number[], fits: (v: number) => boolean): void {
-  const wrong = values.find((value) => !fits(value));
-  if (wrong !== undefined) throw refusal(making, wanted, wrong);
 }
 
 /** Lists of dimensions must be of one length. */
@@ -335,8 +332,7 @@ function predicted(
  * ```
  */
 export function gaussian(schedule: Schedule, options: Gaussian = {}): Oracle {
-  checkOptions("make an oracle", options, gaussianOptions);
-  const { mean = 0, variance = 1 } = options;
+  const { mean = 0, variance = 1 } = decoded(making, options, gaussianRules);
   checkMixture({ means: [mean], variances: [variance] });
   const row = (size: number, f: (m: number, v: number) => number): tf.Tensor1D =>
     tf.tensor1d(Array.from({ length: size }, (_, i) => f(along(mean, i), along(variance, i))));
@@ -509,8 +505,7 @@ export function dataset(
   points: tf.Tensor,
   options: DatasetOptions = {},
 ): Oracle {
-  checkOptions("make an oracle", options, datasetOptions);
-  const { labels } = options;
+  const { labels } = decoded(making, options, datasetRules);
   const [count = 0] = points.shape;
   if (count < 1) {
     throw refusal(

@@ -28,7 +28,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { between } from "../noise/forward.ts";
 import type { Level } from "../noise/schedule/schedule.ts";
-import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
+import { checkOptions, type Known } from "../tensor/check/check.ts";
+import { decoded, is, type Rules } from "../tensor/check/decode.ts";
 import { scope } from "../tensor/scope.ts";
 
 /** The law of x_s given x_t and x_0: N(x0·x_0 + xt·x_t, variance·I). */
@@ -214,7 +215,10 @@ export interface StepDivergenceOptions {
   readonly variance?: number;
 }
 
-const divergenceOptions: Known<StepDivergenceOptions> = { error: true, variance: true };
+const divergenceRules: Rules<StepDivergenceOptions> = {
+  error: is("at least 0", (value) => value >= 0),
+  variance: true,
+};
 
 /**
  * The term of the variational bound for one step, for each dimension:
@@ -245,9 +249,7 @@ const divergenceOptions: Known<StepDivergenceOptions> = { error: true, variance:
  */
 export function stepDivergence(law: Posterior, options: StepDivergenceOptions = {}): number {
   const action = "compute the divergence of a step";
-  checkOptions(action, options, divergenceOptions);
-  const { error = 0, variance = law.variance } = options;
-  if (!(error >= 0)) throw refusal(action, "error must be at least 0", error);
+  const { error = 0, variance = law.variance } = decoded(action, options, divergenceRules);
   if (!(law.variance > 0)) {
     throw new RangeError(
       `Cannot compute the divergence of a step: law.variance must be above 0, got ${law.variance}`,

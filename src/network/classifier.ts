@@ -10,7 +10,17 @@ import * as tf from "@tensorflow/tfjs-core";
 import { type Schedule, timeNear } from "../noise/schedule/schedule.ts";
 import type { NoisyClassifier } from "../denoise/energy.ts";
 import { silu, softmax } from "../tensor/autodiff.ts";
-import { checkOptions, checkTensors, type Known, refusal } from "../tensor/check/check.ts";
+import { checkTensors } from "../tensor/check/check.ts";
+import {
+  decoded,
+  inTurn,
+  is,
+  needed,
+  type Rules,
+  showing,
+  whole,
+  wholeNumber,
+} from "../tensor/check/decode.ts";
 import { scope } from "../tensor/scope.ts";
 import {
   conv,
@@ -40,16 +50,22 @@ export interface ClassifierConfig {
   readonly features?: number;
 }
 
-const classifierFields: Known<ClassifierConfig> = {
-  size: true,
-  classes: true,
-  channels: true,
-  base: true,
-  features: true,
+const classifierFields: Rules<ClassifierConfig> = {
+  size: needed(inTurn(
+    is("a height and a width in pixels", (size) => Array.isArray(size) && size.length === 2),
+    showing(
+      is("multiples of 4 pixels", (size: number[]) => size.every((side) => whole(1)(side / 4))),
+      (size: number[]) => size.join("×"),
+    ),
+  )),
+  classes: needed(wholeNumber(1)),
+  channels: wholeNumber(1),
+  base: wholeNumber(1),
+  features: wholeNumber(1),
 };
 
-/** What files keep beside it, and the network has no use for. */
-const kept = { names: true, schedule: true } as const;
+/** The same beside what files keep too, and the network has no use for. */
+const fileFields = { ...classifierFields, names: true, schedule: true } as const;
 
 /** A classifier: `apply` gives logits [N, classes], `features` what the last layer sees, [N, features]. */
 export interface Classifier extends Layer {
@@ -113,8 +129,12 @@ interface Body {
 }
 
 function body(config: ClassifierConfig): Body {
-  checkConfig(config);
-  const { size: [height, width], classes, channels = 1, base = 32, features: length = 64 } = config;
+  const { size: [height, width], classes, channels = 1, base = 32, features: length = 64 } =
+    decoded(
+      "build a classifier",
+      config,
+      fileFields as Rules<ClassifierConfig>,
+    );
   const inner = (height / 4) * (width / 4) * 2 * base, widths = [base, 2 * base, 2 * base];
   const blocks = [{ stride: 2 }, {}, { stride: 2 }].map((options, i) => ({
     conv: conv(`conv.${i}`, i === 0 ? channels : widths[i - 1]!, widths[i]!, options),
@@ -226,7 +246,7 @@ export interface NoisyClassifierOptions {
   readonly under?: Schedule;
 }
 
-const noisyOptions: Known<NoisyClassifierOptions> = { schedule: true, under: true };
+const noisyOptions: Rules<NoisyClassifierOptions> = { schedule: true, under: true };
 
 /**
  * A network with its weights as a classifier of noisy samples, for `byClassifier` and, through `classifierEnergy`, for
@@ -268,31 +288,12 @@ export function noisyClassifier(
   params: Params,
   options: NoisyClassifierOptions,
 ): NoisyClassifier {
-  checkOptions("make a classifier", options, noisyOptions);
-  const { schedule, under = schedule } = options;
+  const { schedule, under = schedule } = decoded("make a classifier", options, noisyOptions);
   return (x, t) => {
     const level = under.at(t), size = Math.hypot(level.alpha, level.sigma);
     const time = networkTime(schedule, under === schedule ? t : timeNear(schedule, level));
     return scope(() => network.apply(params, tf.div(x, size), Array(x.shape[0]!).fill(time)));
   };
-}
-
-function checkConfig(config: ClassifierConfig): void {
-  const action = "build a classifier";
-  checkOptions(action, config, { ...classifierFields, ...kept });
-  const { size, classes, channels = 1, base = 32, features = 64 } = config;
-  if (!Array.isArray(size) || size.length !== 2) {
-    throw refusal(action, "size must be a height and a width in pixels", size);
-  }
-  if (!size.every((side) => Number.isSafeInteger(side / 4) && side >= 4)) {
-    throw new RangeError(
-      `Cannot ${action}: size must be multiples of 4 pixels, got ${size.join("×")}`,
-    );
-  }
-  for (const [name, value] of Object.entries({ classes, channels, base, features })) {
-    if (Number.isSafeInteger(value) && value >= 1) continue;
-    throw refusal(action, `${name} must be a whole number of at least 1`, value);
-  }
 }
 
 function checkImages({ shape }: tf.Tensor, { size, channels = 1 }: ClassifierConfig): void {

@@ -13,13 +13,8 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Schedule } from "../noise/schedule/schedule.ts";
 import type { Condition } from "../denoise/prediction.ts";
 import { checkBackend } from "../tensor/check/ready.ts";
-import {
-  checkKey,
-  checkOptions,
-  checkTensors,
-  type Known,
-  notFinite,
-} from "../tensor/check/check.ts";
+import { checkKey, checkTensors, notFinite } from "../tensor/check/check.ts";
+import { decoded, is, needed, type Rules, whole, wholeNumber } from "../tensor/check/decode.ts";
 import { fold, type Key } from "../tensor/key.ts";
 import { normals } from "../tensor/random.ts";
 import { silu, softmax } from "../tensor/autodiff.ts";
@@ -97,7 +92,11 @@ export interface NetworkParts {
   readonly forward: (params: Params, x: tf.Tensor, inputs: NetworkInputs) => tf.Tensor;
 }
 
-const networkParts: Known<NetworkParts> = { classes: true, features: true, forward: true };
+const networkParts: Rules<NetworkParts> = {
+  classes: needed(wholeNumber(0)),
+  features: needed(is("an even number of at least 2", (count) => whole(1)(count / 2))),
+  forward: true,
+};
 
 /**
  * A network from its function of tensors: with times and classes made tensors, and checked, before, and no tensors left
@@ -127,9 +126,8 @@ const networkParts: Known<NetworkParts> = { classes: true, features: true, forwa
  * ```
  */
 export function networkOf(parameters: Parameters, parts: NetworkParts): Network {
-  const { classes, features } = parts;
+  const { classes, features } = decoded("build a network", parts, networkParts);
   const weights = { name: "params", like: parameters, whose: "the network", more: true } as const;
-  checkParts(parts);
   const inputs: Network["inputs"] = (times, condition = times.map(() => null)) => {
     checkCount("condition", condition, times.length);
     checkClasses(condition, classes);
@@ -161,19 +159,6 @@ const unfit = (fault: string): RangeError => new RangeError(`Cannot ${applying}:
 function checkSamples({ shape, isDisposed }: tf.Tensor): void {
   if (isDisposed) throw unfit("x must be a tensor that is not disposed of, got one that is");
   if (!(shape[0]! > 0)) throw unfit(`x must hold at least one sample, got shape [${shape}]`);
-}
-
-function checkParts(parts: NetworkParts): void {
-  checkOptions("build a network", parts, networkParts);
-  const { classes, features } = parts;
-  const refused = (name: string, wanted: string, got: number): RangeError =>
-    new RangeError(`Cannot build a network: ${name} must be ${wanted}, got ${got}`);
-  if (!Number.isSafeInteger(classes) || classes < 0) {
-    throw refused("classes", "a whole number of at least 0", classes);
-  }
-  if (!Number.isSafeInteger(features / 2) || features < 2) {
-    throw refused("features", "an even number of at least 2", features);
-  }
 }
 
 /** Refuses tensors of times and classes that are not those of the samples, before they are broadcast. */
@@ -263,7 +248,7 @@ export interface LinearOptions {
   readonly gain?: number;
 }
 
-const linearOptions: Known<LinearOptions> = { gain: true };
+const linearOptions: Rules<LinearOptions> = { gain: is("finite", Number.isFinite) };
 
 /** Refuses sizes of a layer that are not whole numbers of at least 1. */
 function checkSizes(name: string, sizes: Readonly<Record<string, number>>): void {
@@ -273,11 +258,6 @@ function checkSizes(name: string, sizes: Readonly<Record<string, number>>): void
       `Cannot build ${name}: ${size} must be a whole number of at least 1, got ${value}`,
     );
   }
-}
-
-function checkGain(name: string, gain: number): void {
-  if (Number.isFinite(gain)) return;
-  throw new RangeError(`Cannot build ${name}: gain must be finite, got ${gain}`);
 }
 
 /**
@@ -297,10 +277,10 @@ export function dense(
   outputs: number,
   options: LinearOptions = {},
 ): Layer {
-  const { gain = 1 } = options, weight = `${name}.weight`, bias = `${name}.bias`;
-  checkOptions(`build ${name}`, options, linearOptions);
+  const { gain = 1 } = decoded(`build ${name}`, options, linearOptions),
+    weight = `${name}.weight`,
+    bias = `${name}.bias`;
   checkSizes(name, { inputs, outputs });
-  checkGain(name, gain);
   return {
     parameters: {
       [weight]: { shape: [inputs, outputs], std: gain / Math.sqrt(inputs) },
@@ -318,7 +298,11 @@ export interface ConvOptions extends LinearOptions {
   readonly stride?: number;
 }
 
-const convOptions: Known<ConvOptions> = { ...linearOptions, size: true, stride: true };
+const convOptions: Rules<ConvOptions> = {
+  ...linearOptions,
+  size: wholeNumber(1),
+  stride: wholeNumber(1),
+};
 
 /**
  * A convolution with zero padding, [N, H, W, inputs] to [N, ⌈H/stride⌉, ⌈W/stride⌉, outputs].
@@ -338,12 +322,10 @@ export function conv(
   outputs: number,
   options: ConvOptions = {},
 ): Layer {
-  const { size = 3, stride = 1, gain = 1 } = options,
+  const { size = 3, stride = 1, gain = 1 } = decoded(`build ${name}`, options, convOptions),
     weight = `${name}.weight`,
     bias = `${name}.bias`;
-  checkOptions(`build ${name}`, options, convOptions);
-  checkSizes(name, { inputs, outputs, size, stride });
-  checkGain(name, gain);
+  checkSizes(name, { inputs, outputs });
   if (stride > size) {
     // tfjs's wasm kernel is wrong there, and pixels between the filters would go unseen anyway.
     throw new RangeError(
@@ -583,7 +565,7 @@ export interface AttentionOptions {
   readonly heads?: number;
 }
 
-const attentionOptions: Known<AttentionOptions> = { groups: true, heads: true };
+const attentionOptions: Rules<AttentionOptions> = { groups: true, heads: true };
 
 /**
  * Self-attention between the pixels of an image with a skip around it: x + proj(softmax(q·kᵀ/√d)·v), where q, k, v =
@@ -604,8 +586,8 @@ export function attention(
   channels: number,
   options: AttentionOptions = {},
 ): Layer {
-  const { groups = 8, heads = 1 } = options, size = channels / heads;
-  checkOptions(`build ${name}`, options, attentionOptions);
+  const { groups = 8, heads = 1 } = decoded(`build ${name}`, options, attentionOptions),
+    size = channels / heads;
   checkDivides(name, { heads, channels });
   const norm = groupNorm(`${name}.norm`, channels, groups);
   const qkv = conv(`${name}.qkv`, channels, 3 * channels, { size: 1 });
@@ -639,7 +621,7 @@ export interface ResidualOptions {
   readonly embedding?: number;
 }
 
-const residualOptions: Known<ResidualOptions> = { groups: true, embedding: true };
+const residualOptions: Rules<ResidualOptions> = { groups: true, embedding: true };
 
 /**
  * A residual block with a vector, such as an embedding of time, added between its convolutions:
@@ -659,8 +641,7 @@ export function residual(
   outputs: number,
   options: ResidualOptions = {},
 ): Layer<[x: tf.Tensor, e: tf.Tensor]> {
-  const { groups = 8, embedding = outputs } = options;
-  checkOptions(`build ${name}`, options, residualOptions);
+  const { groups = 8, embedding = outputs } = decoded(`build ${name}`, options, residualOptions);
   const norm1 = groupNorm(`${name}.norm1`, inputs, groups),
     norm2 = groupNorm(`${name}.norm2`, outputs, groups);
   const conv1 = conv(`${name}.conv1`, inputs, outputs),

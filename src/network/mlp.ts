@@ -6,7 +6,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { silu } from "../tensor/autodiff.ts";
-import { checkOptions, type Known } from "../tensor/check/check.ts";
+import { decoded, is, needed, type Rules, whole, wholeNumber } from "../tensor/check/decode.ts";
 import { classEmbedding, dense, type Network, networkOf, parametersOf } from "./layer.ts";
 
 /** Shape of a perceptron. Plain data: it can be stored with the weights. */
@@ -23,11 +23,11 @@ export interface MlpConfig {
   readonly classes?: number;
 }
 
-const mlpFields: Known<MlpConfig> = {
-  dimension: true,
-  width: true,
-  layers: true,
-  features: true,
+const mlpFields: Rules<MlpConfig> = {
+  dimension: needed(wholeNumber(1)),
+  width: wholeNumber(1),
+  layers: wholeNumber(1),
+  features: is("an even number of at least 2", (count) => whole(1)(count / 2)),
   classes: true,
 };
 
@@ -56,9 +56,11 @@ const mlpFields: Known<MlpConfig> = {
  * ```
  */
 export function mlp(config: MlpConfig): Network {
-  const { dimension, width = 128, layers = 3, features = 32, classes = 0 } = config;
-  checkOptions("build a perceptron", config, mlpFields);
-  check({ dimension, width, layers, features });
+  const { dimension, width = 128, layers = 3, features = 32, classes = 0 } = decoded(
+    "build a perceptron",
+    config,
+    mlpFields,
+  );
   const point = dense("point", dimension, width), time = dense("time", features, width);
   const label = classes > 0 ? classEmbedding("class", classes, width) : undefined;
   const hidden = Array.from({ length: layers }, (_, i) => dense(`hidden.${i}`, width, width));
@@ -82,13 +84,4 @@ function checkPoints({ shape }: tf.Tensor, dimension: number): void {
   throw new RangeError(
     `Cannot apply the network: x must be of shape [N, ${dimension}], got [${shape}]`,
   );
-}
-
-function check(sizes: Record<string, number>): void {
-  for (const [name, size] of Object.entries(sizes)) {
-    const even = name === "features";
-    if (Number.isSafeInteger(even ? size / 2 : size) && size >= 1) continue;
-    const wanted = even ? "an even number of at least 2" : "a whole number of at least 1";
-    throw new RangeError(`Cannot build a perceptron: ${name} must be ${wanted}, got ${size}`);
-  }
 }

@@ -10,7 +10,8 @@ import { rescheduled } from "../denoise/reschedule.ts";
 import { type ScheduleConfig, scheduleOf } from "../noise/named.ts";
 import { unit } from "../noise/schedule/derived.ts";
 import type { Schedule } from "../noise/schedule/schedule.ts";
-import { checkAmong, checkOptions, type Known, refusal } from "../tensor/check/check.ts";
+import { checkAmong, refusal } from "../tensor/check/check.ts";
+import { decoded, type Rules } from "../tensor/check/decode.ts";
 import {
   type Compiled,
   type Engine,
@@ -41,7 +42,7 @@ export interface ImageModelConfig<NetworkConfig extends object = UNetConfig> {
   readonly classes?: readonly string[];
 }
 
-const imageFields: Known<ImageModelConfig> = {
+const imageFields: Rules<ImageModelConfig<object>> = {
   schedule: true,
   kind: true,
   network: true,
@@ -104,8 +105,8 @@ export interface EngineOptions {
   readonly engine?: Engine;
 }
 
-const engineOptions: Known<EngineOptions> = { engine: true };
-const modelOptions: Known<EngineOptions & ArchitectureOptions> = {
+const engineOptions: Rules<EngineOptions> = { engine: true };
+const modelOptions: Rules<EngineOptions & ArchitectureOptions> = {
   ...engineOptions,
   architectures: true,
 };
@@ -118,7 +119,7 @@ export interface NetworkOptions extends EngineOptions {
   readonly kind: Kind;
 }
 
-const networkOptions: Known<NetworkOptions> = { ...engineOptions, schedule: true, kind: true };
+const networkOptions: Rules<NetworkOptions> = { ...engineOptions, schedule: true, kind: true };
 
 /**
  * A network and its weights as a model, without a condition; `given` puts one on, where the network has classes. On an
@@ -153,7 +154,7 @@ export function networkModel(
   params: Params,
   options: NetworkOptions,
 ): Model {
-  checkOptions("make a model", options, networkOptions);
+  decoded("make a model", options, networkOptions);
   checkKind("make a model", options);
   const { schedule, kind, engine } = options, evaluate = evaluation(network, params, engine);
   return inUnits(schedule, (units) => {
@@ -208,8 +209,8 @@ export function imageModel<NetworkConfig extends object = UNetConfig>(
   params: Params,
   options: EngineOptions & ArchitectureOptions = {},
 ): Model {
-  checkOptions("make a model", config, imageFields);
-  checkOptions("make a model", options, modelOptions);
+  decoded("make a model", config, imageFields);
+  decoded("make a model", options, modelOptions);
   const { build } = architectureOf("denoiser", config.architecture, options), { engine } = options;
   return networkModel(build(config.network), params, {
     ...(engine && { engine }),

@@ -14,7 +14,18 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { silu } from "../tensor/autodiff.ts";
-import { checkOptions, type Known, shown } from "../tensor/check/check.ts";
+import { refusal } from "../tensor/check/check.ts";
+import {
+  decoded,
+  inTurn,
+  is,
+  needed,
+  type Rule,
+  type Rules,
+  showing,
+  whole,
+  wholeNumber,
+} from "../tensor/check/decode.ts";
 import {
   attention,
   classEmbedding,
@@ -60,19 +71,44 @@ export interface UNetConfig {
   readonly classes?: number;
 }
 
-const unetFields: Known<UNetConfig> = {
-  size: true,
-  channels: true,
-  patch: true,
-  base: true,
+const positive: Rule = wholeNumber(1);
+
+const unetFields: Rules<UNetConfig> = {
+  size: needed(
+    is("a height and a width in pixels", (size) => Array.isArray(size) && size.length === 2),
+  ),
+  channels: positive,
+  patch: positive,
+  base: inTurn(positive, is("even", (base) => base % 2 === 0)),
   multipliers: true,
-  blocks: true,
+  blocks: positive,
   attention: true,
   middleAttention: true,
   groups: true,
-  embedding: true,
+  embedding: positive,
   classes: true,
 };
+
+/** The rules of what must fit to the number of levels. */
+function fitting({ patch = 1, multipliers = [1, 2, 2] }: UNetConfig): Rules<UNetConfig> {
+  const divisor = patch * 2 ** (multipliers.length - 1), isLevel = (i: number) => i in multipliers;
+  type Size = UNetConfig["size"];
+  type Levels = readonly number[];
+  return {
+    ...unetFields,
+    attention: showing(
+      is(`levels in [0, ${multipliers.length})`, (levels: Levels) => levels.every(isLevel)),
+      (levels: Levels) => `${levels.find((level) => !isLevel(level))}`,
+    ),
+    size: showing(
+      is(
+        `multiples of ${divisor} pixels`,
+        (size: Size) => size.every((side) => whole(1)(side / divisor)),
+      ),
+      (size: Size) => size.join("×"),
+    ),
+  };
+}
 
 /** A layer of an image and the embedding of time and class. */
 type Block = Layer<[x: tf.Tensor, e: tf.Tensor]>;
@@ -108,11 +144,12 @@ const plain = ({ parameters, apply }: Layer): Block => ({
  * ```
  */
 export function unet(config: UNetConfig): Network {
-  checkOptions("build a U-Net", config, unetFields);
+  decoded(action, config, unetFields);
   const { channels = 1, patch = 1, base = 32, groups = 8, classes = 0, embedding = 4 * base } =
     config;
   const { multipliers = [1, 2, 2] } = config, widths = multipliers.map((factor) => factor * base);
-  checkConfig(config);
+  checkWidths(widths);
+  decoded(action, config, fitting(config));
   const time1 = dense("time.0", base, embedding), time2 = dense("time.1", embedding, embedding);
   const label = classes > 0 ? classEmbedding("class", classes, embedding) : undefined;
   const first = conv("in", channels * patch * patch, widths[0]!);
@@ -209,37 +246,19 @@ function doubled(name: string, inputs: number, outputs: number): Block {
   return { parameters: inner.parameters, apply: (params, x) => inner.apply(params, upsampled(x)) };
 }
 
-function checkConfig(config: UNetConfig): void {
-  const { size, patch = 1, multipliers = [1, 2, 2], attention = [], ...numbers } = config;
-  const { channels = 1, base = 32, blocks = 2, embedding = 4 * base } = numbers;
-  checkWhole({ channels, patch, base, blocks, embedding, levels: multipliers.length });
-  multipliers.forEach((factor, level) =>
-    checkWhole({ [`multipliers[${level}]·base`]: factor * base })
-  );
-  if (base % 2 !== 0) throw refused("base", "even", base);
-  const unknown = attention.find((level) => multipliers[level] === undefined);
-  if (unknown !== undefined) {
-    throw refused("attention", `levels in [0, ${multipliers.length})`, unknown);
-  }
-  if (!Array.isArray(size) || size.length !== 2) {
-    throw refused("size", "a height and a width in pixels", shown(size));
-  }
-  const divisor = patch * 2 ** (multipliers.length - 1);
-  if (size.some((side) => !Number.isInteger(side) || side < divisor || side % divisor !== 0)) {
-    throw refused("size", `multiples of ${divisor} pixels`, size.join("×"));
-  }
-}
-
-function checkWhole(sizes: Record<string, number>): void {
+/** Refuses no levels, and levels of no channels or of half ones. */
+function checkWidths(widths: readonly number[]): void {
+  const sizes = { levels: widths.length, ...byLevel(widths) };
   for (const [name, size] of Object.entries(sizes)) {
-    if (!Number.isSafeInteger(size) || size < 1) {
-      throw refused(name, "a whole number of at least 1", size);
-    }
+    if (whole(1)(size)) continue;
+    throw refusal(action, `${name} must be a whole number of at least 1`, size);
   }
 }
 
-const refused = (name: string, wanted: string, got: unknown): RangeError =>
-  new RangeError(`Cannot build a U-Net: ${name} must be ${wanted}, got ${got}`);
+const byLevel = (widths: readonly number[]): Record<string, number> =>
+  Object.fromEntries(widths.map((width, level) => [`multipliers[${level}]·base`, width]));
+
+const action = "build a U-Net";
 
 function checkImages(x: tf.Tensor, [height, width, channels]: readonly number[]): void {
   if (tf.util.arraysEqual(x.shape.slice(1), [height!, width!, channels!])) return;

@@ -27,12 +27,13 @@
  * @module
  */
 
-import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
+import { refusal } from "../tensor/check/check.ts";
+import { decoded, type Rules, whole } from "../tensor/check/decode.ts";
 import type { Schedule, Spacing } from "./schedule/schedule.ts";
 import {
   along,
   type GridOptions,
-  gridOptions,
+  gridRules,
   type GridSettings,
   type Layout,
   layoutOf,
@@ -40,6 +41,9 @@ import {
 } from "./spacing.ts";
 
 export type { GridOptions, Spacing };
+
+/** What is refused here. */
+const making = "make a grid";
 
 /** How a layout is made, where it is that layout. */
 const manners: readonly (keyof GridOptions)[] = ["rho", "offset", "dropped", "round"];
@@ -54,7 +58,7 @@ function checkParts(
     options[name] !== undefined && !parts.includes(name) && !manners.includes(name)
   );
   if (idle !== undefined) {
-    throw refusal("make a grid", `${idle} must be absent ${beside}`, options[idle]);
+    throw refusal(making, `${idle} must be absent ${beside}`, options[idle]);
   }
 }
 
@@ -98,7 +102,7 @@ function asked({ grid }: Schedule, options: GridOptions): GridOptions {
   const given = Object.fromEntries(
     Object.entries(options).filter(([, value]) => value !== undefined),
   );
-  return { ...(options.spacing === undefined && grid), ...given };
+  return { ...(options.spacing === undefined && decoded(making, grid ?? {}, gridRules)), ...given };
 }
 
 /** The options with every default filled in, and their layout. */
@@ -143,32 +147,22 @@ function checkFinal(schedule: Schedule, final: number): void {
   if (!(final >= start && final < end)) throw unmade("final", `in [${start}, ${end})`, final);
 }
 
-const isWhole = (value: number, least: number): boolean =>
-  Number.isSafeInteger(value) && value >= least;
-
 function checkSettings(settings: GridSettings & { readonly layout: Layout }): void {
-  const { schedule, steps, from, final, least, rho, shift, reach, round, layout } = settings;
+  const { schedule, steps, from, final, least, round, layout } = settings;
   const end = schedule.span[1], isMoving = from !== final;
-  if (!isWhole(steps, isMoving ? 1 : 0)) {
-    throw unmade("steps", "a whole number of at least 1", steps);
-  }
+  if (isMoving && steps < 1) throw unmade("steps", "a whole number of at least 1", steps);
   if (!(from >= final && from <= end)) throw unmade("from", `in [${final}, ${end}]`, from);
   if (isMoving && !(least >= final && least < from)) {
     throw unmade("least", `in [${final}, ${from})`, least);
   }
-  if (!(rho > 0 && rho < Infinity)) throw unmade("rho", "finite and above 0", rho);
-  if (!(shift > 0 && shift < Infinity)) throw unmade("shift", "finite and above 0", shift);
-  if (!(reach > 0 && reach <= 1)) throw unmade("reach", "in (0, 1]", reach);
   if (round && schedule.steps === undefined) {
     throw unmade("round", "false for continuous time", round);
   }
   if (isMoving && layout !== along) checkSubsequence(settings);
 }
 
-function checkSubsequence({ steps, from, offset, dropped, spacing }: GridSettings): void {
-  if (!isWhole(from, 1)) throw unmade("from", `a whole number of at least 1 for ${spacing}`, from);
-  if (!isWhole(offset, 0)) throw unmade("offset", "a whole number of at least 0", offset);
-  if (!isWhole(dropped, 0)) throw unmade("dropped", "a whole number of at least 0", dropped);
+function checkSubsequence({ steps, from, dropped, spacing }: GridSettings): void {
+  if (!whole(1)(from)) throw unmade("from", `a whole number of at least 1 for ${spacing}`, from);
   if ((spacing === "linspace" || spacing === "quadratic") && steps + dropped < 2) {
     throw unmade("steps", `at least 2 for ${spacing} with both ends kept`, steps);
   }
@@ -235,7 +229,7 @@ function checked(list: readonly number[], schedule: Schedule): number[] {
  * ```
  */
 export function times(schedule: Schedule, options: GridOptions = {}): number[] {
-  checkOptions("make a grid", options, gridOptions);
+  decoded(making, options, gridRules);
   if (options.times !== undefined) {
     checkParts(options, ["times", "steps"], "beside times");
     return checked(options.times.map((t) => settled(schedule, t)), schedule);
@@ -252,17 +246,21 @@ export function times(schedule: Schedule, options: GridOptions = {}): number[] {
  *
  * @param action What the options are for, such as `"make a DDIM sampler"`.
  * @param given The schedule, and all options.
- * @param own Those that are not the grid's.
+ * @param own The rules of those that are not the grid's.
  * @returns The grid.
  * @throws {TypeError} If an option is neither the grid's nor one of the sampler's own.
+ * @throws {RangeError} If one of its own is out of range.
  * @throws What {@link times} throws.
  */
 export function timesAmong<O extends GridOptions>(
   action: string,
   { schedule, options }: { readonly schedule: Schedule; readonly options: O },
-  own: Known<Omit<O, keyof GridOptions>>,
+  own: Rules<Omit<O, keyof GridOptions>>,
 ): number[] {
-  checkOptions(action, options, { ...gridOptions, ...own });
-  const isGrid = ([name]: [string, unknown]): boolean => Object.hasOwn(gridOptions, name);
+  const isGrid = ([name]: [string, unknown]): boolean => Object.hasOwn(gridRules, name);
+  decoded<object, O>(action, options, { ...namesOfGrid, ...own });
   return times(schedule, Object.fromEntries(Object.entries(options).filter(isGrid)));
 }
+
+/** The options of a grid beside others, of which the grid itself looks at the values. */
+const namesOfGrid = Object.fromEntries(Object.keys(gridRules).map((name) => [name, true] as const));

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Known } from "../tensor/check/check.ts";
+import { above, is, type Rules, whole, wholeNumber } from "../tensor/check/decode.ts";
 import { logSnr, type Schedule, type Spacing } from "./schedule/schedule.ts";
 
 /**
@@ -61,20 +61,21 @@ export interface GridOptions {
   readonly shift?: number;
 }
 
-/** All of them, for who takes them beside others. */
-export const gridOptions: Known<GridOptions> = {
-  steps: true,
+/** The rules of all that does not depend on the schedule. */
+export const gridRules: Rules<GridOptions> = {
+  // 0 where from is final.
+  steps: is("a whole number of at least 1", whole(0)),
   spacing: true,
   times: true,
   from: true,
   final: true,
   least: true,
-  rho: true,
-  offset: true,
-  dropped: true,
+  rho: is("finite and above 0", above(0)),
+  offset: wholeNumber(0),
+  dropped: wholeNumber(0),
   round: true,
-  reach: true,
-  shift: true,
+  reach: is("in (0, 1]", (value) => value > 0 && value <= 1),
+  shift: is("finite and above 0", above(0)),
 };
 
 /** The options of a grid with every default filled in, and its schedule. */

@@ -30,7 +30,18 @@ import type { Model } from "../denoise/prediction.ts";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import { asked, type Env, noise, type Refinement, sampleKeys, type State } from "../sample/path.ts";
 import { fitted } from "../sample/fit.ts";
-import { checkOptions, type Known, refusal, shown } from "../tensor/check/check.ts";
+import { refusal, shown } from "../tensor/check/check.ts";
+import {
+  above,
+  atLeast,
+  decoded,
+  is,
+  needed,
+  oneOf,
+  type Rules,
+  whole,
+  wholeNumber,
+} from "../tensor/check/decode.ts";
 import { uniform } from "../tensor/random.ts";
 import { owned, type Scoped } from "../tensor/scope.ts";
 import { around, checkUnweighed } from "./moved.ts";
@@ -78,6 +89,14 @@ export interface LangevinOptions {
   readonly most?: number;
 }
 
+const positive = is("a number above 0", above(0));
+
+const langevinRules: Rules<LangevinOptions> = {
+  snr: positive,
+  steps: wholeNumber(0),
+  most: is("above 0", (value) => value > 0),
+};
+
 /** Options of {@link annealedLangevin}. */
 export interface AnnealedLangevinOptions {
   /** eps in units of sigma^power, above 0. Default: 0.1. */
@@ -88,7 +107,11 @@ export interface AnnealedLangevinOptions {
   readonly steps?: number;
 }
 
-const annealedOptions: Known<AnnealedLangevinOptions> = { ratio: true, power: true, steps: true };
+const annealedRules: Rules<AnnealedLangevinOptions> = {
+  ratio: positive,
+  power: is("at least 0", atLeast(0)),
+  steps: wholeNumber(0),
+};
 
 /** Options of {@link fixedLangevin}. */
 export interface FixedLangevinOptions {
@@ -100,7 +123,11 @@ export interface FixedLangevinOptions {
   readonly metropolis?: boolean;
 }
 
-const fixedOptions: Known<FixedLangevinOptions> = { size: true, steps: true, metropolis: true };
+const fixedRules: Rules<FixedLangevinOptions> = {
+  size: needed(positive),
+  steps: wholeNumber(0),
+  metropolis: true,
+};
 
 /** Options of {@link corrected}. */
 export interface CorrectedOptions {
@@ -121,11 +148,11 @@ export interface CorrectedOptions {
   readonly model?: Model;
 }
 
-const correctedOptions: Known<CorrectedOptions> = {
-  order: true,
+const correctedRules: Rules<CorrectedOptions> = {
+  order: oneOf("after", "before"),
   final: true,
   purpose: true,
-  model: true,
+  model: is("a model", (model: Model) => typeof model?.schedule?.at === "function", true),
 };
 
 /**
@@ -155,16 +182,9 @@ const correctedOptions: Known<CorrectedOptions> = {
  * ```
  */
 export function langevin(options: LangevinOptions = {}): LangevinCorrector {
-  checkOptions(
-    "correct",
-    options,
-    { snr: true, steps: true, most: true } satisfies Known<LangevinOptions>,
-  );
-  const { snr = 0.16, most = Infinity } = options;
-  checkPositive("snr", snr);
-  if (!(most > 0)) throw refusal(correcting, "most must be above 0", most);
+  const { snr = 0.16, steps = 1, most = Infinity } = decoded(correcting, options, langevinRules);
   return {
-    steps: checkedSteps(options.steps),
+    steps,
     size: ({ schedule, t, level, score, z }) => {
       const scale = 2 * kept(schedule, t) * snr ** 2;
       const eps = tf.mul(tf.div(squares(z), tf.maximum(squares(score), 1e-20)), scale);
@@ -206,16 +226,8 @@ function kept({ span: [least, most], steps, at }: Schedule, t: number): number {
  * ```
  */
 export function annealedLangevin(options: AnnealedLangevinOptions = {}): LangevinCorrector {
-  checkOptions("correct", options, annealedOptions);
-  const { ratio = 0.1, power = 2 } = options;
-  checkPositive("ratio", ratio);
-  if (!(power >= 0 && power < Infinity)) {
-    throw refusal(correcting, "power must be at least 0", power);
-  }
-  return {
-    steps: checkedSteps(options.steps),
-    size: ({ level }) => ratio * level.sigma ** power,
-  };
+  const { ratio = 0.1, power = 2, steps = 1 } = decoded(correcting, options, annealedRules);
+  return { steps, size: ({ level }) => ratio * level.sigma ** power };
 }
 
 /**
@@ -240,10 +252,8 @@ export function annealedLangevin(options: AnnealedLangevinOptions = {}): Langevi
  * ```
  */
 export function fixedLangevin(options: FixedLangevinOptions): LangevinCorrector {
-  checkOptions("correct", options, fixedOptions);
-  const { size, metropolis = false } = options;
-  checkPositive("size", size);
-  return { steps: checkedSteps(options.steps), size: () => size, metropolis };
+  const { size, steps = 1, metropolis = false } = decoded(correcting, options, fixedRules);
+  return { steps, size: () => size, metropolis };
 }
 
 /**
@@ -274,20 +284,19 @@ export function corrected(
   corrector: LangevinCorrector,
   options: CorrectedOptions = {},
 ): Refinement {
-  checkOptions("correct", options, correctedOptions);
-  const { order = "after", final = false, purpose = "corrector", model } = options;
-  if (order !== "after" && order !== "before") {
-    throw refusal(correcting, 'order must be "after" or "before"', order);
-  }
+  const { order = "after", final = false, purpose = "corrector", model } = decoded(
+    correcting,
+    options,
+    correctedRules,
+  );
   if (typeof corrector?.size !== "function") {
     throw new TypeError(
       `Cannot correct: corrector must be a corrector, such as langevin(), got ${shown(corrector)}`,
     );
   }
-  if (model !== undefined && typeof model.schedule?.at !== "function") {
-    throw new TypeError(`Cannot correct: model must be a model, got ${shown(model)}`);
+  if (!whole(0)(corrector.steps ?? 1)) {
+    throw refusal(correcting, "steps must be a whole number of at least 0", corrector.steps);
   }
-  checkedSteps(corrector.steps);
   const moves = along(corrector, purpose, final);
   const stirred = (env: Env, state: State): Scoped<tf.Tensor> =>
     moves(model ? { ...env, model: asIn(env, model, state.t) } : env, state);
@@ -345,14 +354,4 @@ function* withEnergy({ model, signal }: Env, x: tf.Tensor, t: number): Scoped<Po
 function checkedSize(eps: number | tf.Tensor): number {
   if (typeof eps === "number") return eps;
   throw new TypeError("Cannot test a move: the corrector's size must be a number, got a tensor");
-}
-
-function checkPositive(name: string, value: number): void {
-  if (value > 0 && value < Infinity) return;
-  throw refusal(correcting, `${name} must be a number above 0`, value);
-}
-
-function checkedSteps(steps: number = 1): number {
-  if (Number.isSafeInteger(steps) && steps >= 0) return steps;
-  throw refusal(correcting, "steps must be a whole number of at least 0", steps);
 }

@@ -17,7 +17,8 @@ import * as tf from "@tensorflow/tfjs-core";
 import { jump } from "../noise/forward.ts";
 import { type Env, noise, type State } from "../sample/path.ts";
 import { checkedTime } from "../sample/fit.ts";
-import { checkOptions, type Known, shown } from "../tensor/check/check.ts";
+import { shown } from "../tensor/check/check.ts";
+import { decoded, type Rules } from "../tensor/check/decode.ts";
 import { scope } from "../tensor/scope.ts";
 
 /** Options of {@link edited}. */
@@ -27,6 +28,8 @@ export interface EditOptions {
   /** Number of transitions that count as made, for a sampler in the middle of its grid. Default: 0. */
   readonly step?: number;
 }
+
+const editRules: Rules<EditOptions> = { t: true, step: true };
 
 /**
  * The start of an edit: a draw of q(x_t | x_0) of the data given (Meng et al. 2022, algorithm 1). Run it with a sampler whose
@@ -57,11 +60,10 @@ export function edited(
   x0: tf.Tensor,
   options: EditOptions = {},
 ): (env: Env, from?: number) => State {
-  checkOptions("edit", options, { t: true, step: true } satisfies Known<EditOptions>);
+  const { step = 0 } = decoded("edit", options, editRules);
   if (!(x0 instanceof tf.Tensor)) {
     throw new TypeError(`Cannot edit: x0 must be a tensor, got ${shown(x0)}`);
   }
-  const { step = 0 } = options;
   return (env, from) => {
     if (x0.isDisposed) {
       throw new TypeError("Cannot edit: x0 must be alive, got one that is disposed of");

@@ -38,7 +38,8 @@ import { sampleAxes } from "../tensor/tensor.ts";
 import "../tensor/autodiff.ts";
 import type { Level } from "../noise/schedule/schedule.ts";
 import { convert, decorated, type Model, type Prediction } from "../denoise/prediction.ts";
-import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
+import { checkOptions, refusal } from "../tensor/check/check.ts";
+import { decoded, oneOf, type Rules } from "../tensor/check/decode.ts";
 import {
   type Env,
   refined,
@@ -47,7 +48,7 @@ import {
   type Sampler,
   type State,
 } from "../sample/path.ts";
-import { isLevel, runOptions } from "../sample/fit.ts";
+import { isLevel, runRules } from "../sample/fit.ts";
 import {
   type Awaitable,
   awaited,
@@ -118,11 +119,7 @@ export interface LikelihoodOptions {
 export function likelihood(
   options: LikelihoodOptions = {},
 ): (sampler: Sampler) => Sampler<Weighed> {
-  checkOptions("carry a density", options, likelihoodOptions);
-  const { trace, rule = "trapezoid" } = options;
-  if (rule !== "trapezoid" && rule !== "jacobian") {
-    throw refusal(carrying, 'rule must be "trapezoid" or "jacobian"', rule);
-  }
+  const { trace, rule = "trapezoid" } = decoded(carrying, options, likelihoodRules);
   if (rule === "jacobian" && trace) {
     throw refusal(carrying, 'trace must be absent with rule "jacobian"', trace);
   }
@@ -146,7 +143,10 @@ export function likelihood(
   });
 }
 
-const likelihoodOptions: Known<LikelihoodOptions> = { trace: true, rule: true };
+const likelihoodRules: Rules<LikelihoodOptions> = {
+  trace: true,
+  rule: oneOf("trapezoid", "jacobian"),
+};
 
 /** The model, which refuses to answer within a gradient what that does not go through. */
 const followed = (model: Model): Model =>
@@ -372,7 +372,7 @@ export async function logLikelihood(
   x0: tf.Tensor,
   options: LogLikelihoodOptions,
 ): Promise<Float64Array> {
-  checkOptions("weigh data", options, logLikelihoodOptions);
+  checkOptions("weigh data", options, logLikelihoodRules);
   const { sampler, t: time, prior = logPrior, trace, rule, ...env } = options;
   const t = time ?? sampler.from ?? env.model.schedule.span[0];
   const weighed = likelihood({ ...(trace && { trace }), ...(rule && { rule }) })(sampler);
@@ -419,9 +419,10 @@ function checkPrior(values: tf.Tensor, { shape: [count] }: tf.Tensor): void {
   );
 }
 
-const logLikelihoodOptions: Known<LogLikelihoodOptions> = {
-  ...likelihoodOptions,
-  ...runOptions,
+/** Here only the names are looked at: the run and the refinement look at the rest. */
+const logLikelihoodRules: Rules<LogLikelihoodOptions> = {
+  ...likelihoodRules,
+  ...runRules,
   sampler: true,
   t: true,
   prior: true,

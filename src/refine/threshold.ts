@@ -12,13 +12,19 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
+import {
+  above,
+  atLeast,
+  decoded,
+  is,
+  needed,
+  oneOf,
+  type Rules,
+  within,
+} from "../tensor/check/decode.ts";
 import { convert, decorated, type Model } from "../denoise/prediction.ts";
 import { onModel, type Refinement } from "../sample/path.ts";
 import { owned, scope } from "../tensor/scope.ts";
-
-/** What is refused here. */
-const thresholding = "threshold";
 
 /** Clipping to a fixed range. */
 export interface ClipOptions {
@@ -92,29 +98,23 @@ const clipped = (model: Model, clip: Clip): Model =>
     clipped: true,
   }));
 
-const clipOptions: Known<ClipOptions> = { kind: true, range: true };
-const dynamicOptions: Known<DynamicOptions> = { kind: true, ratio: true, max: true };
+const kind = needed(oneOf("clip", "dynamic"));
+
+const clipRules: Rules<ClipOptions> = { kind, range: is("a number above 0", above(0)) };
+
+const dynamicRules: Rules<DynamicOptions> = {
+  kind,
+  ratio: is("in [0, 1]", within(0, 1)),
+  max: is("a number of at least 1", atLeast(1)),
+};
 
 function clipper(options: ThresholdOptions): Clip {
-  checkOptions("threshold", options, options?.kind === "dynamic" ? dynamicOptions : clipOptions);
-  if (options.kind === "clip") return fixed(options.range ?? 1);
-  if (options.kind === "dynamic") return dynamic(options.ratio ?? 0.995, options.max ?? 1);
-  const { kind } = options as { readonly kind: unknown };
-  throw refusal(thresholding, 'kind must be "clip" or "dynamic"', kind);
-}
-
-function fixed(range: number): Clip {
-  if (!(range > 0 && range < Infinity)) {
-    throw refusal(thresholding, "range must be a number above 0", range);
-  }
+  if (options?.kind === "dynamic") return dynamic(decoded("threshold", options, dynamicRules));
+  const { range = 1 } = decoded("threshold", options, clipRules);
   return (x0) => tf.clipByValue(x0, -range, range);
 }
 
-function dynamic(ratio: number, max: number): Clip {
-  if (!(ratio >= 0 && ratio <= 1)) throw refusal(thresholding, "ratio must be in [0, 1]", ratio);
-  if (!(max >= 1 && max < Infinity)) {
-    throw refusal(thresholding, "max must be a number of at least 1", max);
-  }
+function dynamic({ ratio = 0.995, max = 1 }: DynamicOptions): Clip {
   return (x0) => {
     const s = tf.clipByValue(quantile(tf.abs(x0), ratio), 1, max);
     return tf.div(tf.minimum(tf.maximum(x0, tf.neg(s)), s), s);

@@ -10,12 +10,9 @@ import * as tf from "@tensorflow/tfjs-core";
 import { sampleAxes } from "../tensor/tensor.ts";
 import "../tensor/autodiff.ts";
 import { type Env, sampleKeys, type State } from "../sample/path.ts";
-import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
+import { decoded, oneOf, type Rules, wholeNumber } from "../tensor/check/decode.ts";
 import { normal, rademacher } from "../tensor/random.ts";
 import { scope } from "../tensor/scope.ts";
-
-/** What is refused here. */
-const carrying = "carry a density";
 
 /** Where a trace is wanted. */
 export interface TraceAt {
@@ -40,7 +37,11 @@ export interface HutchinsonOptions {
   readonly fresh?: boolean;
 }
 
-const hutchinsonOptions: Known<HutchinsonOptions> = { probes: true, law: true, fresh: true };
+const hutchinsonRules: Rules<HutchinsonOptions> = {
+  probes: wholeNumber(1),
+  law: oneOf("rademacher", "normal"),
+  fresh: true,
+};
 
 /**
  * The trace by one vector–Jacobian product for each dimension of a sample.
@@ -105,14 +106,8 @@ const projected = (f: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor, e: tf.Tensor): 
  * ```
  */
 export function hutchinson(options: HutchinsonOptions = {}): Trace {
-  checkOptions("carry a density", options, hutchinsonOptions);
+  decoded("carry a density", options, hutchinsonRules);
   const { probes = 1, law = "rademacher", fresh = true } = options;
-  if (!Number.isSafeInteger(probes) || probes < 1) {
-    throw refusal(carrying, "probes must be a whole number of at least 1", probes);
-  }
-  if (law !== "rademacher" && law !== "normal") {
-    throw refusal(carrying, 'law must be "rademacher" or "normal"', law);
-  }
   const draw = law === "rademacher" ? rademacher : normal;
   return ({ env, state, of }) =>
     scope(() => {

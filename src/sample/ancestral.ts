@@ -26,7 +26,8 @@ import * as tf from "@tensorflow/tfjs-core";
 import { posterior, posteriorMean, variances } from "../denoise/posterior.ts";
 import { type GridOptions, times, timesAmong } from "../noise/grid.ts";
 import type { Schedule } from "../noise/schedule/schedule.ts";
-import { checkAtLeastZero, checkOneOf, refusal } from "../tensor/check/check.ts";
+import { refusal } from "../tensor/check/check.ts";
+import { atLeast, boolean, is, oneOf } from "../tensor/check/decode.ts";
 import { asked, type Leg, type Sampler, step, type Transition } from "./path.ts";
 import { type LastNoise, noisy, over, type Own, silentLast } from "./grid.ts";
 
@@ -55,8 +56,16 @@ export interface DdimOptions extends GridOptions, LastNoise {
   readonly noise?: "eta" | "hat";
 }
 
-const ddpmOptions: Own<DdpmOptions> = { variance: true, lastNoise: true };
-const ddimOptions: Own<DdimOptions> = { eta: true, noise: true, lastNoise: true };
+const ddpmRules: Own<DdpmOptions> = {
+  variance: oneOf(...Object.keys(variances)),
+  lastNoise: boolean,
+};
+
+const ddimRules: Own<DdimOptions> = {
+  eta: is("a number of at least 0", atLeast(0)),
+  noise: oneOf("eta", "hat"),
+  lastNoise: boolean,
+};
 
 /**
  * DDPM, the ancestral sampler (Ho et al. 2020, algorithm 2), between any two times of a grid:
@@ -87,9 +96,8 @@ const ddimOptions: Own<DdimOptions> = { eta: true, noise: true, lastNoise: true 
  * ```
  */
 export function ddpm(schedule: Schedule, options: DdpmOptions = {}): Sampler {
-  const action = "make a DDPM sampler", { variance = "small" } = options;
-  const grid = timesAmong(action, { schedule, options }, ddpmOptions);
-  checkOneOf(action, "variance", variance, Object.keys(variances));
+  const grid = timesAmong("make a DDPM sampler", { schedule, options }, ddpmRules);
+  const { variance = "small" } = options;
   return ancestral(schedule, grid, options, ({ from, to }) => [
     variances.small(from, to),
     variances[variance](from, to),
@@ -131,8 +139,7 @@ export function ddpm(schedule: Schedule, options: DdpmOptions = {}): Sampler {
  * ```
  */
 export function ddim(schedule: Schedule, options: DdimOptions = {}): Sampler {
-  const grid = timesAmong(ddimAction, { schedule, options }, ddimOptions);
-  checkOneOf(ddimAction, "noise", options.noise, ["eta", "hat"]);
+  const grid = timesAmong(ddimAction, { schedule, options }, ddimRules);
   const hat = options.noise === "hat", eta = checkedEta(options.eta, hat);
   return ancestral(schedule, grid, options, (leg) => {
     const v = eta === 0 ? 0 : roomFor(eta, leg);
@@ -150,7 +157,7 @@ function ancestral(
   options: LastNoise,
   variancesOf: (leg: Leg) => Variances,
 ): Sampler {
-  const isSilent = silentLast("make a DDPM or DDIM sampler", options);
+  const isSilent = silentLast(options);
   return over(schedule, grid, (leg) => {
     // alpha_s·x0 + √(sigma_s² − v)·(x_t − alpha_t·x0)/sigma_t, as a sum of x0 and x_t.
     const [v, w] = variancesOf(leg), law = posterior(leg.from, leg.to, { variance: v });
@@ -176,7 +183,6 @@ function roomFor(eta: number, { t, s, from, to }: Leg): number {
 function checkedEta(asked: number | undefined, hat: boolean): number {
   const eta = asked ?? (hat ? 1 : 0);
   if (hat && eta !== 1) throw refusal(ddimAction, 'eta must be 1 or absent with noise "hat"', eta);
-  checkAtLeastZero(ddimAction, "eta", eta);
   return eta;
 }
 

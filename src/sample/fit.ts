@@ -11,14 +11,21 @@ import * as tf from "@tensorflow/tfjs-core";
 import { checkPrediction, decorated, type Model } from "../denoise/prediction.ts";
 import { rescheduled } from "../denoise/reschedule.ts";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
-import { chainRunOptions, checkChain, checkRunOptions } from "../chain/run.ts";
+import { chainRunRules, checkChain } from "../chain/run.ts";
 import { checkBackend } from "../tensor/check/ready.ts";
-import { checkOptions, type Known, refusal, shown } from "../tensor/check/check.ts";
+import { refusal, shown } from "../tensor/check/check.ts";
+import { decoded, is, needed, type Rules } from "../tensor/check/decode.ts";
 import { owned, scope } from "../tensor/scope.ts";
 import type { Carried, RunOptions, State } from "./path.ts";
 
-/** The names of all options of a run. */
-export const runOptions: Known<RunOptions> = { model: true, ...chainRunOptions };
+const isModel = (value: Model | null | undefined): boolean =>
+  typeof value?.predict === "function" && typeof value.schedule?.at === "function";
+
+/** The rules of all options of a run. */
+export const runRules: Rules<RunOptions<never>> = {
+  model: needed(is("a model: a schedule and predict", isModel, true)),
+  ...chainRunRules,
+};
 
 /**
  * Refuses options that no run can be made with.
@@ -27,12 +34,7 @@ export const runOptions: Known<RunOptions> = { model: true, ...chainRunOptions }
  * @throws {RangeError} If `first` is not a whole number of at least 0.
  */
 export function checkRun(options: RunOptions<never>): void {
-  checkOptions("run", options, runOptions);
-  const { model } = options;
-  if (typeof model?.predict !== "function" || typeof model.schedule?.at !== "function") {
-    throw wrong("model must be a model: a schedule and predict", model);
-  }
-  checkRunOptions(options, runOptions);
+  decoded("run", options, runRules);
   checkBackend("run");
 }
 

@@ -8,7 +8,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { GridOptions } from "../noise/grid.ts";
 import type { Schedule } from "../noise/schedule/schedule.ts";
-import { type Known, refusal } from "../tensor/check/check.ts";
+import { refusal } from "../tensor/check/check.ts";
+import { among, type Rule, type Rules, showing } from "../tensor/check/decode.ts";
 import {
   along,
   type Check,
@@ -23,8 +24,11 @@ import {
 } from "./path.ts";
 import { isLevel } from "./fit.ts";
 
-/** The options of a sampler that are not those of its grid. */
-export type Own<T> = Known<Omit<T, keyof GridOptions>>;
+/** The rules of a sampler's options that are not those of its grid. */
+export type Own<T> = Rules<Omit<T, keyof GridOptions>>;
+
+/** The rule of a name in a table. */
+export const named = (table: object): Rule => showing(among(Object.keys(table)), String);
 
 /** The sampler with one transition for each leg of a grid; of one time it is of no steps, and takes only a state that is there. */
 export function over(
@@ -71,17 +75,8 @@ export interface LastNoise {
 /**
  * Which legs draw nothing, whatever their variance.
  *
- * @param action What is made, such as `"make a reverse SDE"`.
  * @param options The option.
  * @returns Whether a leg is the last one of a sampler without noise there.
- * @throws {RangeError} Unless the option is true, false or absent.
  */
-export function silentLast(
-  action: string,
-  { lastNoise = false }: LastNoise,
-): (leg: Leg) => boolean {
-  if (typeof lastNoise === "boolean") {
-    return ({ index, count }) => index === count - 1 && !lastNoise;
-  }
-  throw refusal(action, "lastNoise must be true or false", lastNoise);
-}
+export const silentLast = ({ lastNoise = false }: LastNoise) => ({ index, count }: Leg): boolean =>
+  index === count - 1 && !lastNoise;

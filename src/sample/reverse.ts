@@ -19,9 +19,10 @@
 import { between } from "../noise/forward.ts";
 import { type GridOptions, timesAmong } from "../noise/grid.ts";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
-import { checkAtLeastZero, checkNamed, refusal } from "../tensor/check/check.ts";
+import { refusal } from "../tensor/check/check.ts";
+import { atLeast, boolean, is } from "../tensor/check/decode.ts";
 import { asked, type Leg, legs, type Sampler, step } from "./path.ts";
-import { type LastNoise, noisy, over, type Own, silentLast } from "./grid.ts";
+import { type LastNoise, named, noisy, over, type Own, silentLast } from "./grid.ts";
 import { combined, exponential, type MultistepWeights, nodeAt } from "./solver/weights.ts";
 
 /** How a step of the reverse SDE is made. */
@@ -37,8 +38,6 @@ export interface ReverseSdeOptions extends GridOptions, LastNoise {
    */
   readonly predictor?: Predictor;
 }
-
-const sdeOptions: Own<ReverseSdeOptions> = { lambda: true, predictor: true, lastNoise: true };
 
 /** A step of {@link reverseCoefficients}. */
 export interface ReverseStep extends Pick<Leg, "t" | "s" | "from" | "to"> {
@@ -71,6 +70,12 @@ const predictors: {
   },
   ancestral: (_, { t, s, from, to, lambda }) =>
     exponential({ eta: lambda })({ from: nodeAt(t, from), to: nodeAt(s, to), past: [] }),
+};
+
+const sdeRules: Own<ReverseSdeOptions> = {
+  lambda: is("a number of at least 0", atLeast(0)),
+  predictor: named(predictors),
+  lastNoise: boolean,
 };
 
 /**
@@ -134,11 +139,9 @@ export function reverseCoefficients(
  * ```
  */
 export function reverseSde(schedule: Schedule, options: ReverseSdeOptions = {}): Sampler {
-  const grid = timesAmong(action, { schedule, options }, sdeOptions);
+  const grid = timesAmong(action, { schedule, options }, sdeRules);
   const { lambda = 1, predictor = "euler-maruyama" } = options;
-  checkAtLeastZero(action, "lambda", lambda);
-  checkNamed(action, "predictor", predictor, predictors);
-  const isSilent = silentLast(action, options), path = legs(schedule, grid);
+  const isSilent = silentLast(options), path = legs(schedule, grid);
   if (predictor !== "ancestral") path.forEach((leg) => checkFinite(schedule, leg, predictor));
   return over(schedule, grid, (leg) => {
     const weights = reverseCoefficients(schedule, predictor, { ...leg, lambda });

@@ -19,7 +19,8 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, checkShape, type Known, refusal } from "../tensor/check/check.ts";
+import { checkShape } from "../tensor/check/check.ts";
+import { above, decoded, is, type Rules } from "../tensor/check/decode.ts";
 import { checkKey, fold, type Key } from "../tensor/key.ts";
 import { type Keys, normals } from "../tensor/random.ts";
 
@@ -29,7 +30,7 @@ export interface BrownianOptions {
   readonly horizon?: number;
 }
 
-const brownianOptions: Known<BrownianOptions> = { horizon: true };
+const brownianRules: Rules<BrownianOptions> = { horizon: is("positive", above(0)) };
 
 const action = "draw Brownian paths";
 
@@ -158,13 +159,10 @@ function checked(
   times: readonly number[],
   options: BrownianOptions,
 ): { readonly at: number[]; readonly list: readonly Key[]; readonly horizon: number } {
-  checkOptions(action, options, brownianOptions);
+  const { horizon = 1 } = decoded(action, options, brownianRules);
   checkShape(action, shape);
-  const { horizon = 1 } = options, list: readonly Key[] = Array.isArray(keys) ? keys : [keys];
+  const list: readonly Key[] = Array.isArray(keys) ? keys : [keys];
   for (const key of list) checkKey(action, key, list === keys ? "each of keys" : "key");
-  if (!(horizon > 0 && horizon < Infinity)) {
-    throw refusal(action, "horizon must be positive", horizon);
-  }
   const at = times.map((t) => Math.round(t / horizon * ticks));
   if (at.length > 0 && at.every((tick) => tick >= 0 && tick <= ticks)) {
     return { at, list, horizon };

@@ -21,7 +21,8 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known } from "../tensor/check/check.ts";
+import { checkOptions } from "../tensor/check/check.ts";
+import { decoded, is, oneOf, type Rules, showing } from "../tensor/check/decode.ts";
 import { awaited, scope } from "../tensor/scope.ts";
 import { moved, slope, type VectorField } from "./rungekutta.ts";
 import type { Tableau } from "./tableau.ts";
@@ -51,16 +52,18 @@ export interface StepControl {
   readonly most?: number;
 }
 
-const stepControl: Known<StepControl> = {
-  absolute: true,
-  relative: true,
-  over: true,
-  safety: true,
-  least: true,
-  greatest: true,
-  beta: true,
-  firstStep: true,
-  most: true,
+const share = is("in (0, 1)", (value) => value > 0 && value < 1);
+
+const controlRules: Rules<StepControl> = {
+  absolute: is("above 0", (value) => value > 0),
+  relative: is("at least 0", (value) => value >= 0),
+  over: showing(oneOf("sample", "batch"), String),
+  safety: share,
+  least: share,
+  greatest: is("above 1", (value) => value > 1),
+  beta: is("at least 0", (value) => value >= 0),
+  firstStep: is("above 0", (value) => value > 0),
+  most: is("at least 1", (value) => value >= 1),
 };
 
 /** The errors that choose a step. */
@@ -195,26 +198,13 @@ export async function firstLength(
  * ```
  */
 export function checkControl(tableau: Tableau, control: StepControl): void {
-  checkOptions("control the steps of an ODE", control, stepControl);
+  checkOptions("control the steps of an ODE", control, controlRules);
   if (!tableau.error || tableau.order === undefined) {
     throw new TypeError(
       "Cannot control the steps of an ODE: tableau must have an error and an order, got one without",
     );
   }
-  const { absolute = 1e-5, relative = 1e-5, safety = 0.9, least = 0.2, greatest = 10 } = control;
-  const { beta = 0.04, firstStep = 1, most = 1, over = "sample" } = control;
-  const rules: readonly [boolean, string, unknown][] = [
-    [absolute > 0, "absolute must be above 0", absolute],
-    [relative >= 0, "relative must be at least 0", relative],
-    [safety > 0 && safety < 1, "safety must be in (0, 1)", safety],
-    [least > 0 && least < 1, "least must be in (0, 1)", least],
-    [greatest > 1, "greatest must be above 1", greatest],
-    [beta >= 0, "beta must be at least 0", beta],
-    [firstStep > 0, "firstStep must be above 0", firstStep],
-    [most >= 1, "most must be at least 1", most],
-    [over === "sample" || over === "batch", 'over must be "sample" or "batch"', over],
-  ];
-  for (const [holds, wanted, got] of rules) if (!holds) throw refused(wanted, got);
+  decoded("solve an ODE", control, controlRules);
 }
 
 /** What is wrong with what an ODE is to be solved by. */

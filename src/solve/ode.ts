@@ -10,7 +10,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known } from "../tensor/check/check.ts";
+import { decoded, is, needed, type Rules, showing, wholeNumber } from "../tensor/check/decode.ts";
 import { awaited, scope, type Scoped } from "../tensor/scope.ts";
 import {
   checkControl,
@@ -69,11 +69,14 @@ export interface SolveOptions {
   readonly signal?: AbortSignal;
 }
 
-const solveOptions: Known<SolveOptions> = {
+const solveRules: Rules<SolveOptions> = {
   x: true,
-  span: true,
+  span: needed(showing(
+    is("finite", (span: SolveOptions["span"]) => span.every(Number.isFinite)),
+    (span: SolveOptions["span"]) => `[${span.join(", ")}]`,
+  )),
   tableau: true,
-  steps: true,
+  steps: wholeNumber(1),
   control: true,
   times: true,
   signal: true,
@@ -271,13 +274,9 @@ function stuck({ t, step }: Front, h: number, most: number): RangeError {
   );
 }
 function checkedOptions(options: SolveOptions): CheckedOptions {
-  checkOptions("solve an ODE", options, solveOptions);
+  decoded("solve an ODE", options, solveRules);
   const { x, span, steps, tableau = tableaus.dormandPrince, control = {}, times } = options;
   if (!(x.size > 0)) throw refused("x must have elements", `shape [${x.shape}]`);
-  if (!span.every(Number.isFinite)) throw refused("span must be finite", `[${span.join(", ")}]`);
-  if (steps !== undefined && !(Number.isSafeInteger(steps) && steps >= 1)) {
-    throw refused("steps must be a whole number of at least 1", steps);
-  }
   if (steps === undefined) checkControl(tableau, control);
   else if (options.control) {
     throw new TypeError(

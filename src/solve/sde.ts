@@ -25,7 +25,15 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
+import {
+  decoded,
+  inTurn,
+  is,
+  needed,
+  type Rules,
+  showing,
+  wholeNumber,
+} from "../tensor/check/decode.ts";
 import { checkKey, type Key } from "../tensor/key.ts";
 import type { Keys } from "../tensor/random.ts";
 import { type Awaitable, own, owned, scope, type Scoped } from "../tensor/scope.ts";
@@ -182,14 +190,8 @@ export const sdeSchemes: SdeSchemes = {
   },
 };
 
-/** Refuses parameters that are no finite numbers, or a deviation below 0. */
-function checkParameters(action: string, parameters: Readonly<Record<string, number>>): void {
-  for (const [name, value] of Object.entries(parameters)) {
-    if (!Number.isFinite(value)) throw refusal(action, `${name} must be a finite number`, value);
-  }
-  const { sigma } = parameters;
-  if (sigma! < 0) throw refusal(action, "sigma must be at least 0", sigma);
-}
+const finite = is("a finite number", Number.isFinite);
+const deviation = inTurn(finite, is("at least 0", (value) => value >= 0));
 
 /** Options of {@link brownianMotion}. */
 export interface BrownianMotionOptions {
@@ -199,7 +201,7 @@ export interface BrownianMotionOptions {
   readonly sigma?: number;
 }
 
-const motionOptions: Known<BrownianMotionOptions> = { drift: true, sigma: true };
+const motionRules: Rules<BrownianMotionOptions> = { drift: finite, sigma: deviation };
 
 /**
  * Brownian motion with drift, dx = mu dt + sigma dW: x(t) ~ N(x(0) + mu·t, sigma²·t).
@@ -221,10 +223,7 @@ const motionOptions: Known<BrownianMotionOptions> = { drift: true, sigma: true }
  * ```
  */
 export function brownianMotion(options: BrownianMotionOptions = {}): Sde {
-  const action = "make a Brownian motion";
-  checkOptions(action, options, motionOptions);
-  const { drift = 0, sigma = 1 } = options;
-  checkParameters(action, { drift, sigma });
+  const { drift = 0, sigma = 1 } = decoded("make a Brownian motion", options, motionRules);
   return { drift: () => drift, diffusion: () => sigma, diffusionSlope: () => 0 };
 }
 
@@ -236,7 +235,7 @@ export interface GeometricBrownianMotionOptions {
   readonly sigma?: number;
 }
 
-const geometricOptions: Known<GeometricBrownianMotionOptions> = { mu: true, sigma: true };
+const geometricRules: Rules<GeometricBrownianMotionOptions> = { mu: finite, sigma: deviation };
 
 /**
  * Geometric Brownian motion, dx = mu·x dt + sigma·x dW, whose solution is known for each path:
@@ -260,10 +259,11 @@ const geometricOptions: Known<GeometricBrownianMotionOptions> = { mu: true, sigm
  * ```
  */
 export function geometricBrownianMotion(options: GeometricBrownianMotionOptions = {}): Sde {
-  const action = "make a geometric Brownian motion";
-  checkOptions(action, options, geometricOptions);
-  const { mu = 0, sigma = 1 } = options;
-  checkParameters(action, { mu, sigma });
+  const { mu = 0, sigma = 1 } = decoded(
+    "make a geometric Brownian motion",
+    options,
+    geometricRules,
+  );
   return {
     drift: (x) => tf.mul(x, mu),
     diffusion: (x) => tf.mul(x, sigma),
@@ -281,7 +281,11 @@ export interface OrnsteinUhlenbeckOptions {
   readonly mean?: number;
 }
 
-const returnOptions: Known<OrnsteinUhlenbeckOptions> = { theta: true, sigma: true, mean: true };
+const returnRules: Rules<OrnsteinUhlenbeckOptions> = {
+  theta: finite,
+  sigma: deviation,
+  mean: finite,
+};
 
 /**
  * Ornstein and Uhlenbeck's process, dx = theta·(mean − x) dt + sigma dW. Over a time u, x goes to
@@ -306,9 +310,7 @@ const returnOptions: Known<OrnsteinUhlenbeckOptions> = { theta: true, sigma: tru
  */
 export function ornsteinUhlenbeck(options: OrnsteinUhlenbeckOptions = {}): Sde {
   const action = "make an Ornstein-Uhlenbeck process";
-  checkOptions(action, options, returnOptions);
-  const { theta = 1, sigma = 1, mean = 0 } = options;
-  checkParameters(action, { theta, sigma, mean });
+  const { theta = 1, sigma = 1, mean = 0 } = decoded(action, options, returnRules);
   return {
     drift: (x) => scope(() => tf.mul(tf.sub(mean, x), theta)),
     diffusion: () => sigma,
@@ -332,10 +334,16 @@ export interface SimulateOptions {
   readonly signal?: AbortSignal;
 }
 
-const simulateOptions: Known<SimulateOptions> = {
+const simulateRules: Rules<SimulateOptions> = {
   x: true,
-  span: true,
-  steps: true,
+  span: needed(showing(
+    is(
+      "two different finite times",
+      (span: SimulateOptions["span"]) => span.every(Number.isFinite) && span[0] !== span[1],
+    ),
+    (span: SimulateOptions["span"]) => `[${span.join(", ")}]`,
+  )),
+  steps: needed(wholeNumber(1)),
   keys: true,
   scheme: true,
   signal: true,
@@ -417,18 +425,11 @@ function sameShape(next: tf.Tensor, { shape }: tf.Tensor): tf.Tensor {
 }
 
 function check(options: SimulateOptions): void {
-  checkOptions("simulate an SDE", options, simulateOptions);
-  const { x, span, steps, keys } = options;
+  const { x, keys } = decoded("simulate an SDE", options, simulateRules);
   const list: readonly Key[] = Array.isArray(keys) ? keys : [keys];
   const refused = (wanted: string, got: unknown): RangeError =>
     new RangeError(`Cannot simulate an SDE: ${wanted}, got ${got}`);
   if (!(x.size > 0)) throw refused("x must have elements", `shape [${x.shape}]`);
-  if (!(span.every(Number.isFinite) && span[0] !== span[1])) {
-    throw refused("span must be two different finite times", `[${span.join(", ")}]`);
-  }
-  if (!(Number.isSafeInteger(steps) && steps >= 1)) {
-    throw refused("steps must be a whole number of at least 1", steps);
-  }
   if (list === keys && list.length !== x.shape[0]) {
     throw refused(`keys must be one, or one for each of ${x.shape[0]} samples`, list.length);
   }

@@ -25,7 +25,8 @@ import { crossEntropy, type TimedClassifier } from "../network/classifier.ts";
 import { type Network, oneHot, type Params } from "../network/layer.ts";
 import { networkTime } from "../network/layer.ts";
 import { checkKind } from "../network/model.ts";
-import { checkKey, checkOptions, type Known, notFinite, refusal } from "../tensor/check/check.ts";
+import { checkKey, notFinite, refusal } from "../tensor/check/check.ts";
+import { decoded, is, type Rules, within } from "../tensor/check/decode.ts";
 import type { Tensors } from "../tensor/engine.ts";
 import { fold, type Key, split } from "../tensor/key.ts";
 import { normal, uniforms } from "../tensor/random.ts";
@@ -57,11 +58,11 @@ export interface DiffusionLossOptions {
   readonly reweighted?: boolean;
 }
 
-const lossOptions: Known<DiffusionLossOptions> = {
+const lossOptions: Rules<DiffusionLossOptions> = {
   schedule: true,
   kind: true,
   weighting: true,
-  nullShare: true,
+  nullShare: is("in [0, 1]", within(0, 1)),
   times: true,
   reweighted: true,
 };
@@ -103,7 +104,7 @@ export function diffusionLoss(
   network: Network,
   options: DiffusionLossOptions,
 ): Objective<ImageBatch> {
-  checkOptions("make a loss", options, lossOptions);
+  decoded("make a loss", options, lossOptions);
   checkKind("make a loss", options);
   checkShares(network, options);
   const { schedule, kind, nullShare = 0, times: law } = options;
@@ -131,13 +132,12 @@ export function diffusionLoss(
   return { inputs, loss };
 }
 
-/** Refuses shares out of range, and options that would do nothing. */
+/** Refuses options that would do nothing. */
 function checkShares(
   { classes }: Network,
   { nullShare = 0, times, reweighted }: DiffusionLossOptions,
 ): void {
   const refused = (wanted: string, got: unknown): RangeError => refusal("make a loss", wanted, got);
-  if (!(nullShare >= 0 && nullShare <= 1)) throw refused("nullShare must be in [0, 1]", nullShare);
   if (nullShare > 0 && classes === 0) {
     throw refused("nullShare must be 0 for a network without classes", nullShare);
   }
@@ -215,7 +215,7 @@ export interface NoisyClassifierLossOptions {
   readonly schedule: Schedule;
 }
 
-const classifierOptions: Known<NoisyClassifierLossOptions> = { schedule: true };
+const classifierOptions: Rules<NoisyClassifierLossOptions> = { schedule: true };
 
 /**
  * The loss of a classifier of noisy images, as an objective in two parts: with t uniform, as {@link uniformTimes} draws
@@ -256,8 +256,7 @@ export function noisyClassifierLoss(
   network: TimedClassifier,
   options: NoisyClassifierLossOptions,
 ): Objective<ImageBatch> {
-  checkOptions("make a loss", options, classifierOptions);
-  const { schedule } = options, { at } = unit(schedule);
+  const { schedule } = decoded("make a loss", options, classifierOptions), { at } = unit(schedule);
   const inputs = (batch: ImageBatch, key: Key): Record<string, tf.Tensor> => {
     const { labels } = batch;
     if (labels === undefined) {

@@ -9,7 +9,8 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
-import { checkOptions, checkTensors, type Known } from "../tensor/check/check.ts";
+import { checkTensors } from "../tensor/check/check.ts";
+import { decoded, is, needed, type Rules, wholeNumber } from "../tensor/check/decode.ts";
 import { mapTensors } from "../tensor/engine.ts";
 import { scope } from "../tensor/scope.ts";
 
@@ -33,7 +34,10 @@ export interface EmaOptions {
   readonly decay?: number;
 }
 
-const emaOptions: Known<EmaOptions> = { step: true, decay: true };
+const emaOptions: Rules<EmaOptions> = {
+  step: needed(wholeNumber(1)),
+  decay: is("in [0, 1)", (value) => value >= 0 && value < 1),
+};
 
 /**
  * The average after one more step: d·average + (1 − d)·params, with d from {@link emaDecay}.
@@ -97,16 +101,7 @@ export interface EmaConstants {
 export function emaConstants(
   options: EmaOptions,
 ): { readonly kept: number; readonly taken: number } {
-  checkOptions("average weights", options, emaOptions);
-  const { step, decay = 0.999 } = options;
-  if (!(decay >= 0 && decay < 1)) {
-    throw new RangeError(`Cannot average weights: decay must be in [0, 1), got ${decay}`);
-  }
-  if (!Number.isSafeInteger(step) || step < 1) {
-    throw new RangeError(
-      `Cannot average weights: step must be a whole number of at least 1, got ${step}`,
-    );
-  }
+  const { step, decay = 0.999 } = decoded("average weights", options, emaOptions);
   const kept = emaDecay(step, decay);
   return { kept, taken: 1 - kept };
 }

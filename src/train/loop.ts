@@ -26,11 +26,11 @@ import {
   checkKey,
   checkOptions,
   checkTensors,
-  type Known,
   notFinite,
   refusal,
   shown,
 } from "../tensor/check/check.ts";
+import { decoded, type Rules, wholeNumber } from "../tensor/check/decode.ts";
 import { type Engine, mapTensors, pacer, type Tensors } from "../tensor/engine.ts";
 import { fold, type Key } from "../tensor/key.ts";
 import { type Awaitable, awaited, owned, scope, type Scoped } from "../tensor/scope.ts";
@@ -181,14 +181,14 @@ export interface TrainOptions<Batch> {
   readonly finite?: boolean;
 }
 
-const trainOptions: Known<TrainOptions<unknown>> = {
+const trainOptions: Rules<TrainOptions<never>> = {
   loss: true,
   key: true,
   optimizer: true,
   adam: true,
   decay: true,
   engine: true,
-  every: true,
+  every: wholeNumber(1),
   signal: true,
   finite: true,
 };
@@ -203,7 +203,7 @@ export interface NewTrainingOptions {
   readonly memory?: unknown;
 }
 
-const newTrainingOptions: Known<NewTrainingOptions> = {
+const newTrainingOptions: Rules<NewTrainingOptions> = {
   optimizer: true,
   carried: true,
   memory: true,
@@ -218,9 +218,12 @@ const newTrainingOptions: Known<NewTrainingOptions> = {
  * @throws {RangeError} If there are no weights, or one is disposed of.
  */
 export function newTraining(params: Params, options: NewTrainingOptions = {}): TrainState {
-  checkOptions("begin training", options, newTrainingOptions);
+  const { optimizer = byAdam(), carried, memory } = decoded(
+    "begin training",
+    options,
+    newTrainingOptions,
+  );
   checkWeights("begin training", "params", params);
-  const { optimizer = byAdam(), carried, memory } = options;
   const copy = (tensors: Tensors) => mapTensors(tensors, (each) => tf.clone(each));
   return {
     step: 0,
@@ -267,15 +270,11 @@ export function train<Batch>(
   start: TrainState,
   options: TrainOptions<Batch>,
 ): (batches: Iterable<Batch> | AsyncIterable<Batch>) => AsyncIterable<TrainState> {
-  const { every = 1, adam = {}, optimizer } = options;
-  checkOptions("train", options, trainOptions);
+  const { every = 1, adam = {}, optimizer } = decoded("train", options, trainOptions);
   checkOptions("train", adam, adamOptions);
   if (optimizer !== undefined) checkOptimizer(optimizer, options.adam);
   checkKey("train", options.key);
   const begin = beginning(start, options);
-  if (!Number.isSafeInteger(every) || every < 1) {
-    throw new RangeError(`Cannot train: every must be a whole number of at least 1, got ${every}`);
-  }
   return (batches) => ({
     [Symbol.asyncIterator]: () => training(start, { ...options, every, begin }, batches),
   });

@@ -9,7 +9,8 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer.ts";
-import { checkOptions, checkTensors, type Known, refusal } from "../tensor/check/check.ts";
+import { checkTensors, refusal } from "../tensor/check/check.ts";
+import { above, atLeast, decoded, is, type Rule, type Rules } from "../tensor/check/decode.ts";
 import { mapTensors } from "../tensor/engine.ts";
 import { scope } from "../tensor/scope.ts";
 
@@ -72,16 +73,21 @@ export interface AdamOptions {
   readonly clip?: number;
 }
 
-/** What the options are called. */
-export const adamOptions: Readonly<Record<keyof AdamOptions, true>> = {
-  rate: true,
-  beta1: true,
-  beta2: true,
-  epsilon: true,
-  decay: true,
-  warmup: true,
-  anneal: true,
-  clip: true,
+const size: Rule = is("at least 0", atLeast(0)), positive: Rule = is("above 0", above(0));
+
+/** The rule of shares that are kept from step to step: all of it would never change. */
+const share: Rule = is("in [0, 1)", (value) => value >= 0 && value < 1);
+
+/** The domains of the constants; outside of them weights would become NaN or go the wrong way. */
+export const adamOptions: Rules<AdamOptions> = {
+  rate: size,
+  beta1: share,
+  beta2: share,
+  epsilon: size,
+  decay: size,
+  warmup: size,
+  anneal: positive,
+  clip: positive,
 };
 
 /** Weights and moments after a step. */
@@ -109,6 +115,7 @@ export function noMoments(params: Params): Moments {
  * @param options The constants; `rate`, `warmup` and `anneal` are read.
  * @returns The step size.
  * @throws {TypeError} If there is an option that is not known.
+ * @throws {RangeError} If a constant is out of range.
  *
  * @example Half way up, at the top, half way down
  * ```ts
@@ -121,9 +128,11 @@ export function noMoments(params: Params): Moments {
  * ```
  */
 export function learningRate(step: number, options: AdamOptions = {}): number {
-  checkOptions(action, options, adamOptions);
-  const { rate = 1e-3, warmup = 0, anneal } = options,
-    rise = warmup > 0 ? Math.min(1, step / warmup) : 1;
+  return rateAt(step, decoded(action, options, adamOptions));
+}
+
+function rateAt(step: number, { rate = 1e-3, warmup = 0, anneal }: AdamOptions): number {
+  const rise = warmup > 0 ? Math.min(1, step / warmup) : 1;
   if (anneal === undefined) return rate * rise;
   return rate * rise * 0.5 * (1 + Math.cos(Math.PI * Math.min(1, step / anneal)));
 }
@@ -192,7 +201,7 @@ export function byAdam(options: AdamOptions = {}): Optimizer {
     name: "adam",
     init: noMoments,
     numbers: (step) => {
-      const { move, scale, keep } = adamConstants(step, options);
+      const { move, scale, keep } = constantsAt(step, options);
       return { move, scale, ...(keep !== undefined && { keep }) };
     },
     update: ({ params, gradients, moments }, { move, scale, keep }) =>
@@ -213,7 +222,7 @@ export interface MomentumOptions {
   readonly momentum?: number;
 }
 
-const momentumOptions: Known<MomentumOptions> = { rate: true, momentum: true };
+const momentumOptions: Rules<MomentumOptions> = { rate: size, momentum: share };
 
 /**
  * Gradient descent with momentum (B. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964):
@@ -241,12 +250,11 @@ const momentumOptions: Known<MomentumOptions> = { rate: true, momentum: true };
  * ```
  */
 export function byMomentum(options: MomentumOptions = {}): Optimizer {
-  const action = "make a step of gradient descent", { rate = 1e-2, momentum = 0.9 } = options;
-  checkOptions(action, options, momentumOptions);
-  if (!(rate >= 0 && rate < Infinity)) throw refusal(action, "rate must be at least 0", rate);
-  if (!(momentum >= 0 && momentum < 1)) {
-    throw refusal(action, "momentum must be in [0, 1)", momentum);
-  }
+  const { rate = 1e-2, momentum = 0.9 } = decoded(
+    "make a step of gradient descent",
+    options,
+    momentumOptions,
+  );
   return {
     name: "momentum",
     init: (params) => ({ velocity: mapTensors(params, (weight) => tf.zerosLike(weight)) }),
@@ -316,11 +324,16 @@ export function adamConstants(
   step: number,
   options: AdamOptions = {},
 ): AdamConstants & { readonly move: number; readonly scale: number; readonly keep?: number } {
+  return constantsAt(step, decoded(action, options, adamOptions));
+}
+
+/** The same of constants that are in their domains, as at every step of a run. */
+function constantsAt(step: number, options: AdamOptions): ReturnType<typeof adamConstants> {
   const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, decay = 0, clip } = options;
-  checkOptions(action, options, adamOptions);
-  checkRanges(options);
-  check("step", step, step >= 1 && Number.isSafeInteger(step), "a whole number of at least 1");
-  const rate = learningRate(step, options);
+  if (!Number.isSafeInteger(step) || step < 1) {
+    throw refusal(action, "step must be a whole number of at least 1", step);
+  }
+  const rate = rateAt(step, options);
   return {
     beta1,
     beta2,
@@ -356,30 +369,6 @@ export function adamUpdate(current: AdamInputs, constants: AdamConstants): Updat
     });
     return { params: updated, moments: { mean, square } };
   });
-}
-
-/** Refuses constants under which the weights would become NaN or go the wrong way. */
-function checkRanges(options: AdamOptions): void {
-  for (const [name, [least, most, wanted]] of Object.entries(ranges)) {
-    const value = options[name as keyof AdamOptions];
-    if (value !== undefined) check(name, value, value >= least && value < most, wanted);
-  }
-}
-
-const ranges: Readonly<Record<keyof AdamOptions, readonly [number, number, string]>> = {
-  rate: [0, Infinity, "at least 0"],
-  beta1: [0, 1, "in [0, 1)"],
-  beta2: [0, 1, "in [0, 1)"],
-  epsilon: [0, Infinity, "at least 0"],
-  decay: [0, Infinity, "at least 0"],
-  warmup: [0, Infinity, "at least 0"],
-  anneal: [Number.MIN_VALUE, Infinity, "above 0"],
-  clip: [Number.MIN_VALUE, Infinity, "above 0"],
-};
-
-function check(name: string, value: number, fine: boolean, wanted: string): void {
-  if (fine) return;
-  throw new RangeError(`Cannot ${action}: ${name} must be ${wanted}, got ${value}`);
 }
 
 /**

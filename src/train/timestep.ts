@@ -38,7 +38,17 @@
  */
 
 import { logSnr, type Schedule } from "../noise/schedule/schedule.ts";
-import { checkKey, checkOptions, type Known, refusal } from "../tensor/check/check.ts";
+import { checkKey } from "../tensor/check/check.ts";
+import {
+  above,
+  among,
+  decoded,
+  is,
+  type Rule,
+  type Rules,
+  showing,
+  within,
+} from "../tensor/check/decode.ts";
 import type { Key } from "../tensor/key.ts";
 import { uniforms } from "../tensor/random.ts";
 
@@ -51,7 +61,12 @@ export interface UniformTimesOptions {
   readonly least?: number;
 }
 
-const uniformOptions: Known<UniformTimesOptions> = { least: true };
+const uniformOptions = ({ steps, span: [start, end] }: Schedule): Rules<UniformTimesOptions> => ({
+  least: steps !== undefined ? allSteps : is(`in the span [${start}, ${end}]`, within(start, end)),
+});
+
+/** The rule of bounds of a discrete schedule's times, all of which are drawn. */
+const allSteps: Rule = is("absent for a schedule in steps", () => false);
 
 /** The first time that is trained. */
 function firstTime(schedule: Schedule): number {
@@ -94,18 +109,11 @@ export function uniformTimes(
   key: Key,
   options: UniformTimesOptions = {},
 ): number[] {
-  const { steps, span: [start, end] } = schedule;
-  checkOptions("draw times", options, uniformOptions);
+  const { steps, span: [, end] } = schedule;
   checkKey("draw times", key);
-  if (steps !== undefined) checkContinuous("draw times", options);
-  const { least = firstTime(schedule) } = options;
+  const { least = firstTime(schedule) } = decoded("draw times", options, uniformOptions(schedule));
   if (!Number.isSafeInteger(n) || n < 0) {
     throw new RangeError(`Cannot draw times: n must be a whole number of at least 0, got ${n}`);
-  }
-  if (!(least >= start && least <= end)) {
-    throw new RangeError(
-      `Cannot draw times: least must be in the span [${start}, ${end}], got ${least}`,
-    );
   }
   const [u] = uniforms(key, 1), count = end - least + 1;
   return Array.from({ length: n }, (_, i) => {
@@ -114,15 +122,6 @@ export function uniformTimes(
       ? least + (end - least) * fraction
       : least + Math.floor(count * fraction);
   });
-}
-
-/** Refuses bounds of a discrete schedule's times, all of which are drawn. */
-function checkContinuous(action: string, bounds: object): void {
-  for (const [name, bound] of Object.entries(bounds)) {
-    if (bound !== undefined) {
-      throw refusal(action, `${name} must be absent for a schedule in steps`, bound);
-    }
-  }
 }
 
 /** A law of t as data, neither normalized nor cut off: any positive function of t is one. */
@@ -164,21 +163,10 @@ export interface TimeLaws {
 const refused = (wanted: string, got: unknown): RangeError =>
   new RangeError(`Cannot sample times: ${wanted}, got ${got}`);
 
-const normalOptions: Known<NormalLawOptions> = { mean: true, deviation: true };
-
-/** Mean and deviation, or those given for them; refuses others than finite ones, and other options. */
-function normalLaw(
-  options: NormalLawOptions,
-  usual: Required<NormalLawOptions>,
-): Required<NormalLawOptions> {
-  checkOptions("sample times", options, normalOptions);
-  const { mean = usual.mean, deviation = usual.deviation } = options;
-  if (!Number.isFinite(mean)) throw refused("mean must be finite", mean);
-  if (!(deviation > 0 && deviation < Infinity)) {
-    throw refused("deviation must be finite and above 0", deviation);
-  }
-  return { mean, deviation };
-}
+const normalOptions: Rules<NormalLawOptions> = {
+  mean: is("finite", Number.isFinite),
+  deviation: is("finite and above 0", above(0)),
+};
 
 /** The slope of ln(sigma/alpha), which is g²/(2·sigma²) for every schedule. */
 const noiseRate = ({ at, diffusion }: Schedule, t: number): number =>
@@ -230,7 +218,7 @@ export const timeLaws: TimeLaws = {
     inverse: (value) => schedule.timeOf(-value),
   }),
   logitNormal: (schedule, options = {}) => {
-    const { mean, deviation } = normalLaw(options, { mean: 0, deviation: 1 });
+    const { mean = 0, deviation = 1 } = decoded("sample times", options, normalOptions);
     const { steps, span: [start, end] } = schedule;
     // In steps it is the middle of each that counts: a logit is infinite at both ends.
     const first = firstTime(schedule), count = end - first + 1;
@@ -245,7 +233,7 @@ export const timeLaws: TimeLaws = {
     };
   },
   logNormal: (schedule, options = {}) => {
-    const { mean, deviation } = normalLaw(options, { mean: -1.2, deviation: 1.2 });
+    const { mean = -1.2, deviation = 1.2 } = decoded("sample times", options, normalOptions);
     const density = (t: number): number =>
       bell((-logSnr(schedule.at(t)) / 2 - mean) / deviation) * noiseRate(schedule, t);
     return {
@@ -314,12 +302,11 @@ export interface TimeSamplerOptions {
   readonly spread?: TimeSpread;
 }
 
-const samplerOptions: Known<TimeSamplerOptions> = {
-  law: true,
-  least: true,
-  most: true,
-  spread: true,
-};
+/** The rules under a schedule; of a continuous one the bounds are looked at together. */
+function samplerOptions({ steps }: Schedule): Rules<TimeSamplerOptions> {
+  const bound = steps === undefined || allSteps;
+  return { law: true, least: bound, most: bound, spread: showing(among(timeSpreads), String) };
+}
 
 /**
  * A law of training times on a schedule.
@@ -345,16 +332,13 @@ const samplerOptions: Known<TimeSamplerOptions> = {
  * ```
  */
 export function timeSampler(schedule: Schedule, options: TimeSamplerOptions = {}): TimeSampler {
-  checkOptions("sample times", options, samplerOptions);
-  const { law = timeLaws.uniform(), spread = "systematic", ...bounds } = options;
-  if (!Object.hasOwn(spreads, spread)) {
-    throw refused(`spread must be one of ${timeSpreads.join(", ")}`, spread);
-  }
+  const { law = timeLaws.uniform(), spread = "systematic", ...bounds } = decoded(
+    "sample times",
+    options,
+    samplerOptions(schedule),
+  );
   const base = { name: law.name, spread }, [start, end] = schedule.span;
-  if (schedule.steps !== undefined) {
-    checkContinuous("sample times", bounds);
-    return { ...base, ...discreteLaw(law, schedule) };
-  }
+  if (schedule.steps !== undefined) return { ...base, ...discreteLaw(law, schedule) };
   const { least = leastTime(law, schedule), most = end } = bounds;
   if (!(least >= start && least < most && most <= end)) {
     throw refused(`least and most must rise within [${start}, ${end}]`, `${least} and ${most}`);

@@ -143,6 +143,11 @@ describe("run() of a chain without a schedule", () => {
     const good = { x: 1, step: 0 };
     await assert.rejects(() => ends(good, { key: key(0), speed: 3 }), /speed/);
     await assert.rejects(() => ends(good, { key: 5 }), /Cannot run: key must be/);
+    await assert.rejects(() => ends(good, { key: 5, first: -1, until: 3 }), {
+      name: "TypeError",
+      message: "Cannot run: key must be a key, as key(0) makes them, got 5; " +
+        "until must be a function, got 3; first must be a whole number of at least 0, got -1",
+    });
     await assert.rejects(() => ends({ step: 0 }, { key: key(0) }), /start must have an x/);
     await assert.rejects(() => ends({ x: 1, step: -1 }, { key: key(0) }), /step must be/);
     await assert.rejects(

@@ -310,6 +310,11 @@ describe("oracles", () => {
         message: /^Cannot make an oracle: options must be among .*, got "std"$/,
       });
     }
+    assert.throws(() => gaussian(vp(), { mean: [1, NaN], variance: -1 }), {
+      name: "RangeError",
+      message: "Cannot make an oracle: means must be finite, got NaN; " +
+        "variances must be finite and at least 0, got -1",
+    });
     const one = tf.scalar(1);
     for (const model of [gaussian(vp()), mixture(vp(), law)]) {
       assert.throws(

@@ -274,6 +274,14 @@ describe("unet()", () => {
       () => unet({ size: 28 } as unknown as UNetConfig),
       /^RangeError: Cannot build a U-Net: size must be a height and a width in pixels, got 28$/,
     );
+    assert.throws(() => unet({ size, patch: 0, base: 7 }), {
+      message: "Cannot build a U-Net: patch must be a whole number of at least 1, got 0; " +
+        "base must be even, got 7",
+    });
+    assert.throws(() => unet({ size: [28, 30], attention: [3] }), {
+      message: "Cannot build a U-Net: size must be multiples of 4 pixels, got 28×30; " +
+        "attention must be levels in [0, 3), got 3",
+    });
     assert.throws(() => unet({ size, groups: 5 }), /groups must divide 32 channels, got 5/);
     assert.throws(() => unet({ size, classes: -1 }), /classes must be a whole number/);
   });

@@ -5,7 +5,8 @@ import { cosineContinuous, edm, rectified, ve, vp } from "../../src/noise/schedu
 import { discretized, fromLevel } from "../../src/noise/schedule/derived.ts";
 import { linear, zeroTerminalSnr } from "../../src/noise/schedule/discrete.ts";
 import { logSnr, type Schedule } from "../../src/noise/schedule/schedule.ts";
-import { type GridOptions, type Spacing, times } from "../../src/noise/grid.ts";
+import { is } from "../../src/tensor/check/decode.ts";
+import { type GridOptions, type Spacing, times, timesAmong } from "../../src/noise/grid.ts";
 
 /** A list of diffusers' timesteps in our numbering. */
 const ours = (timesteps: readonly number[]): number[] => timesteps.map((index) => index + 1);
@@ -286,6 +287,23 @@ describe("times()", () => {
           `^Cannot make a grid: ${name} must be absent (with spacing|beside times)`,
         ),
       })
+    );
+  });
+
+  it("times() tells all that is wrong with its options, and a sampler all that is with its own", () => {
+    const bad = { steps: -1, spacing: "karras", rho: 0 } as const;
+    assert.throws(() => times(vp(), bad), {
+      name: "RangeError",
+      message: "Cannot make a grid: steps must be a whole number of at least 1, got -1; " +
+        "rho must be finite and above 0, got 0",
+    });
+    const rules = { eta: is("0", (eta) => eta === 0) };
+    assert.throws(
+      () => timesAmong("sample", { schedule: vp(), options: { ...bad, eta: 1 } }, rules),
+      {
+        name: "RangeError",
+        message: "Cannot sample: eta must be 0, got 1",
+      },
     );
   });
 

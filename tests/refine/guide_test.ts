@@ -17,7 +17,11 @@ import { rectified, vp } from "../../src/noise/schedule/continuous.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import type { NoisyClassifier } from "../../src/denoise/energy.ts";
 import { during, type Guide, guided, summed } from "../../src/refine/guide/combine.ts";
-import { classifierFree, conditioned } from "../../src/refine/guide/free.ts";
+import {
+  classifierFree,
+  type ClassifierFreeOptions,
+  conditioned,
+} from "../../src/refine/guide/free.ts";
 import {
   byClassifier,
   byEnergy,
@@ -201,6 +205,11 @@ describe("classifierFree()", () => {
         message: /^Cannot guide: scale must be a finite number, got/,
       });
     }
+    assert.throws(() => classifierFree(label, { rescale: 2 } as ClassifierFreeOptions), {
+      name: "RangeError",
+      message:
+        /^Cannot guide: rescale must be in \[0, 1\], got 2; scale must be .*, got undefined$/,
+    });
     const model = gaussian(schedule, { mean: 0, variance: 1 });
     for (
       const sampler of [

@@ -352,6 +352,9 @@ describe("repainted()", () => {
         message: /must be a whole number/,
       });
     }
+    assert.throws(() => repainted({ jumps: 0, length: 1.5 }), {
+      message: /^Cannot use what is known: jumps must be .*, got 0; length must be .*, got 1.5$/,
+    });
   });
 
   it("brings what is made to agree with what is known, where replacement alone does not", async () => {

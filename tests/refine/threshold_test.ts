@@ -170,6 +170,10 @@ describe("thresholded()", () => {
     refused({ kind: "dynamic", ratio: NaN }, /ratio/);
     refused({ kind: "dynamic", max: 0.5 }, /max must be a number of at least 1, got 0.5$/);
     refused({ kind: "dynamic", max: Infinity }, /max/);
+    refused(
+      { kind: "dynamic", ratio: 1.2, max: 0 },
+      /^Cannot threshold: ratio must be in \[0, 1\], got 1.2; max must be .* at least 1, got 0$/,
+    );
     refused({ kind: "soft" }, /kind must be "clip" or "dynamic", got "soft"$/);
   });
 });

@@ -198,6 +198,11 @@ describe("a run asks for its parts", () => {
       { ...good, first: 0.5 },
       /first must be a whole number of at least 0, got 0.5/,
     ],
+    [
+      "several at once",
+      { model, key: 5, first: -1 },
+      /^TypeError: Cannot run: key must be a key, .*, got 5; first must be .* at least 0, got -1$/,
+    ],
     ["finite as a word", { ...good, finite: "yes" }, /finite must be a boolean, got "yes"/],
     ["noise that is none", { ...good, noise: 3 }, /noise must be a function, got 3/],
     ["until that is none", { ...good, until: 3 }, /until must be a function, got 3/],

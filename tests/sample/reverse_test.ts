@@ -9,7 +9,7 @@ import { linear } from "../../src/noise/schedule/discrete.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
 import { type Env, prior, run, type Sampler, type State } from "../../src/sample/path.ts";
 import { adaptiveFlow, type AdaptiveState, arrived } from "../../src/sample/flow/adaptive.ts";
-import { flow } from "../../src/sample/flow/flow.ts";
+import { type Churn, flow } from "../../src/sample/flow/flow.ts";
 import { reverseSde } from "../../src/sample/reverse.ts";
 import { pndm } from "../../src/sample/solver/pndm.ts";
 import { dpmSinglestep, kdpm2 } from "../../src/sample/solver/singlestep.ts";
@@ -116,6 +116,14 @@ describe("flow()", () => {
     refused(
       () => flow(schedule, { churn: { amount: -1 } }),
       /churn.amount must be a number of at least 0/,
+    );
+    refused(
+      () => flow(schedule, { churn: { to: NaN } as Churn }),
+      /^Cannot make a flow: churn.to must be .*, got NaN; churn.amount must be .*, got undefined$/,
+    );
+    refused(
+      () => flow(schedule, { churn: { amount: 1, most: 2 } as Churn }),
+      /^Cannot churn a flow: options must be among amount, from, to, noise, got "most"$/,
     );
     refused(
       () => flow(schedule, { upward: true }),

@@ -245,6 +245,10 @@ describe("dpmSolver()", () => {
     refused({ order: 4 }, /^Cannot make a DPM-Solver\+\+: order must be 1, 2 or 3, got 4$/);
     refused({ eta: -1 }, /eta must be a number of at least 0, got -1$/);
     refused({ curvature: "none" }, /curvature must be "exact" or "halved", got "none"$/);
+    refused(
+      { curvature: "none", eta: -1, order: 4 },
+      /: curvature must be .*, got "none"; eta must be .*, got -1; order must be 1, 2 or 3, got 4$/,
+    );
     refused({ corrector: "euler" }, /corrector must be "midpoint" or "heun", got "euler"$/);
     refused({ corrector: "toString" }, /corrector must be/);
     refused({ lowerOrderFinal: 1 }, /lowerOrderFinal must be a boolean or "auto", got 1$/);

@@ -490,6 +490,10 @@ describe("solve()", () => {
     refused({ control: { absolute: 0 } }, /absolute must be above 0, got 0$/);
     refused({ control: { relative: -1 } }, /relative must be at least 0/);
     refused({ control: { least: 1 } }, /least must be/);
+    refused(
+      { control: { least: 1, over: "all" as "batch" } },
+      /^Cannot solve an ODE: least must be in \(0, 1\), got 1; over must be "sample" or "batch", got all$/,
+    );
     refused({ control: { greatest: 1 } }, /greatest must be/);
     refused({ control: { beta: -1 } }, /beta must be/);
     refused({ control: { firstStep: 0 } }, /firstStep must be/);

@@ -447,6 +447,10 @@ describe("simulate()", () => {
       /^Cannot simulate an SDE: span must be two different finite times, got \[1, 1\]$/,
     );
     refused({ steps: 1.5 }, /steps must be a whole number of at least 1, got 1.5$/);
+    refused(
+      { span: [0, NaN], steps: undefined! },
+      /^Cannot simulate an SDE: span must be two different .*, got \[0, NaN\]; steps must be .*, got undefined$/,
+    );
     refused({ keys: [key(0)] }, /keys must be one, or one for each of 2 samples, got 1$/);
     refused({ x: tf.zeros([0, 1]) }, /x must have elements, got shape \[0,1\]$/);
     refused(

@@ -10,6 +10,7 @@ import {
   adamConstants,
   type AdamOptions,
   adamUpdate,
+  byAdam,
   clipped,
   learningRate,
   noMoments,
@@ -163,6 +164,14 @@ describe("adam()", () => {
 
 describe("what adam() refuses", () => {
   before(() => useBackend("cpu"));
+
+  it("byAdam() names all constants that are out of range", () => {
+    assert.throws(() => byAdam({ rate: -1, beta1: 1, beta2: 0.5 }), {
+      name: "RangeError",
+      message:
+        "Cannot make a step of Adam: rate must be at least 0, got -1; beta1 must be in [0, 1), got 1",
+    });
+  });
 
   it("adam(), adamConstants() and learningRate() refuse options that they do not know", () => {
     const wrong = { lr: 1 } as AdamOptions, params = { w: tf.scalar(1) };

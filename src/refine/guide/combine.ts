@@ -22,7 +22,7 @@ import {
 import type { Level } from "../../noise/schedule/schedule.ts";
 import { onModel, type Refinement } from "../../sample/path.ts";
 import { isNear } from "../../sample/fit.ts";
-import { checkOptions, type Known } from "../../tensor/check/check.ts";
+import { decoded, is, type Rules, showing } from "../../tensor/check/decode.ts";
 import { isDifferentiated, owned, scope } from "../../tensor/scope.ts";
 import { refusal } from "./scale.ts";
 
@@ -57,11 +57,23 @@ export interface Interval {
   readonly sigma?: readonly [number, number];
 }
 
+type Bounds = readonly [number, number];
+
+const bounds = showing(
+  is("two numbers, the first at most the second", ([least, most]: Bounds) => least <= most),
+  ([least, most]: Bounds) => `[${least}, ${most}]`,
+);
+
+/** The rules of an interval. */
+export const intervalRules: Rules<Interval> = { t: bounds, sigma: bounds };
+
 /** Options of {@link during}. */
 export interface DuringOptions extends Interval {
   /** The guide everywhere else. Default: none, the model as it is. */
   readonly otherwise?: Guide;
 }
+
+const duringRules: Rules<DuringOptions> = { ...intervalRules, otherwise: true };
 
 /**
  * A guide in a part of the levels only.
@@ -81,15 +93,9 @@ export interface DuringOptions extends Interval {
  * ```
  */
 export function during(guide: Guide, options: DuringOptions): Guide {
-  checkOptions(
-    "guide",
-    options,
-    { t: true, sigma: true, otherwise: true } satisfies Known<DuringOptions>,
-  );
+  decoded("guide", options, duringRules);
   const { t: times = everywhere, sigma = everywhere, otherwise = (model) => model } = options;
   if (typeof guide !== "function") throw refusal("guide must be a function of a model", guide);
-  checkBounds("t", times);
-  checkBounds("sigma", sigma);
   // Times are sums and products that grids have computed: one that is a bound but for rounding is that bound.
   const atMost = (a: number, b: number): boolean => a <= b || isNear(a, b);
   const inside = (t: number, level: Level): boolean => {
@@ -124,11 +130,6 @@ const likeAny = (models: readonly Model[]): Pick<Model, "clipped" | "bound"> => 
 });
 
 const everywhere = [-Infinity, Infinity] as const;
-
-function checkBounds(name: string, [least, most]: readonly [number, number]): void {
-  if (least <= most) return;
-  throw refusal(`${name} must be two numbers, the first at most the second`, `[${least}, ${most}]`);
-}
 
 /**
  * The sum of guides: what each adds to the model's prediction, added together.

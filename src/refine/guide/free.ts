@@ -15,11 +15,11 @@ import * as tf from "@tensorflow/tfjs-core";
 import { type Condition, pickedCondition, sizeOfCondition } from "../../denoise/condition.ts";
 import { decorated, type Model, type Prediction } from "../../denoise/prediction.ts";
 import { onModel, type Refinement } from "../../sample/path.ts";
-import { checkOptions, type Known } from "../../tensor/check/check.ts";
+import { decoded, is, needed, type Rules, within } from "../../tensor/check/decode.ts";
 import { sampleAxes } from "../../tensor/tensor.ts";
 import { owned, scope, type Scoped } from "../../tensor/scope.ts";
-import { during, type Guide, type Interval, mapped, settled } from "./combine.ts";
-import { checkScale, column, isAll, refusal, type Scale } from "./scale.ts";
+import { during, type Guide, type Interval, intervalRules, mapped, settled } from "./combine.ts";
+import { column, isAll, refusal, type Scale, scaled } from "./scale.ts";
 
 /**
  * A run of the model under a condition, without guidance.
@@ -120,27 +120,24 @@ export function classifierFree<C = Condition>(
   condition: C,
   options: ClassifierFreeOptions<C>,
 ): Guide {
-  checkOptions("guide", options, freeOptions);
-  const { interval, ...rest } = options;
   checkCondition(condition);
-  checkScale(options.scale, sizeOfCondition(condition));
+  const rules = freeRules<C>(sizeOfCondition(condition));
+  const { interval, ...rest } = decoded("guide", options, rules);
   checkNegative(condition, options);
-  const { rescale = 0 } = options;
-  if (!(rescale >= 0 && rescale <= 1)) throw refusal("rescale must be in [0, 1]", rescale);
   if (interval === undefined) return mixing(condition, rest);
-  checkOptions("guide", interval, { t: true, sigma: true } satisfies Known<Interval>);
+  decoded("guide", interval, intervalRules);
   return during(mixing(condition, rest), {
     ...interval,
     otherwise: mixing(condition, { scale: 1 }),
   });
 }
 
-const freeOptions: Known<ClassifierFreeOptions> = {
-  scale: true,
+const freeRules = <C>(count: number): Rules<ClassifierFreeOptions<C>> => ({
+  scale: needed(scaled(count)),
   negative: true,
-  rescale: true,
+  rescale: is("in [0, 1]", within(0, 1)),
   interval: true,
-};
+});
 
 function checkNegative<C>(condition: C, { negative, scale }: ClassifierFreeOptions<C>): void {
   if (negative === undefined) return;

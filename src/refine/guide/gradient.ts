@@ -29,12 +29,13 @@ import {
 import { type Level, type Schedule, timeNear } from "../../noise/schedule/schedule.ts";
 import type { Refinement } from "../../sample/path.ts";
 import { logSoftmax } from "../../tensor/autodiff.ts";
-import { checkOptions, type Known, shown } from "../../tensor/check/check.ts";
+import { shown } from "../../tensor/check/check.ts";
+import { decoded, oneOf, type Rules } from "../../tensor/check/decode.ts";
 import { own, owned, scope } from "../../tensor/scope.ts";
 import { moved } from "../moved.ts";
 import { type Guide, mapped } from "./combine.ts";
 import { checkCondition } from "./free.ts";
-import { checkScale, column, isAll, refusal, type Scale } from "./scale.ts";
+import { column, isAll, refusal, type Scale, scaled } from "./scale.ts";
 
 /** Options of guidance by a gradient. */
 export interface GradientOptions {
@@ -47,6 +48,8 @@ export interface MeanShiftOptions extends GradientOptions {
   /** The variance of the noise that the sampler's step draws. Default: `variances.small`, that of {@link ddpm}. */
   readonly variance?: ReverseVariance;
 }
+
+const shiftRules: Rules<MeanShiftOptions> = { scale: scaled(), variance: true };
 
 /**
  * Classifier guidance of any sampler, ODE solvers included: the epsilon form (Dhariwal, Nichol 2021, algorithm 2).
@@ -89,10 +92,9 @@ export function byClassifier(
   labels: Condition,
   options: GradientOptions = {},
 ): Guide {
-  checkOptions("guide", options, { scale: true } satisfies Known<GradientOptions>);
   checkCondition(labels);
-  const { scale = 1 } = options;
-  checkScale(scale, labels.length);
+  const rules: Rules<GradientOptions> = { scale: scaled(labels.length) };
+  const { scale = 1 } = decoded("guide", options, rules);
   return byEnergy(classifierEnergy(classifier, labels), { scale });
 }
 
@@ -139,6 +141,8 @@ export interface EnergyOptions extends GradientOptions {
   readonly of?: "xt" | "x0";
 }
 
+const energyRules: Rules<EnergyOptions> = { scale: scaled(), of: oneOf("xt", "x0") };
+
 /**
  * Energy guidance: any differentiable energy, added to that of the model.
  *
@@ -176,11 +180,8 @@ export interface EnergyOptions extends GradientOptions {
  * ```
  */
 export function byEnergy(energy: Energy, options: EnergyOptions = {}): Guide {
-  checkOptions("guide", options, { scale: true, of: true } satisfies Known<EnergyOptions>);
-  const { scale = 1, of = "xt" } = options;
-  checkScale(scale);
+  const { scale = 1, of = "xt" } = decoded("guide", options, energyRules);
   if (typeof energy !== "function") throw refusal("energy must be a function of x_t and t", energy);
-  if (of !== "xt" && of !== "x0") throw refusal('of must be "xt" or "x0"', of);
   if (isAll(scale, 0)) return (model) => model;
   return (model) =>
     decorated(model, (model) => ({
@@ -329,9 +330,7 @@ function slope(kind: Kind, level: Level, near: Level): number {
  * ```
  */
 export function meanShifted(energy: Energy, options: MeanShiftOptions = {}): Refinement {
-  checkOptions("guide", options, { scale: true, variance: true } satisfies Known<MeanShiftOptions>);
-  const { scale = 1, variance = variances.small } = options;
-  checkScale(scale);
+  const { scale = 1, variance = variances.small } = decoded("guide", options, shiftRules);
   if (isAll(scale, 0)) return (sampler) => sampler;
   return moved((next, env, { x, t }) => {
     const { at } = env.model.schedule, by = variance(at(t), at(next.t));

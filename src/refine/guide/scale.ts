@@ -6,6 +6,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { refusal as refused } from "../../tensor/check/check.ts";
+import { is, type Rule } from "../../tensor/check/decode.ts";
 
 /** A weight of guidance: one for all samples, or one for each. Finite, no unit. */
 export type Scale = number | readonly number[];
@@ -15,19 +16,20 @@ export const isAll = (scale: Scale, value: number): boolean =>
   typeof scale === "number" ? scale === value : scale.every((each) => each === value);
 
 /**
- * Refuses what is no scale.
+ * The rule of a scale.
  *
- * @param scale One finite number, or one for each sample.
- * @param count Number of samples. Default: not known.
- * @throws {RangeError} If it is none.
+ * @param count The number of samples; any when absent.
+ * @returns The rule.
  */
-export function checkScale(scale: Scale, count?: number): void {
-  if (typeof scale === "number" && Number.isFinite(scale)) return;
-  const isList = Array.isArray(scale) && scale.length > 0 && scale.every(Number.isFinite);
-  if (isList && (count === undefined || scale.length === count)) return;
-  const wanted = Array.isArray(scale) ? "one finite number for each sample" : "a finite number";
-  throw refusal(`scale must be ${wanted}`, scale);
-}
+export const scaled = (count?: number): Rule => {
+  const one = is("a finite number", Number.isFinite);
+  const many = is(
+    "one finite number for each sample",
+    (list: readonly number[]) =>
+      list.length > 0 && list.every(Number.isFinite) && (count ?? list.length) === list.length,
+  );
+  return (name, value) => (Array.isArray(value) ? many : one)(name, value);
+};
 
 /** An error of a guide's options. */
 export const refusal = (wanted: string, got: unknown): RangeError => refused("guide", wanted, got);

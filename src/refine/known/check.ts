@@ -36,12 +36,6 @@ export function* checkNumbers(name: string, values: tf.Tensor): Scoped<void> {
   if (stranger !== undefined) throw refusal(`${name} must be finite`, stranger);
 }
 
-/** Refuses a count that is not a whole number of at least 1. */
-export function checkCount(name: string, value: number): void {
-  if (Number.isSafeInteger(value) && value >= 1) return;
-  throw refusal(`${name} must be a whole number of at least 1`, value);
-}
-
 /** An error of what is known. */
 export const refusal = (wanted: string, got: unknown): RangeError =>
   refused("use what is known", wanted, got);

@@ -24,12 +24,13 @@ import * as tf from "@tensorflow/tfjs-core";
 import { sampleAxes } from "../../tensor/tensor.ts";
 import "../../tensor/autodiff.ts";
 import { type Check, noise, onModel, type Refinement } from "../../sample/path.ts";
-import { checkOptions, type Known, shown } from "../../tensor/check/check.ts";
+import { checkOptions, shown } from "../../tensor/check/check.ts";
+import { above, atLeast, decoded, is, type Rules, wholeNumber } from "../../tensor/check/decode.ts";
 import { awaited, scope } from "../../tensor/scope.ts";
 import { sharing } from "../guide/combine.ts";
 import { byEnergy, gradientThrough } from "../guide/gradient.ts";
 import { around, checkUnweighed, moved } from "../moved.ts";
-import { checkCount, checkFits, checkMask, checkNumbers, checkTensor, refusal } from "./check.ts";
+import { checkFits, checkMask, checkNumbers, checkTensor, refusal } from "./check.ts";
 import { type Operator, shownBy, solved } from "./operator.ts";
 
 /** Options of {@link inpainted}. */
@@ -37,6 +38,8 @@ export interface InpaintOptions {
   /** What its noise is drawn for. Default: `"known"`. */
   readonly purpose?: string;
 }
+
+const inpaintRules: Rules<InpaintOptions> = { purpose: true };
 
 /**
  * Inpainting by replacement: after each step the known pixels are those of the data, with fresh noise of the level reached
@@ -69,8 +72,7 @@ export function inpainted(
   known: tf.Tensor,
   options: InpaintOptions = {},
 ): Refinement {
-  checkOptions("use what is known", options, { purpose: true } satisfies Known<InpaintOptions>);
-  const { purpose = "known" } = options;
+  const { purpose = "known" } = decoded("use what is known", options, inpaintRules);
   checkTensor("mask", mask);
   checkTensor("known", known);
   const check: Check = (_, { x }) =>
@@ -149,6 +151,7 @@ export function observed(
     throw refusal('method must be "replacement", "dps" or "pigdm"', method);
   }
   checkOptions(`use what is known by method "${method}"`, options, methods[method]);
+  decoded<object, ObservedOptions>("use what is known", options, methods[method]);
   if (typeof operator?.apply !== "function" || typeof operator.adjoint !== "function") {
     throw new TypeError(
       `Cannot use what is known: operator must have apply and adjoint, such as mask(kept), got ${
@@ -157,12 +160,6 @@ export function observed(
     );
   }
   checkTensor("y", y);
-  checkAtLeast("scale", scale);
-  checkAtLeast("std", std);
-  if (!(variance > 0 && variance < Infinity)) {
-    throw refusal("variance must be a number above 0", variance);
-  }
-  checkCount("iterations", iterations);
   const { gram, within } = operator, check = measured(operator, y);
   const seen = { operator, y: () => within ? within(y) : y };
   if (method === "replacement") {
@@ -175,17 +172,20 @@ export function observed(
   return posteriorSampled(inRange, scale, check);
 }
 
-/** The options that have a part in each method. */
-const methods: { readonly [M in ObservedMethod]: Readonly<Record<string, true>> } = {
-  replacement: { method: true, iterations: true, purpose: true },
-  dps: { method: true, scale: true },
-  pigdm: { method: true, scale: true, std: true, variance: true, iterations: true },
-};
+const least = is("a number of at least 0", atLeast(0));
 
-function checkAtLeast(name: string, value: number): void {
-  if (value >= 0 && value < Infinity) return;
-  throw refusal(`${name} must be a number of at least 0`, value);
-}
+/** The options that have a part in each method. */
+const methods: { readonly [M in ObservedMethod]: Partial<Rules<ObservedOptions>> } = {
+  replacement: { method: true, iterations: wholeNumber(1), purpose: true },
+  dps: { method: true, scale: least },
+  pigdm: {
+    method: true,
+    scale: least,
+    std: least,
+    variance: is("a number above 0", above(0)),
+    iterations: wholeNumber(1),
+  },
+};
 
 /** What has to hold of a measurement. */
 const measured = (operator: Operator, y: tf.Tensor): Check => (env, start) =>

@@ -15,10 +15,10 @@ import {
   type State,
   type Transition,
 } from "../../sample/path.ts";
-import { checkOptions, type Known } from "../../tensor/check/check.ts";
+import { checkOptions } from "../../tensor/check/check.ts";
+import { decoded, type Rules, wholeNumber } from "../../tensor/check/decode.ts";
 import { owned, scope } from "../../tensor/scope.ts";
 import { checkUnweighed } from "../moved.ts";
-import { checkCount } from "./check.ts";
 
 /** Options of {@link repainted}. */
 export interface RepaintOptions {
@@ -30,7 +30,11 @@ export interface RepaintOptions {
   readonly purpose?: string;
 }
 
-const repaintOptions: Known<RepaintOptions> = { jumps: true, length: true, purpose: true };
+const repaintRules: Rules<RepaintOptions> = {
+  jumps: wholeNumber(1),
+  length: wholeNumber(1),
+  purpose: true,
+};
 
 /** A state on its way down a stretch: where the stretch began. */
 interface Returning extends State {
@@ -67,10 +71,9 @@ interface Returning extends State {
  * ```
  */
 export function repainted(options: RepaintOptions = {}): Refinement {
-  checkOptions("repaint", options, repaintOptions);
+  checkOptions("repaint", options, repaintRules);
+  decoded("use what is known", options, repaintRules);
   const { jumps = 10, length = 10, purpose = "repaint" } = options;
-  checkCount("jumps", jumps);
-  checkCount("length", length);
   return <S extends State>(source: Sampler<S>): Sampler<S> =>
     rearranged<S>(async function* (transitions) {
       for await (const stretch of stretches(transitions, length)) {

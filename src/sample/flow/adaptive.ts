@@ -19,9 +19,11 @@ import {
 import type { VectorField } from "../../solve/rungekutta.ts";
 import { type Tableau, tableaus } from "../../solve/tableau.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
-import { checkNamed, checkOptions, type Known, refusal } from "../../tensor/check/check.ts";
+import { refusal } from "../../tensor/check/check.ts";
+import { decoded, type Rules } from "../../tensor/check/decode.ts";
 import { awaited, owned, scope, type Scoped } from "../../tensor/scope.ts";
 import { type Env, type Sampler, sampler, type State } from "../path.ts";
+import { named } from "../grid.ts";
 import {
   type Chart,
   charts,
@@ -62,9 +64,9 @@ export interface AdaptiveFlowOptions {
   readonly final?: number;
 }
 
-const adaptiveOptions: Known<AdaptiveFlowOptions> = {
+const adaptiveRules: Rules<AdaptiveFlowOptions> = {
   tableau: true,
-  chart: true,
+  chart: named(charts),
   control: true,
   final: true,
 };
@@ -99,10 +101,9 @@ export function adaptiveFlow(
   schedule: Schedule,
   options: AdaptiveFlowOptions = {},
 ): Sampler<AdaptiveState> {
-  checkOptions("make an adaptive flow", options, adaptiveOptions);
+  decoded("make an adaptive flow", options, adaptiveRules);
   const { tableau = tableaus.dormandPrince, chart = "flow", control = {} } = options;
   const final = options.final ?? leastNoisy(schedule), [least, most] = schedule.span;
-  checkNamed("make a flow", "chart", chart, charts);
   checkControl(tableau, control);
   checkFinal(schedule, chart, final);
   const flow: Controlled = { schedule, tableau, chart, control, final };

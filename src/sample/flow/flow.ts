@@ -11,9 +11,10 @@ import * as tf from "@tensorflow/tfjs-core";
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import { type Tableau, tableaus } from "../../solve/tableau.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
-import { checkNamed, checkOptions, type Known, refusal } from "../../tensor/check/check.ts";
+import { checkOptions, refusal } from "../../tensor/check/check.ts";
+import { decoded, is, needed, type Rule, type Rules } from "../../tensor/check/decode.ts";
 import { type Leg, type Sampler, step } from "../path.ts";
-import { noisy, over, type Own } from "../grid.ts";
+import { named, noisy, over, type Own } from "../grid.ts";
 import { type Chart, charts, isRegular, type Method, solved } from "./chart.ts";
 
 /** Noise put back before each step (Karras et al. 2022, algorithm 2). */
@@ -43,9 +44,17 @@ export interface FlowOptions extends GridOptions {
   readonly upward?: boolean;
 }
 
-const flowOptions: Own<FlowOptions> = { tableau: true, chart: true, churn: true, upward: true };
+const flowRules: Own<FlowOptions> = {
+  tableau: true,
+  chart: named(charts),
+  churn: true,
+  upward: true,
+};
 
-const churnOptions: Known<Churn> = { amount: true, from: true, to: true, noise: true };
+const level: Rule = (name, value) =>
+  is("a number of at least 0", (value) => value >= 0)(`churn.${name}`, value);
+
+const churnRules: Rules<Churn> = { amount: needed(level), from: level, to: level, noise: level };
 
 /**
  * The probability-flow ODE by a Runge–Kutta method on a grid. A step to sigma = 0 of a method that would ask the model there, and
@@ -82,10 +91,12 @@ const churnOptions: Known<Churn> = { amount: true, from: true, to: true, noise: 
  * ```
  */
 export function flow(schedule: Schedule, options: FlowOptions = {}): Sampler {
-  const grid = timesAmong(action, { schedule, options }, flowOptions);
+  const grid = timesAmong(action, { schedule, options }, flowRules);
   const { tableau = tableaus.heun, chart = "flow", churn, upward = false } = options;
-  checkNamed(action, "chart", chart, charts);
-  if (churn) checkChurn(churn);
+  if (churn) {
+    checkOptions("churn a flow", churn, churnRules);
+    decoded(action, churn, churnRules);
+  }
   if (upward) checkUpward(schedule, grid.at(-1)!, churn);
   return over(schedule, upward ? grid.toReversed() : grid, (leg) => {
     const raised = churn ? churned(leg, schedule, churn) : leg;
@@ -136,12 +147,4 @@ function checkUpward(schedule: Schedule, final: number, churn: Churn | undefined
   if (churn) throw refusal(action, "churn must be absent with upward", churn);
   if (schedule.at(final).sigma > 0) return;
   throw refusal(action, "final must be a time with sigma above 0 with upward", final);
-}
-
-function checkChurn(churn: Churn): void {
-  checkOptions("churn a flow", churn, churnOptions);
-  const { amount, from = 0, to = Infinity, noise = 1 } = churn;
-  for (const [name, value] of Object.entries({ amount, from, to, noise })) {
-    if (!(value >= 0)) throw refusal(action, `churn.${name} must be a number of at least 0`, value);
-  }
 }

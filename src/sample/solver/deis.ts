@@ -13,10 +13,10 @@
 
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
-import { checkOneOf } from "../../tensor/check/check.ts";
+import { oneOf } from "../../tensor/check/decode.ts";
 import type { Sampler } from "../path.ts";
 import type { Own } from "../grid.ts";
-import { checkOrder, checkOrders, type LowerOrderFinal, stepped } from "./multistep.ts";
+import { lowered, type LowerOrderFinal, stepped } from "./multistep.ts";
 import { adams, exponential, type MultistepRule, overRho, rhoOf } from "./weights.ts";
 
 /** Options of {@link deis}. */
@@ -28,8 +28,6 @@ export interface DeisOptions extends GridOptions {
   /** Whether the last steps are of lower order; `"auto"` is true below 15 steps. Default: `"auto"`. */
   readonly lowerOrderFinal?: LowerOrderFinal;
 }
-
-const deisOptions: Own<DeisOptions> = { order: true, variable: true, lowerOrderFinal: true };
 
 /** Gauss–Legendre on [0, 1]: eight nodes about the middle, and their weights. */
 const gauss: readonly (readonly [at: number, weight: number])[] = [
@@ -62,6 +60,12 @@ const variables: {
   readonly [V in "logRho" | "rho" | "t"]: (schedule: Schedule) => MultistepRule;
 } = { logRho: () => exponential({ of: "eps" }), rho: () => adams, t: inTime };
 
+const deisRules: Own<DeisOptions> = {
+  order: oneOf(1, 2, 3),
+  variable: oneOf(...Object.keys(variables)),
+  lowerOrderFinal: lowered,
+};
+
 /**
  * DEIS, the multistep exponential integrator in the noise (Zhang and Chen 2023, algorithm 1): `"t"` is the paper's tAB-DEIS,
  * `"rho"` its rhoAB-DEIS, `"logRho"` the form that diffusers has. All are of the order given, that of 1 is DDIM.
@@ -87,10 +91,8 @@ const variables: {
  * ```
  */
 export function deis(schedule: Schedule, options: DeisOptions = {}): Sampler {
-  const action = "make a DEIS", grid = timesAmong(action, { schedule, options }, deisOptions);
+  const grid = timesAmong("make a DEIS", { schedule, options }, deisRules);
   const { order = 2, variable = "logRho", lowerOrderFinal = "auto" } = options;
-  checkOrders(action, { order, lowerOrderFinal }, 3);
-  checkOneOf(action, "variable", variable, Object.keys(variables));
   return stepped(schedule, grid, { rule: variables[variable](schedule), order, lowerOrderFinal });
 }
 
@@ -124,8 +126,7 @@ export interface LmsOptions extends GridOptions {
  * ```
  */
 export function lms(schedule: Schedule, options: LmsOptions = {}): Sampler {
-  const action = "make an LMS", grid = timesAmong(action, { schedule, options }, { order: true });
+  const grid = timesAmong("make an LMS", { schedule, options }, { order: oneOf(1, 2, 3, 4) });
   const { order = 4 } = options;
-  checkOrder(action, order, 4);
   return stepped(schedule, grid, { rule: adams, order, pastZero: true });
 }

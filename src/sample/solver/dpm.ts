@@ -20,15 +20,10 @@
 
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
-import {
-  checkAtLeastZero,
-  checkOneOf,
-  checkOptions,
-  type Known,
-} from "../../tensor/check/check.ts";
+import { atLeast, decoded, is, oneOf, type Rules } from "../../tensor/check/decode.ts";
 import type { Sampler } from "../path.ts";
 import type { Own } from "../grid.ts";
-import { checkOrders, type LowerOrderFinal, stepped } from "./multistep.ts";
+import { lowered, type LowerOrderFinal, stepped } from "./multistep.ts";
 import {
   exponential,
   type MultistepNodes,
@@ -72,9 +67,18 @@ export interface DpmSolverOptions extends GridOptions, DpmSolverForm {
   readonly lowerOrderFinal?: LowerOrderFinal;
 }
 
-const formOptions: Known<DpmSolverForm> = { of: true, corrector: true, curvature: true, eta: true };
+const formRules: Rules<DpmSolverForm> = {
+  of: oneOf("x0", "eps"),
+  corrector: oneOf("midpoint", "heun"),
+  curvature: oneOf("exact", "halved"),
+  eta: is("a number of at least 0", atLeast(0)),
+};
 
-const solverOptions: Own<DpmSolverOptions> = { ...formOptions, order: true, lowerOrderFinal: true };
+const solverRules: Own<DpmSolverOptions> = {
+  ...formRules,
+  order: oneOf(1, 2, 3),
+  lowerOrderFinal: lowered,
+};
 
 /**
  * The coefficients of one step of DPM-Solver++ (Lu et al. 2022, algorithm 2), in float64. With two predictions:
@@ -103,8 +107,7 @@ export function multistepCoefficients(
   nodes: MultistepNodes,
   form: DpmSolverForm = {},
 ): MultistepWeights {
-  checkOptions("make a step of DPM-Solver++", form, formOptions);
-  return ruleOf(form)(nodes);
+  return ruleOf(decoded("make a step of DPM-Solver++", form, formRules))(nodes);
 }
 
 const ruleOf = ({ of = "x0", eta = 0, ...form }: DpmSolverForm): MultistepRule =>
@@ -146,14 +149,7 @@ const bends =
  * ```
  */
 export function dpmSolver(schedule: Schedule, options: DpmSolverOptions = {}): Sampler {
-  const grid = timesAmong(action, { schedule, options }, solverOptions);
-  const { order = 2, lowerOrderFinal = "auto", of, corrector, curvature, eta = 0 } = options;
-  checkOrders(action, { order, lowerOrderFinal }, 3);
-  checkOneOf(action, "of", of, ["x0", "eps"]);
-  checkOneOf(action, "corrector", corrector, ["midpoint", "heun"]);
-  checkOneOf(action, "curvature", curvature, ["exact", "halved"]);
-  checkAtLeastZero(action, "eta", eta);
+  const grid = timesAmong("make a DPM-Solver++", { schedule, options }, solverRules);
+  const { order = 2, lowerOrderFinal = "auto" } = options;
   return stepped(schedule, grid, { rule: ruleOf(options), order, lowerOrderFinal });
 }
-
-const action = "make a DPM-Solver++";

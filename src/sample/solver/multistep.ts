@@ -14,7 +14,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { type GridOptions, times } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
-import { checkOptions, type Known, refusal } from "../../tensor/check/check.ts";
+import { decoded, is, type Rule, type Rules } from "../../tensor/check/decode.ts";
 import {
   asked,
   type Evaluation,
@@ -29,6 +29,12 @@ import { combined, type MultistepRule, type Node, nodeAt, type Point } from "./w
 
 /** Whether the last steps are of lower order; `"auto"`: with fewer than 15 steps. */
 export type LowerOrderFinal = boolean | "auto";
+
+/** The rule of {@link LowerOrderFinal}. */
+export const lowered: Rule = is(
+  'a boolean or "auto"',
+  (value: unknown) => typeof value === "boolean" || value === "auto",
+);
 
 /** A multistep solver: its rule, its order and where that is lowered. */
 export interface Multistep {
@@ -74,11 +80,11 @@ export interface Multistep {
  * ```
  */
 export function multistep(schedule: Schedule, grid: GridOptions, solver: Multistep): Sampler {
-  checkOptions("make a multistep sampler", solver, multistepParts);
+  decoded("make a multistep sampler", solver, multistepRules);
   return stepped(schedule, times(schedule, grid), solver);
 }
 
-const multistepParts: Known<Multistep> = {
+const multistepRules: Rules<Multistep> = {
   rule: true,
   order: true,
   lowerOrderFinal: true,
@@ -163,22 +169,4 @@ function corrected(
   // The change is added to x_t, not put in its place: a refinement may have moved x_t since it was predicted.
   const change = tf.sub(reached(corrector, [now, ...older]), reached(rule, older));
   return { ...now, x: tf.add(now.x, change) };
-}
-
-/** Throws unless the order is one of 1 … most. */
-export function checkOrder(action: string, order: number, most: number): void {
-  if (Number.isSafeInteger(order) && order >= 1 && order <= most) return;
-  const all = Array.from({ length: most }, (_, i) => i + 1);
-  throw refusal(action, `order must be ${all.slice(0, -1).join(", ")} or ${most}`, order);
-}
-
-/** Throws unless the order, if there is one, is one of 1 … most, and the other option one of {@link LowerOrderFinal}. */
-export function checkOrders(
-  action: string,
-  { order = 1, lowerOrderFinal = false }: Pick<Partial<Multistep>, "order" | "lowerOrderFinal">,
-  most: number,
-): void {
-  checkOrder(action, order, most);
-  if ([true, false, "auto"].includes(lowerOrderFinal)) return;
-  throw refusal(action, 'lowerOrderFinal must be a boolean or "auto"', lowerOrderFinal);
 }

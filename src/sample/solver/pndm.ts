@@ -9,9 +9,10 @@
 
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import type { Level, Schedule } from "../../noise/schedule/schedule.ts";
-import { checkOneOf, refusal } from "../../tensor/check/check.ts";
+import { refusal } from "../../tensor/check/check.ts";
+import { oneOf } from "../../tensor/check/decode.ts";
 import { type Leg, legs, type Sampler } from "../path.ts";
-import { over } from "../grid.ts";
+import { over, type Own } from "../grid.ts";
 import { type Multistep, multistepTransition } from "./multistep.ts";
 import { alone, inStages, type Stage } from "./singlestep.ts";
 import {
@@ -107,6 +108,11 @@ const warmUps: {
   },
 };
 
+const pndmRules: Own<PndmOptions> = {
+  warmUp: oneOf(...Object.keys(warmUps)),
+  of: oneOf("eps", "v"),
+};
+
 /**
  * PNDM: classical Adams–Bashforth weights on the noise, in front of DDIM's exact change of level, after first steps of
  * pseudo Runge–Kutta (Liu et al. 2022, algorithm 2). The weights are those of equal steps in t, while the integral is
@@ -133,10 +139,8 @@ const warmUps: {
  * ```
  */
 export function pndm(schedule: Schedule, options: PndmOptions = {}): Sampler {
-  const grid = timesAmong(action, { schedule, options }, { warmUp: true, of: true });
+  const grid = timesAmong(action, { schedule, options }, pndmRules);
   const { warmUp = "rungeKutta", of = "eps" } = options, order = 4;
-  checkOneOf(action, "warmUp", warmUp, Object.keys(warmUps));
-  checkOneOf(action, "of", of, ["eps", "v"]);
   const { steps, stages } = warmUps[warmUp], path = legs(schedule, grid);
   if (of === "v") checkUnit(path);
   const read = (weights: MultistepWeights, from: Level): MultistepWeights =>

@@ -25,11 +25,12 @@
 
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
-import { checkOneOf, checkOptions, refusal } from "../../tensor/check/check.ts";
+import { checkOptions } from "../../tensor/check/check.ts";
+import { is, oneOf, within } from "../../tensor/check/decode.ts";
 import { asked, type Leg, type Sampler, step, type Transition } from "../path.ts";
 import { noisy, over, type Own } from "../grid.ts";
 import type { Corrector } from "./dpm.ts";
-import { checkOrders, type LowerOrderFinal } from "./multistep.ts";
+import { lowered, type LowerOrderFinal } from "./multistep.ts";
 import {
   combined,
   exponential,
@@ -129,11 +130,9 @@ export interface DpmSinglestepOptions extends GridOptions {
  * ```
  */
 export function dpmSinglestep(schedule: Schedule, options: DpmSinglestepOptions = {}): Sampler {
-  const action = "make a singlestep DPM-Solver++", { order = 2, of = "x0" } = options;
-  const grid = timesAmong(action, { schedule, options }, singlestepOptions);
-  checkOrders(action, options, 3);
-  checkOneOf(action, "of", of, ["x0", "eps"]);
-  checkOneOf(action, "corrector", options.corrector, ["midpoint", "heun"]);
+  const action = "make a singlestep DPM-Solver++";
+  const grid = timesAmong(action, { schedule, options }, singlestepRules);
+  const { order = 2, of = "x0" } = options;
   // A step from alpha = 0 is one stage, and what follows is laid out as if it began there.
   const head = grid.length > 1 && schedule.at(grid[0]!).alpha === 0 ? [1] : [];
   const count = grid.length - 1 - head.length, toZero = schedule.at(grid.at(-1)!).sigma === 0;
@@ -197,11 +196,11 @@ function ordersOf(
   return rest > 1 && (rest === order || toZero) ? [...orders, rest - 1, 1] : [...orders, rest];
 }
 
-const singlestepOptions: Own<DpmSinglestepOptions> = {
-  order: true,
-  of: true,
-  corrector: true,
-  lowerOrderFinal: true,
+const singlestepRules: Own<DpmSinglestepOptions> = {
+  order: oneOf(1, 2, 3),
+  of: oneOf("x0", "eps"),
+  corrector: oneOf("midpoint", "heun"),
+  lowerOrderFinal: lowered,
 };
 
 // ---------------------------------------------------------------------------------------------- KDPM2
@@ -211,6 +210,8 @@ export interface Kdpm2Options extends GridOptions {
   /** Noise of each step, in units of the ancestral sampler's standard deviation, in [0, 1]. Default: 0. */
   readonly eta?: number;
 }
+
+const kdpm2Rules: Own<Kdpm2Options> = { eta: is("in [0, 1]", within(0, 1)) };
 
 /**
  * KDPM2, the midpoint rule in sigma/alpha with its node at the geometric mean: two evaluations a step, order 2. With eta
@@ -237,9 +238,7 @@ export interface Kdpm2Options extends GridOptions {
  * ```
  */
 export function kdpm2(schedule: Schedule, options: Kdpm2Options = {}): Sampler {
-  const action = "make a KDPM2", grid = timesAmong(action, { schedule, options }, { eta: true });
-  const { eta = 0 } = options;
-  if (!(eta >= 0 && eta <= 1)) throw refusal(action, "eta must be in [0, 1]", eta);
+  const grid = timesAmong("make a KDPM2", { schedule, options }, kdpm2Rules), { eta = 0 } = options;
   return over(schedule, grid, (leg) => inStages(leg, geometric(leg, schedule, eta)));
 }
 

@@ -9,10 +9,11 @@
 
 import { type GridOptions, timesAmong } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
-import { checkOneOf, checkOptions } from "../../tensor/check/check.ts";
+import { checkOptions } from "../../tensor/check/check.ts";
+import { oneOf } from "../../tensor/check/decode.ts";
 import type { Sampler } from "../path.ts";
 import type { Own } from "../grid.ts";
-import { checkOrders, type LowerOrderFinal, stepped } from "./multistep.ts";
+import { lowered, type LowerOrderFinal, stepped } from "./multistep.ts";
 import {
   exponential,
   type MultistepNodes,
@@ -32,11 +33,11 @@ export interface UniPcOptions extends GridOptions {
   readonly lowerOrderFinal?: LowerOrderFinal;
 }
 
-const uniPcOptions: Own<UniPcOptions> = {
-  order: true,
-  solver: true,
+const uniPcRules: Own<UniPcOptions> = {
+  order: oneOf(1, 2, 3),
+  solver: oneOf("bh1", "bh2"),
   corrected: true,
-  lowerOrderFinal: true,
+  lowerOrderFinal: lowered,
 };
 
 /**
@@ -104,10 +105,8 @@ export function uniPcCoefficients(
  * ```
  */
 export function uniPc(schedule: Schedule, options: UniPcOptions = {}): Sampler {
-  const action = "make a UniPC", grid = timesAmong(action, { schedule, options }, uniPcOptions);
+  const grid = timesAmong("make a UniPC", { schedule, options }, uniPcRules);
   const { order = 2, solver = "bh2", corrected = true, lowerOrderFinal = true } = options;
-  checkOrders(action, { order, lowerOrderFinal }, 3);
-  checkOneOf(action, "solver", solver, ["bh1", "bh2"]);
   const rule: MultistepRule = (nodes) => uniPcCoefficients(nodes, { solver });
   const corrector = corrected && { corrector: rule };
   return stepped(schedule, grid, { rule, order, lowerOrderFinal, ...corrector });

@@ -64,7 +64,7 @@ export function shown(value: unknown): string {
 export function checkOptions(
   action: string,
   options: unknown,
-  known: Readonly<Record<string, true>>,
+  known: Readonly<Record<string, unknown>>,
 ): void {
   if (typeof options !== "object" || options === null || Array.isArray(options)) {
     throw new TypeError(`Cannot ${action}: options must be an object, got ${shown(options)}`);
@@ -74,35 +74,6 @@ export function checkOptions(
     const names = Object.keys(known).join(", ") || "none";
     throw new TypeError(`Cannot ${action}: options must be among ${names}, got "${name}"`);
   }
-}
-
-/**
- * Refuses what is none of a few words.
- *
- * @param action What the function does, such as `"make a UniPC"`.
- * @param name The option's name.
- * @param value What it was given; undefined counts as absent.
- * @param known The words, two at least.
- * @throws {RangeError} If it is another.
- *
- * @example
- * ```ts
- * import { checkOneOf } from "./check.ts";
- * import assert from "node:assert/strict";
- *
- * checkOneOf("sample", "of", "eps", ["x0", "eps"]);
- * assert.throws(() => checkOneOf("sample", "of", "v", ["x0", "eps"]), /of must be "x0" or "eps", got "v"$/);
- * ```
- */
-export function checkOneOf(
-  action: string,
-  name: string,
-  value: unknown,
-  known: readonly string[],
-): void {
-  if (value === undefined || known.includes(value as string)) return;
-  const words = known.map((word) => `"${word}"`), last = words.pop();
-  throw refusal(action, `${name} must be ${words.join(", ")} or ${last}`, value);
 }
 
 /**
@@ -140,19 +111,6 @@ export function checkNamed(action: string, name: string, value: string, table: o
 }
 
 /**
- * Refuses what is not a finite number of at least 0.
- *
- * @param action What the function does, such as `"make a flow"`.
- * @param name The option's name.
- * @param value What it was given.
- * @throws {RangeError} If it is less, infinite or no number.
- */
-export function checkAtLeastZero(action: string, name: string, value: number): void {
-  if (value >= 0 && value < Infinity) return;
-  throw refusal(action, `${name} must be a number of at least 0`, value);
-}
-
-/**
  * Refuses what is no shape of a tensor.
  *
  * @param action What it is for.
@@ -183,12 +141,16 @@ export function checkShape(action: string, shape: unknown): void {
  * ```
  */
 export function checkKey(action: string, key: unknown, name = "key"): void {
-  const { hi, lo } = (key ?? {}) as { readonly hi?: unknown; readonly lo?: unknown };
-  // Called for each key of each draw, so nothing is made here.
-  if ((hi as number) >>> 0 === hi && (lo as number) >>> 0 === lo) return;
+  if (isKey(key)) return;
   throw new TypeError(
     `Cannot ${action}: ${name} must be a key, as key(0) makes them, got ${shown(key)}`,
   );
+}
+
+/** Whether a value is two unsigned 32-bit words. Asked of each key of each draw. */
+export function isKey(value: unknown): boolean {
+  const { hi, lo } = (value ?? {}) as { readonly hi?: unknown; readonly lo?: unknown };
+  return (hi as number) >>> 0 === hi && (lo as number) >>> 0 === lo;
 }
 
 /** The first number of a list that is not finite, or undefined. */

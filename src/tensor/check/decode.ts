@@ -7,7 +7,15 @@
  * @module
  */
 
-import { type Either, getApplicativeValidation, isLeft, left, right } from "fp-ts/lib/Either.js";
+import {
+  chain,
+  type Either,
+  getApplicativeValidation,
+  isLeft,
+  left,
+  mapLeft,
+  right,
+} from "fp-ts/lib/Either.js";
 import { shown } from "./check.ts";
 
 /** What is wrong with an option. */
@@ -23,8 +31,12 @@ export interface Fault {
 /** An option, or what is wrong with it. */
 export type Decoded<A> = Either<readonly Fault[], A>;
 
-/** A look at an option that is there. */
-export type Rule = (name: string, value: unknown) => Decoded<unknown>;
+/** A look at an option that is there, or has to be. */
+export interface Rule {
+  (name: string, value: unknown): Decoded<unknown>;
+  /** Whether an option that is not there is looked at too, as undefined. Default: false. */
+  readonly needed?: true;
+}
 
 /** A rule for each option; `true` where any value will do, or is looked at elsewhere. */
 export type Rules<T> = { readonly [K in keyof T]-?: Rule | true };
@@ -92,6 +104,28 @@ export const callable: Rule = is(
   true,
 );
 
+/** The rule of words without quotes, of which there may be one. */
+export const among = (words: readonly unknown[]): Rule =>
+  is(`one of ${words.join(", ")}`, (value: unknown) => words.includes(value));
+
+/** The rule of whole numbers of at least another. */
+export const wholeNumber = (least: number): Rule =>
+  is(`a whole number of at least ${least}`, whole(least));
+
+/** The rule of an option that must be there. */
+export const needed = (rule: Rule): Rule =>
+  Object.assign<Rule, { needed: true }>((name, value) => rule(name, value), { needed: true });
+
+/** The rule of two, of which the second looks at what the first lets through. */
+export const inTurn = (first: Rule, second: Rule): Rule => (name, value) =>
+  chain(() => second(name, value))(first(name, value));
+
+/** A rule that shows what came in another way. */
+export const showing = <A>(rule: Rule, show: (value: A) => string): Rule => (name, value) =>
+  mapLeft((faults: readonly Fault[]) => faults.map((each) => ({ ...each, got: show(value as A) })))(
+    rule(name, value),
+  );
+
 /** The applicative in which the faults of both are kept. */
 const both = getApplicativeValidation<readonly Fault[]>({ concat: (a, b) => [...a, ...b] });
 
@@ -114,10 +148,16 @@ export function decoded<T extends object, O extends T>(
     throw new TypeError(`Cannot ${action}: options must be an object, got ${shown(options)}`);
   }
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  const looked = given.map(([name, value]) => ruleOf<T>(rules, name)(name, value)).reduce(
-    (all, each) => both.ap(both.map(all, () => () => options), each),
-    right(options),
+  const absent = Object.entries<Rule | true>(rules).flatMap(([name, rule]): typeof given =>
+    rule !== true && rule.needed && options[name as keyof T] === undefined
+      ? [[name, undefined]]
+      : []
   );
+  const looked = [...given, ...absent].map(([name, value]) => ruleOf<T>(rules, name)(name, value))
+    .reduce(
+      (all, each) => both.ap(both.map(all, () => () => options), each),
+      right(options),
+    );
   if (isLeft(looked)) throw refused(action, looked.left);
   return options;
 }

@@ -23,8 +23,8 @@ export const noise: readonly Slip[] = [
   ),
   slip(
     "denoise/oracle.ts",
-    'checkOptions("make an oracle", mixture',
-    '((..._: unknown[]) => {})("make an oracle", mixture',
+    "decoded(making, mixture, mixtureRules)",
+    "mixture",
     "denoise/oracle",
   ),
   slip(
@@ -145,7 +145,7 @@ export const noise: readonly Slip[] = [
   slip("noise/grid.ts", "slack = 1e-9 * (end - start);", "slack = 0;", "noise/grid"),
   slip(
     "noise/grid.ts",
-    "checkOptions(action, options, { ...gridOptions, ...own });",
+    "decoded<object, O>(action, options, { ...namesOfGrid, ...own });",
     "",
     "sample/solver",
   ),

@@ -57,7 +57,12 @@ export const tensor: readonly Slip[] = [
   slip("tensor/autodiff.ts", '"logSigmoid", ', "", "tensor/autodiff"),
   slip("tensor/autodiff.ts", '"logSoftmax", ', "", "tensor/autodiff"),
   slip("tensor/autodiff.ts", ', "softmaxCrossEntropy"', "", "tensor/autodiff"),
-  slip("tensor/check/check.ts", "if ((hi as number) >>> 0 === hi &&", "if (key ||", "tensor/key"),
+  slip(
+    "tensor/check/check.ts",
+    "return (hi as number) >>> 0 === hi &&",
+    "return value ||",
+    "tensor/key",
+  ),
   slip(
     "tensor/key.ts",
     'checkKey("fold a key", parent, "parent");',

@@ -2,14 +2,19 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import {
   above,
+  among,
   atLeast,
   boolean,
   callable,
   decoded,
+  inTurn,
   is,
+  needed,
   oneOf,
   type Rules,
+  showing,
   whole,
+  wholeNumber,
   within,
 } from "../../../src/tensor/check/decode.ts";
 
@@ -76,6 +81,35 @@ describe("decoded()", () => {
         "eta must be a number of at least 0, got -1",
       TypeError,
     );
+  });
+
+  it("misses an option that is needed", () => {
+    const size: Rules<{ size?: number | undefined; eta?: number }> = {
+      size: needed(wholeNumber(1)),
+      eta: rules.eta,
+    };
+    for (const none of [{}, { size: undefined }]) {
+      assert.throws(() => decoded("sample", { ...none, eta: -1 }, size), {
+        name: "RangeError",
+        message: "Cannot sample: eta must be a number of at least 0, got -1; " +
+          "size must be a whole number of at least 1, got undefined",
+      });
+    }
+    assert.deepEqual(decoded("sample", { size: 1 }, size), { size: 1 });
+  });
+
+  it("puts rules one after the other, and shows what came as they say", () => {
+    const even = inTurn(wholeNumber(1), is("even", (n) => n % 2 === 0));
+    const kind = showing(among(["a", "b"]), (value: string) => value);
+    const table: Rules<{ base?: number; kind?: string }> = { base: even, kind };
+    const of = (options: { base?: number; kind?: string }) => () =>
+      decoded("build", options, table);
+    assert.throws(of({ base: 0.5 }), /: base must be a whole number of at least 1, got 0.5$/);
+    assert.throws(
+      of({ base: 3, kind: "c" }),
+      /: base must be even, got 3; kind must be one of a, b, got c$/,
+    );
+    assert.deepEqual(of({ base: 4, kind: "b" })(), { base: 4, kind: "b" });
   });
 
   it("has the domains of numbers", () => {
