@@ -524,7 +524,7 @@ describe("the readers of weights before they read", () => {
   });
 
   it("the readers of weights refuse options that they do not know", async () => {
-    const misspelt = { egine: 1, udner: 1 };
+    const misspelt = { egine: 1 };
     await assert.rejects(loadDenoiser("w", misspelt as EngineOptions), {
       name: "TypeError",
       message: 'Cannot load w: options must be among engine, architectures, got "egine"',

@@ -19,7 +19,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known, shown } from "../check/check.ts";
+import { decoded, is, type Rules } from "../check/decode.ts";
 import { startCpu } from "./cpu.ts";
 import { BackendUnavailable, isRegistered, unavailable } from "./load.ts";
 import { gpu, isDeno } from "./runtime.ts";
@@ -46,7 +46,10 @@ export interface BackendOptions {
   readonly wasm?: string | URL;
 }
 
-const backendOptions: Known<BackendOptions> = { module: true, wasm: true };
+const backendOptions = (name: Backend): Rules<BackendOptions> => ({
+  module: true,
+  wasm: name === "wasm" || is('absent but for "wasm"', () => false, true),
+});
 
 /** One line of {@link backends}. */
 export interface BackendStatus {
@@ -97,14 +100,7 @@ export async function useBackend(
       `Cannot use a backend: name must be one of ${Object.keys(start).join(", ")}, got ${name}`,
     );
   }
-  checkOptions(`use the ${name} backend`, options, backendOptions);
-  if (options.wasm !== undefined && name !== "wasm") {
-    throw new TypeError(
-      `Cannot use the ${name} backend: wasm must be absent but for "wasm", got ${
-        shown(options.wasm)
-      }`,
-    );
-  }
+  decoded(`use the ${name} backend`, options, backendOptions(name));
   const before = tf.getBackend();
   try {
     await start[name](options);

@@ -96,6 +96,10 @@ describe("decoded()", () => {
       });
     }
     assert.deepEqual(decoded("sample", { size: 1 }, size), { size: 1 });
+    assert.throws(() => decoded("sample", { sise: 1 } as object, size), {
+      name: "TypeError",
+      message: 'Cannot sample: options must be among size, eta, got "sise"',
+    });
   });
 
   it("puts rules one after the other, and shows what came as they say", () => {
