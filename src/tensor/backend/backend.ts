@@ -19,7 +19,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { decoded, is, type Rules } from "../check/decode.ts";
+import { checkOptions, type Known, shown } from "../check/check.ts";
 import { startCpu } from "./cpu.ts";
 import { BackendUnavailable, isRegistered, unavailable } from "./load.ts";
 import { gpu, isDeno } from "./runtime.ts";
@@ -46,10 +46,7 @@ export interface BackendOptions {
   readonly wasm?: string | URL;
 }
 
-const backendOptions = (name: Backend): Rules<BackendOptions> => ({
-  module: true,
-  wasm: name === "wasm" || is('absent but for "wasm"', () => false, true),
-});
+const backendOptions: Known<BackendOptions> = { module: true, wasm: true };
 
 /** One line of {@link backends}. */
 export interface BackendStatus {
@@ -100,7 +97,14 @@ export async function useBackend(
       `Cannot use a backend: name must be one of ${Object.keys(start).join(", ")}, got ${name}`,
     );
   }
-  decoded(`use the ${name} backend`, options, backendOptions(name));
+  checkOptions(`use the ${name} backend`, options, backendOptions);
+  if (options.wasm !== undefined && name !== "wasm") {
+    throw new TypeError(
+      `Cannot use the ${name} backend: wasm must be absent but for "wasm", got ${
+        shown(options.wasm)
+      }`,
+    );
+  }
   const before = tf.getBackend();
   try {
     await start[name](options);

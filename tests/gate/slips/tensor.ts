@@ -16,8 +16,8 @@ export const tensor: readonly Slip[] = [
   ),
   slip(
     "tensor/backend/backend.ts",
-    'wasm: name === "wasm"',
-    'wasm: name !== "wasm"',
+    'name !== "wasm"',
+    'name === "wasm"',
     "tensor/backend",
   ),
   slip(
