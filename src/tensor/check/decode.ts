@@ -163,11 +163,12 @@ export function decoded<T extends object, O extends T>(
 
 /** Options that are needed and not there; none beside a name that is not known, which may be one of them misspelt. */
 function missing<T extends object>(options: T, rules: Rules<T>): [string, unknown][] {
-  if (!Object.keys(options).every((name) => Object.hasOwn(rules, name))) return [];
+  const isAbsent = (name: string): boolean => options[name as keyof T] === undefined;
+  if (!Object.keys(options).every((name) => Object.hasOwn(rules, name) || isAbsent(name))) {
+    return [];
+  }
   return Object.entries<Rule | true>(rules).flatMap(([name, rule]) =>
-    rule !== true && rule.needed && options[name as keyof T] === undefined
-      ? [[name, undefined]]
-      : []
+    rule !== true && rule.needed && isAbsent(name) ? [[name, undefined]] : []
   );
 }
 

@@ -88,7 +88,7 @@ describe("decoded()", () => {
       size: needed(wholeNumber(1)),
       eta: rules.eta,
     };
-    for (const none of [{}, { size: undefined }]) {
+    for (const none of [{}, { size: undefined }, { speed: undefined }]) {
       assert.throws(() => decoded("sample", { ...none, eta: -1 }, size), {
         name: "RangeError",
         message: "Cannot sample: eta must be a number of at least 0, got -1; " +
