@@ -12,7 +12,7 @@ import { type Command, Option } from "commander";
 import { type Backend, useBackend } from "../tensor/backend/backend.ts";
 import type { Engine } from "../tensor/engine.ts";
 import type { EngineOptions } from "../network/model.ts";
-import { limited, oneLine, refuseGiven, say } from "./option.ts";
+import { limited, oneLine, say, useless } from "./option.ts";
 
 /** What can be asked for. */
 export type EngineName = "auto" | "onnx" | Backend;
@@ -40,10 +40,9 @@ export function addEngine(command: Command): Command {
     .option("--threads <n>", "threads, of onnx alone (default: one for each core)", limited(1024));
 }
 
-/** Refuses threads for engines that have one, or choose themselves. */
-export function refuseThreads({ engine }: EngineArguments, command: Command): void {
-  if (engine !== "onnx" && engine !== "auto") refuseGiven(command, ["threads"], "--engine onnx");
-}
+/** What is wrong with threads for engines that have one, or choose themselves. */
+export const uselessThreads = ({ engine }: EngineArguments, command: Command): string[] =>
+  engine === "onnx" || engine === "auto" ? [] : useless(command, ["threads"], "--engine onnx");
 
 /** What the help of a command says about engines. */
 export const engineNotes =

@@ -78,13 +78,18 @@ export function unnamable(names: readonly string[]): string | undefined {
   });
 }
 
-/** Refuses options that were given and would have no effect, by their names in the code. */
-export function refuseGiven(command: Command, names: readonly string[], wanted: string): void {
-  const given = command.options.find((option) =>
+/** What is wrong with options that were given and would have no effect, by their names in the code. */
+export function useless(command: Command, names: readonly string[], wanted: string): string[] {
+  const given = command.options.filter((option) =>
     names.includes(option.attributeName()) &&
     command.getOptionValueSource(option.attributeName()) === "cli"
   );
-  if (given) misused(command, `option '${given.flags}' needs ${wanted}`);
+  return given.map(({ flags }) => `option '${flags}' needs ${wanted}`);
+}
+
+/** Ends with all that is wrong with how the command was called, if anything is. */
+export function refuseMisuse(command: Command, faults: readonly string[]): void {
+  if (faults.length > 0) misused(command, faults.join("; "));
 }
 
 /** Ends with a message about how the command was called. */

@@ -10,14 +10,9 @@
  * @module
  */
 
-import { checkOptions, type Known } from "../tensor/check/check.ts";
+import { decoded, type Rules } from "../tensor/check/decode.ts";
 import type { Engine } from "../tensor/engine.ts";
-import {
-  checkCompiler,
-  compiler,
-  type CompilerOptions,
-  compilerOptions,
-} from "./compile/compile.ts";
+import { compiler, type CompilerOptions, compilerOptions } from "./compile/compile.ts";
 import { executor, type ExecutorOptions, executorOptions } from "./runtime/remote.ts";
 
 export { compiler, type CompilerOptions } from "./compile/compile.ts";
@@ -55,7 +50,7 @@ export { EngineUnavailable, executor, type ExecutorOptions } from "./runtime/rem
 /** Options of {@link onnx}. */
 export type EngineOptions = ExecutorOptions & CompilerOptions;
 
-const engineOptions: Known<EngineOptions> = { ...executorOptions, ...compilerOptions };
+const engineOptions: Rules<EngineOptions> = { ...executorOptions, ...compilerOptions };
 
 /**
  * The engine that runs pure tensor functions on ONNX Runtime: about ten times as fast as tfjs's wasm on a CPU.
@@ -86,9 +81,8 @@ const engineOptions: Known<EngineOptions> = { ...executorOptions, ...compilerOpt
  * ```
  */
 export async function onnx(options: EngineOptions = {}): Promise<Engine> {
-  checkOptions("use the onnx engine", options, engineOptions);
+  decoded("use the onnx engine", options, engineOptions); // before anything has been started
   const { shapes, blocked = (options.provider ?? "cpu") === "cpu", ...runtime } = options;
   const kept = { blocked, ...(shapes !== undefined && { shapes }) };
-  checkCompiler(kept); // before anything has been started
   return compiler(await executor(runtime), kept);
 }

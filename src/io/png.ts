@@ -15,7 +15,7 @@
 import { zlibSync } from "fflate";
 import type * as nodeZlib from "node:zlib";
 import { builtin } from "../tensor/backend/runtime.ts";
-import { checkOptions, type Known } from "../tensor/check/check.ts";
+import { decoded, is, type Rule, type Rules, whole } from "../tensor/check/decode.ts";
 import { room } from "../data/file/file.ts";
 import { crc32 } from "../data/file/gzip.ts";
 import { checkImage, type Image, sameSize } from "../watch/frames.ts";
@@ -43,32 +43,27 @@ export interface SequenceOptions extends PngOptions {
   readonly first?: number;
 }
 
-const pngOptions: Known<PngOptions> = { level: true };
+/** The rule of whole numbers that a file has room for. */
+const upTo = (greatest: number): Rule =>
+  is(`a whole number in [0, ${greatest}]`, (value) => whole(0)(value) && value <= greatest);
 
-const apngOptions: Known<ApngOptions> = { ...pngOptions, delay: true, hold: true, loops: true };
+const pngOptions: Rules<PngOptions> = { level: upTo(9) };
 
-const sequenceOptions: Known<SequenceOptions> = { ...pngOptions, first: true };
+const apngOptions: Rules<ApngOptions> = {
+  ...pngOptions,
+  delay: upTo(65535),
+  hold: upTo(65535),
+  loops: upTo(2 ** 31 - 1),
+};
+
+const sequenceOptions: Rules<SequenceOptions> = {
+  ...pngOptions,
+  first: upTo(Number.MAX_SAFE_INTEGER),
+};
 
 const signature = new Uint8Array([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
 
 const writing = "write a PNG";
-
-function checkWhole(name: string, value: number, greatest: number): void {
-  if (Number.isSafeInteger(value) && value >= 0 && value <= greatest) return;
-  throw new RangeError(
-    `Cannot ${writing}: ${name} must be a whole number in [0, ${greatest}], got ${value}`,
-  );
-}
-
-/** Refuses options that a writer does not know, or that are out of their range. */
-function checkValues(options: ApngOptions, known: Readonly<Record<string, true>>): void {
-  checkOptions(writing, options, known);
-  const { level = 6, delay = 100, hold = delay, loops = 0 } = options;
-  checkWhole("level", level, 9);
-  checkWhole("delay", delay, 65535);
-  checkWhole("hold", hold, 65535);
-  checkWhole("loops", loops, 2 ** 31 - 1);
-}
 
 function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const out = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
@@ -130,7 +125,7 @@ const header = ({ width, height, channels }: Image): Uint8Array =>
  * ```
  */
 export function png(image: Image, options: PngOptions = {}): Uint8Array<ArrayBuffer> {
-  checkValues(options, pngOptions);
+  decoded(writing, options, pngOptions);
   checkImage(image);
   return joined([signature, header(image), chunk("IDAT", deflated(image, options)), chunk("IEND")]);
 }
@@ -165,7 +160,7 @@ export async function apng(
   images: AsyncIterable<Image> | Iterable<Image>,
   options: ApngOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
-  checkValues(options, apngOptions);
+  decoded(writing, options, apngOptions);
   let first: Image | undefined;
   const frames: Uint8Array[] = [];
   for await (const image of sameSize(images)) {
@@ -216,7 +211,7 @@ export function savePng(
   path: string,
   options: PngOptions = {},
 ): (images: AsyncIterable<Image>) => Promise<void> {
-  checkValues(options, pngOptions);
+  decoded(writing, options, pngOptions);
   return async (images) => {
     await checkWritable(path);
     let latest: Image | undefined;
@@ -268,9 +263,8 @@ export function savePngs(
   pattern: string,
   options: SequenceOptions = {},
 ): (images: AsyncIterable<Image>) => Promise<string[]> {
-  checkValues(options, sequenceOptions);
-  const name = numbering(pattern), { first = 0, ...effort } = options;
-  checkWhole("first", first, Number.MAX_SAFE_INTEGER);
+  const { first = 0, ...effort } = decoded(writing, options, sequenceOptions);
+  const name = numbering(pattern);
   return async (images) => {
     await checkWritable(name(first));
     const paths: string[] = [];
@@ -308,7 +302,7 @@ export function saveApng(
   path: string,
   options: ApngOptions = {},
 ): (images: AsyncIterable<Image>) => Promise<void> {
-  checkValues(options, apngOptions);
+  decoded(writing, options, apngOptions);
   return async (images) => {
     await checkWritable(path);
     await writeAtomically(path, await apng(images, options));

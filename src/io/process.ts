@@ -14,7 +14,7 @@
  */
 
 import { checkDeno, isDeno } from "../tensor/backend/runtime.ts";
-import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
+import { decoded, is, oneOf, type Rules } from "../tensor/check/decode.ts";
 
 /** The reader of a pipe closed it before all was written; `cause` is the system's error, where there is one. */
 export class ClosedPipe extends Error {
@@ -46,15 +46,16 @@ export interface ProcessOptions {
   readonly grace?: number;
 }
 
-const pipeOptions: Known<PipeOptions> = { signal: true };
+const pipeOptions: Rules<PipeOptions> = { signal: true };
 
-const writableOptions: Known<WritableOptions> = { ...pipeOptions, close: true };
+const writableOptions: Rules<WritableOptions> = { ...pipeOptions, close: true };
 
-const processOptions: Known<ProcessOptions> = {
+const processOptions: Rules<ProcessOptions> = {
   ...pipeOptions,
   cwd: true,
-  stdout: true,
-  grace: true,
+  stdout: oneOf("null", "inherit"),
+  // More is no time at all to a timer.
+  grace: is("a number of milliseconds in [0, 2^31)", (time) => time >= 0 && time < 2 ** 31),
 };
 
 /** A consumer of a byte stream. */
@@ -103,8 +104,7 @@ export function toWritable(
   stream: WritableStream<Uint8Array>,
   options: WritableOptions = {},
 ): ByteSink {
-  checkOptions("write bytes", options, writableOptions);
-  const { signal, close = true } = options;
+  const { signal, close = true } = decoded("write bytes", options, writableOptions);
   return async (bytes) => {
     signal?.throwIfAborted();
     const writer = stream.getWriter();
@@ -145,7 +145,7 @@ export function toWritable(
  * ```
  */
 export function toStdout(options: PipeOptions = {}): ByteSink {
-  checkOptions("write to standard output", options, pipeOptions);
+  decoded("write to standard output", options, pipeOptions);
   checkDeno("write to standard output");
   return (bytes) => toWritable(Deno.stdout.writable, { ...options, close: false })(bytes);
 }
@@ -178,8 +178,8 @@ export function toProcess(
   args: readonly string[] = [],
   options: ProcessOptions = {},
 ): ByteSink {
-  checkProcess(command, options);
-  const { signal } = options, unclosed = { ...(signal && { signal }), close: false };
+  const { signal } = decoded(`run ${command}`, options, processOptions);
+  const unclosed = { ...(signal && { signal }), close: false };
   return async (bytes) => {
     checkDeno(`run ${command}`);
     signal?.throwIfAborted();
@@ -198,19 +198,6 @@ export function toProcess(
       signal?.removeEventListener("abort", stop);
     }
   };
-}
-
-function checkProcess(command: string, options: ProcessOptions): void {
-  const action = `run ${command}`;
-  checkOptions(action, options, processOptions);
-  const { stdout = "null", grace = 0 } = options;
-  if (stdout !== "null" && stdout !== "inherit") {
-    throw refusal(action, 'stdout must be "null" or "inherit"', stdout);
-  }
-  // More is no time at all to a timer.
-  if (!(grace >= 0 && grace < 2 ** 31)) {
-    throw refusal(action, "grace must be a number of milliseconds in [0, 2^31)", grace);
-  }
 }
 
 function started(

@@ -13,7 +13,8 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
+import { refusal } from "../tensor/check/check.ts";
+import { decoded, type Rules } from "../tensor/check/decode.ts";
 import { room } from "../data/file/file.ts";
 import { writeAtomically } from "./file.ts";
 import {
@@ -57,7 +58,7 @@ export interface SafetensorsOptions {
   readonly dtype?: FloatDtype | Readonly<Record<string, FloatDtype>>;
 }
 
-const safetensorsOptions: Known<SafetensorsOptions> = { dtype: true };
+const safetensorsOptions: Rules<SafetensorsOptions> = { dtype: true };
 
 /** What a safetensors file holds. */
 export interface Safetensors {
@@ -107,7 +108,7 @@ function encoded(
   metadata: Readonly<Record<string, string>>,
   options: SafetensorsOptions,
 ): Uint8Array[] {
-  checkOptions(encoding, options, safetensorsOptions);
+  decoded(encoding, options, safetensorsOptions);
   const free = checkedMetadata(metadata), whole = checkedTensors(tensors);
   checkStored(whole, options);
   const stored = Object.entries(whole)

@@ -18,7 +18,7 @@
  * @module
  */
 
-import { checkOptions, type Known } from "../tensor/check/check.ts";
+import { decoded, is, oneOf, type Rules, showing, whole } from "../tensor/check/decode.ts";
 import { type Image, sameSize } from "../watch/frames.ts";
 
 /** Options of {@link y4m}. */
@@ -36,23 +36,23 @@ export interface RawOptions {
   readonly format?: "rgb24" | "gray";
 }
 
-const y4mOptions: Known<Y4mOptions> = { fps: true };
+type Rate = NonNullable<Y4mOptions["fps"]>;
 
-const rawOptions: Known<RawOptions> = { format: true };
+const y4mOptions: Rules<Y4mOptions> = {
+  fps: showing(
+    is("above 0, or two whole numbers above 0", (fps: Rate) => fractionOf(fps).every(whole(1))),
+    String,
+  ),
+};
+
+const rawOptions: Rules<RawOptions> = { format: showing(oneOf("rgb24", "gray"), String) };
 
 const writing = "write a video";
 
 /** The rate as a fraction of whole numbers, to a thousandth. */
-function fractionOf(fps: NonNullable<Y4mOptions["fps"]>): readonly [number, number] {
-  const whole = typeof fps === "number" && Number.isInteger(fps);
-  const pair = typeof fps !== "number" ? fps : whole ? [fps, 1] : [Math.round(fps * 1000), 1000];
-  const [numerator, denominator] = pair as [number, number];
-  if ([numerator, denominator].every((n) => Number.isSafeInteger(n) && n > 0)) {
-    return [numerator, denominator];
-  }
-  throw new RangeError(
-    `Cannot ${writing}: fps must be above 0, or two whole numbers above 0, got ${fps}`,
-  );
+function fractionOf(fps: Rate): readonly [number, number] {
+  if (typeof fps !== "number") return [fps[0], fps[1]];
+  return Number.isInteger(fps) ? [fps, 1] : [Math.round(fps * 1000), 1000];
 }
 
 function y4mHeader(
@@ -107,8 +107,7 @@ function fillPlanes(rgb: Uint8Array, planes: Uint8Array): void {
 export function y4m(
   options: Y4mOptions = {},
 ): (images: AsyncIterable<Image>) => AsyncIterable<Uint8Array> {
-  checkOptions(writing, options, y4mOptions);
-  const fps = fractionOf(options.fps ?? 24);
+  const { fps: rate = 24 } = decoded(writing, options, y4mOptions), fps = fractionOf(rate);
   return (images) => ({ [Symbol.asyncIterator]: () => y4mBytes(images, fps) });
 }
 
@@ -156,11 +155,7 @@ const toGrey = (rgb: Uint8Array): Uint8Array =>
 export function raw(
   options: RawOptions = {},
 ): (images: AsyncIterable<Image>) => AsyncIterable<Uint8Array> {
-  checkOptions(writing, options, rawOptions);
-  const { format } = options;
-  if (format !== undefined && format !== "rgb24" && format !== "gray") {
-    throw new RangeError(`Cannot ${writing}: format must be "rgb24" or "gray", got ${format}`);
-  }
+  const { format } = decoded(writing, options, rawOptions);
   return (images) => ({ [Symbol.asyncIterator]: () => rawBytes(images, format) });
 }
 

@@ -21,7 +21,7 @@ import { type EngineOptions, type ImageModelConfig, networkModel } from "../netw
 import type { UNetConfig } from "../network/unet.ts";
 import type { Schedule } from "../noise/schedule/schedule.ts";
 import type { NoisyClassifier } from "../denoise/energy.ts";
-import { checkOptions, type Known } from "../tensor/check/check.ts";
+import { decoded, type Rules } from "../tensor/check/decode.ts";
 import { type FileSource, nameOf } from "../data/file/file.ts";
 import {
   type At,
@@ -105,8 +105,7 @@ export async function loadDenoiser<NetworkConfig extends object = UNetConfig>(
   file: FileSource,
   options: EngineOptions & ArchitectureOptions = {},
 ): Promise<LoadedDenoiser<NetworkConfig>> {
-  checkOptions(`load ${nameOf(file)}`, options, denoiserOptions);
-  const { engine, ...table } = options;
+  const { engine, ...table } = decoded(`load ${nameOf(file)}`, options, denoiserOptions);
   const found = await loaded(file, { task: "denoise" }, table, denoiserOf);
   const { network, schedule, params } = found;
   const config = found.config as ImageModelConfig<NetworkConfig>, { kind } = config;
@@ -114,9 +113,9 @@ export async function loadDenoiser<NetworkConfig extends object = UNetConfig>(
   return { model, config, params };
 }
 
-const tableOptions: Known<ArchitectureOptions> = { architectures: true };
+const tableOptions: Rules<ArchitectureOptions> = { architectures: true };
 
-const denoiserOptions: Known<EngineOptions & ArchitectureOptions> = {
+const denoiserOptions: Rules<EngineOptions & ArchitectureOptions> = {
   engine: true,
   ...tableOptions,
 };
@@ -149,7 +148,7 @@ export async function loadClassifier(
   file: FileSource,
   options: ArchitectureOptions = {},
 ): Promise<LoadedClassifier> {
-  checkOptions(`load ${nameOf(file)}`, options, tableOptions);
+  decoded(`load ${nameOf(file)}`, options, tableOptions);
   const clean = { task: "classify", noisy: false } as const;
   return await loaded(file, clean, options, classifierOf);
 }
@@ -184,7 +183,7 @@ export async function loadNoisyClassifier(
   file: FileSource,
   options: Pick<NoisyClassifierOptions, "under"> & ArchitectureOptions = {},
 ): Promise<LoadedNoisyClassifier> {
-  checkOptions(`load ${nameOf(file)}`, options, underOptions);
+  decoded(`load ${nameOf(file)}`, options, underOptions);
   const noisy = { task: "classify", noisy: true } as const;
   const { under, ...table } = options;
   const found = await loaded(file, noisy, table, noisyClassifierOf);
@@ -193,7 +192,7 @@ export async function loadNoisyClassifier(
   return { classifier, schedule, network, config, params };
 }
 
-const underOptions: Known<Pick<NoisyClassifierOptions, "under"> & ArchitectureOptions> = {
+const underOptions: Rules<Pick<NoisyClassifierOptions, "under"> & ArchitectureOptions> = {
   under: true,
   ...tableOptions,
 };

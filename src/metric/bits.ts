@@ -16,7 +16,8 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
+import { refusal } from "../tensor/check/check.ts";
+import { above, decoded, is, needed, type Rules, wholeNumber } from "../tensor/check/decode.ts";
 import { type Keys, uniform } from "../tensor/random.ts";
 import { scope } from "../tensor/scope.ts";
 
@@ -33,7 +34,11 @@ export interface BitsOptions {
   readonly width?: number;
 }
 
-const bitsOptions: Known<BitsOptions> = { dimensions: true, levels: true, width: true };
+const bitsOptions: Rules<BitsOptions> = {
+  dimensions: needed(wholeNumber(1)),
+  levels: wholeNumber(2),
+  width: is("a number above 0", above(0)),
+};
 
 /** Bits per dimension of some data. */
 export interface Bits {
@@ -64,16 +69,9 @@ export interface Bits {
  * ```
  */
 export function bitsPerDim(logDensities: ArrayLike<number>, options: BitsOptions): Bits {
-  checkOptions("count bits", options, bitsOptions);
-  const { dimensions, levels = 256, width = 2 } = options, count = logDensities.length;
+  const { dimensions, levels = 256, width = 2 } = decoded(counting, options, bitsOptions);
+  const count = logDensities.length;
   if (count === 0) throw refusal(counting, "logDensities must be of at least one sample", 0);
-  if (!Number.isSafeInteger(dimensions) || dimensions < 1) {
-    throw refusal(counting, "dimensions must be a whole number of at least 1", dimensions);
-  }
-  checkLevels(levels);
-  if (!(width > 0 && width < Infinity)) {
-    throw refusal(counting, "width must be a number above 0", width);
-  }
   const fault = Array.from(logDensities).findIndex((value) => !Number.isFinite(value));
   if (fault >= 0) {
     throw new RangeError(
@@ -97,7 +95,7 @@ export interface DequantizeOptions {
   readonly levels?: number;
 }
 
-const dequantizeOptions: Known<DequantizeOptions> = { levels: true };
+const dequantizeOptions: Rules<DequantizeOptions> = { levels: true };
 
 /**
  * Pictures with uniform noise within each grey value: x = 2·(u + U)/levels − 1.
@@ -126,8 +124,7 @@ export function dequantized(
   keys: Keys,
   options: DequantizeOptions = {},
 ): tf.Tensor {
-  checkOptions("add noise to grey values", options, dequantizeOptions);
-  const { levels = 256 } = options;
+  const { levels = 256 } = decoded("add noise to grey values", options, dequantizeOptions);
   checkLevels(levels);
   const [count, ...sample] = images.shape, many = Array.isArray(keys);
   if (many && keys.length !== count) {

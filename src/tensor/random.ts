@@ -11,7 +11,8 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { checkBackend } from "./check/ready.ts";
-import { checkOptions, checkShape, type Known, refusal } from "./check/check.ts";
+import { checkShape, refusal } from "./check/check.ts";
+import { decoded, type Rules } from "./check/decode.ts";
 import { checkKey, fillBits, type Key } from "./key.ts";
 
 /** One key for the whole tensor, or one for each sample along a new leading axis. */
@@ -156,7 +157,7 @@ export interface UniformOptions {
   readonly high?: number;
 }
 
-const uniformOptions: Known<UniformOptions> = { low: true, high: true };
+const uniformOptions: Rules<UniformOptions> = { low: true, high: true };
 
 /**
  * Uniform draws on [low, high): `low + (high − low)·u`, with u a multiple of 2⁻²⁴ in [0, 1).
@@ -184,8 +185,7 @@ export function uniform(
   shape: readonly number[],
   options: UniformOptions = {},
 ): tf.Tensor {
-  checkOptions("draw uniforms", options, uniformOptions);
-  const { low = 0, high = 1 } = options;
+  const { low = 0, high = 1 } = decoded("draw uniforms", options, uniformOptions);
   if (!(low <= high && Number.isFinite(high - low))) {
     throw new RangeError(
       `Cannot draw uniforms: [low, high) must be a finite interval, got [${low}, ${high})`,
@@ -313,7 +313,7 @@ export interface IntegerRange {
   readonly high: number;
 }
 
-const integerRange: Known<IntegerRange> = { low: true, high: true };
+const integerRange: Rules<IntegerRange> = { low: true, high: true };
 
 /**
  * Whole numbers drawn uniformly from {low, …, high − 1}, on the host: `low + ⌊(high − low)·u⌋`, u of 53 bits.
@@ -337,9 +337,8 @@ const integerRange: Known<IntegerRange> = { low: true, high: true };
  * ```
  */
 export function randint(key: Key, count: number, range: IntegerRange): number[] {
-  checkOptions("draw integers", range, integerRange);
+  const { low = 0, high } = decoded("draw integers", range, integerRange);
   checkCount("draw integers", count);
-  const { low = 0, high } = range;
   if (!(Number.isSafeInteger(low) && Number.isSafeInteger(high - low) && low < high)) {
     throw new RangeError(
       `Cannot draw integers: [low, high) must be a range of whole numbers, got [${low}, ${high})`,

@@ -15,7 +15,16 @@ import { from } from "ix/asynciterable/asynciterablex";
 import { defer } from "ix/asynciterable/defer";
 import { map } from "ix/asynciterable/operators/map";
 import type { State } from "../sample/path.ts";
-import { checkOptions, type Known } from "../tensor/check/check.ts";
+import {
+  decoded,
+  is,
+  oneOf,
+  type Rule,
+  type Rules,
+  showing,
+  whole,
+  wholeNumber,
+} from "../tensor/check/decode.ts";
 
 /** A picture on the host. */
 export interface Image {
@@ -46,12 +55,23 @@ export interface ImageOptions {
   readonly scale?: number;
 }
 
-const imageOptions: Known<ImageOptions> = {
-  grid: true,
-  range: true,
-  pad: true,
-  background: true,
-  scale: true,
+/** The rule of two numbers, which are shown as such. */
+const pair = (wanted: string, fits: (value: unknown) => boolean): Rule =>
+  showing(is(wanted, fits), (value: unknown) => `[${value}]`);
+
+const isPair = (value: unknown): value is readonly [number, number] =>
+  Array.isArray(value) && value.length === 2;
+
+const imageOptions: Rules<ImageOptions> = {
+  grid: pair("two whole numbers of at least 1", (grid) => isPair(grid) && grid.every(whole(1))),
+  range: pair(
+    'two finite numbers, the lesser first, or "auto"',
+    (range) =>
+      range === "auto" || isPair(range) && range.every(Number.isFinite) && range[0] < range[1],
+  ),
+  pad: wholeNumber(0),
+  background: is("a whole number in [0, 255]", (grey) => whole(0)(grey) && grey <= 255),
+  scale: wholeNumber(1),
 };
 
 /** Options of {@link frames}. */
@@ -63,7 +83,10 @@ export interface FrameOptions extends ImageOptions {
   readonly of?: "x" | "x0";
 }
 
-const frameOptions: Known<FrameOptions> = { ...imageOptions, of: true };
+const frameOptions: Rules<FrameOptions> = {
+  ...imageOptions,
+  of: showing(oneOf("x", "x0"), String),
+};
 
 const making = "make an image";
 
@@ -72,28 +95,6 @@ const mostBytes = 2 ** 30;
 
 function refuse(parameter: string, wanted: string, got: unknown, action = making): never {
   throw new RangeError(`Cannot ${action}: ${parameter} must be ${wanted}, got ${got}`);
-}
-
-const isWhole = (value: unknown, least: number): boolean =>
-  Number.isSafeInteger(value) && value as number >= least;
-
-const isPair = (value: unknown): value is readonly [number, number] =>
-  Array.isArray(value) && value.length === 2;
-
-function checkValues(options: FrameOptions): void {
-  const { grid = [1, 1], range = "auto", pad = 0, background = 0, scale = 1, of = "x" } = options;
-  if (!(isPair(grid) && grid.every((n) => isWhole(n, 1)))) {
-    refuse("grid", "two whole numbers of at least 1", `[${grid}]`);
-  }
-  if (range !== "auto" && !(isPair(range) && range.every(Number.isFinite) && range[0] < range[1])) {
-    refuse("range", 'two finite numbers, the lesser first, or "auto"', `[${range}]`);
-  }
-  if (!isWhole(pad, 0)) refuse("pad", "a whole number of at least 0", pad);
-  if (!isWhole(scale, 1)) refuse("scale", "a whole number of at least 1", scale);
-  if (!isWhole(background, 0) || background > 255) {
-    refuse("background", "a whole number in [0, 255]", background);
-  }
-  if (of !== "x" && of !== "x0") refuse("of", '"x" or "x0"', of);
 }
 
 type Shape = readonly [count: number, height: number, width: number, channels: 1 | 3];
@@ -219,9 +220,7 @@ function enlarged(image: Image, scale: number): Image {
  * ```
  */
 export async function toImage(x: tf.Tensor, options: ImageOptions = {}): Promise<Image> {
-  checkOptions(making, options, imageOptions);
-  checkValues(options);
-  return await drawn(x, "x", options);
+  return await drawn(x, "x", decoded(making, options, imageOptions));
 }
 
 async function drawn(x: tf.Tensor, name: string, options: ImageOptions): Promise<Image> {
@@ -258,8 +257,7 @@ async function drawn(x: tf.Tensor, name: string, options: ImageOptions): Promise
 export function frames(
   options: FrameOptions = {},
 ): (source: AsyncIterable<Pick<State, "x" | "x0">>) => AsyncIterable<Image> {
-  checkOptions(making, options, frameOptions);
-  checkValues(options);
+  decoded(making, options, frameOptions);
   return map(({ x, x0 }: Pick<State, "x" | "x0">) => {
     const ofX0 = options.of === "x0" && x0 !== undefined;
     return drawn(ofX0 ? x0 : x, ofX0 ? "x0" : "x", options);
@@ -288,7 +286,7 @@ const sizeOf = ({ width, height, channels }: Image): string => `${width}x${heigh
  */
 export function checkImage(image: Image, name: string = "image"): void {
   const { width, height, channels, data } = image;
-  if (!isWhole(width, 1) || !isWhole(height, 1) || (channels !== 1 && channels !== 3)) {
+  if (![width, height].every(whole(1)) || (channels !== 1 && channels !== 3)) {
     refuse(name, "at least 1x1 with 1 or 3 channels", sizeOf(image), "encode");
   }
   const wanted = width * height * channels;

@@ -14,7 +14,7 @@ import { defer } from "ix/asynciterable/defer";
 import { finalize } from "ix/asynciterable/operators/finalize";
 import { tap } from "ix/asynciterable/operators/tap";
 import { builtin, isDeno } from "../tensor/backend/runtime.ts";
-import { checkAmong, checkOptions, type Known } from "../tensor/check/check.ts";
+import { among, decoded, is, type Rules, wholeNumber } from "../tensor/check/decode.ts";
 
 /** What progress reads of an item, where it is there: a state of a chain or of training, or anything else. */
 export interface Progressing {
@@ -47,12 +47,12 @@ export interface ProgressOptions {
   readonly now?: () => number;
 }
 
-const progressOptions: Known<ProgressOptions> = {
-  total: true,
-  every: true,
-  interval: true,
+const progressOptions: Rules<ProgressOptions> = {
+  total: wholeNumber(0),
+  every: wholeNumber(1),
+  interval: is("at least 0 ms", (time) => time >= 0),
   label: true,
-  style: true,
+  style: among(["auto", "line", "plain"]),
   write: true,
   now: true,
 };
@@ -86,7 +86,7 @@ interface Place extends Progressing {
 export function progress(
   options: ProgressOptions = {},
 ): <S>(source: AsyncIterable<S>) => AsyncIterable<S> {
-  check(options);
+  decoded("show progress", options, progressOptions);
   return <S>(source: AsyncIterable<S>) =>
     defer(() => {
       const style = styleOf(options);
@@ -94,21 +94,6 @@ export function progress(
       const { see, end } = telling(options, style);
       return pipe(from(source), tap<S>({ next: see }), finalize(end));
     });
-}
-
-const styles = ["auto", "line", "plain"];
-
-function check(options: ProgressOptions): void {
-  checkOptions("show progress", options, progressOptions);
-  const { total = 1, every = 1, interval = 0, style = "auto" } = options;
-  checkAmong("show progress", "style", style, styles);
-  const ranged = (name: string, value: number, fits: boolean, wanted: string): void => {
-    if (fits) return;
-    throw new RangeError(`Cannot show progress: ${name} must be ${wanted}, got ${value}`);
-  };
-  ranged("total", total, Number.isSafeInteger(total) && total >= 0, "a whole number of at least 0");
-  ranged("every", every, Number.isSafeInteger(every) && every >= 1, "a whole number of at least 1");
-  ranged("interval", interval, interval >= 0, "at least 0 ms");
 }
 
 /** As much of a terminal as is used here. */

@@ -239,6 +239,16 @@ describe("tweedie, wrongly used", () => {
     }
   });
 
+  it("options that do not go together are all named", async () => {
+    const sample = ["sample", "--checkpoint", "w", "--out", "a.png"];
+    const { code, said } = await called(...sample, "--sampler", "dpm", "--eta", "1", "--fps", "3");
+    assert.equal(code, 2);
+    assert.match(
+      said,
+      /^tweedie: option '--eta <number>' needs --sampler ddim; option '--fps <number>' needs --frames/,
+    );
+  });
+
   it("wrong usage with a spelling near a right one says which", async () => {
     assert.match((await called("smaple")).said, /\(Did you mean sample\?\)/);
     assert.match(

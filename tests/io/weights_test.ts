@@ -367,6 +367,10 @@ describe("the readers of weights", () => {
       [{ ...config, network: { ...network, size: [5, 4], patch: 2 } }, /one that fails: .*5/],
       [{ ...config, network: { ...network, channels: 2 } }, /channels must be 1 or 3, got 2/],
       [
+        { ...config, network: { ...network, channels: 2, base: 0 } },
+        /: its channels must be 1 or 3, got 2; its base must be a whole number .*, got 0$/,
+      ],
+      [
         { ...config, network: { ...network, base: 1.5 } },
         /base must be a whole number .* got 1\.5/,
       ],
@@ -524,7 +528,7 @@ describe("the readers of weights before they read", () => {
   });
 
   it("the readers of weights refuse options that they do not know", async () => {
-    const misspelt = { egine: 1, udner: 1 };
+    const misspelt = { egine: 1 };
     await assert.rejects(loadDenoiser("w", misspelt as EngineOptions), {
       name: "TypeError",
       message: 'Cannot load w: options must be among engine, architectures, got "egine"',

@@ -53,6 +53,10 @@ describe("bitsPerDim()", () => {
         () => bitsPerDim([-Infinity], { dimensions: 1 }),
       ]
     ) assert.throws(make, { name: "RangeError", message: /^Cannot count bits: .* got / });
+    assert.throws(() => bitsPerDim([1], { dimensions: 0, levels: 1 }), {
+      message: "Cannot count bits: dimensions must be a whole number of at least 1, got 0; " +
+        "levels must be a whole number of at least 2, got 1",
+    });
     assert.throws(() => bitsPerDim([0, NaN], { dimensions: 1 }), /got NaN of sample 1$/);
     assert.throws(() => bitsPerDim([0], { dimension: 1 } as unknown as BitsOptions), {
       name: "TypeError",

@@ -98,6 +98,10 @@ describe("progress()", () => {
     for (const bad of [{ total: -1 }, { every: 0 }, { interval: NaN }, { every: 1.5 }]) {
       assert.throws(() => progress(bad), RangeError);
     }
+    assert.throws(() => progress({ every: 0, interval: -1 }), {
+      message: "Cannot show progress: every must be a whole number of at least 1, got 0; " +
+        "interval must be at least 0 ms, got -1",
+    });
     assert.throws(() => progress({ style: "bar" as "line" }), {
       name: "RangeError",
       message: 'Cannot show progress: style must be one of auto, line, plain, got "bar"',

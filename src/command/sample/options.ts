@@ -5,8 +5,16 @@
  */
 
 import { Command, Option } from "commander";
-import { addEngine, engineNotes, enginePermissions, refuseThreads } from "../choose.ts";
-import { limited, misused, numeric, positive, positives, refuseGiven } from "../option.ts";
+import { addEngine, engineNotes, enginePermissions, uselessThreads } from "../choose.ts";
+import {
+  limited,
+  misused,
+  numeric,
+  positive,
+  positives,
+  refuseMisuse,
+  useless,
+} from "../option.ts";
 import { isNumbered, refuseSameFile } from "../path.ts";
 import { interruptible } from "../stop.ts";
 import { isNone, showClasses, usualScale } from "./classes.ts";
@@ -55,7 +63,7 @@ export function sampleCommand(): Command {
   return command.addHelpText("after", notes).action(async (options: SampleArguments) => {
     if (options.classes) return await showClasses(options.checkpoint);
     if (options.out === undefined) misused(command, "required option '--out <file>' not specified");
-    refuseUsage(options, command);
+    refuseMisuse(command, misuses(options, command));
     await refuseReplacing(options, command);
     await interruptible((signal) => sampleWith(options, signal));
   });
@@ -139,30 +147,29 @@ const extensions: Readonly<Record<Format, RegExp | null>> = {
   gray: null,
 };
 
-function refuseUsage(options: SampleArguments, command: Command): void {
+/** All that is wrong with options beside each other. */
+function misuses(options: SampleArguments, command: Command): string[] {
   const { sampler, frames: format, out, final, grid, count } = options;
-  refuseThreads(options, command);
-  if (sampler !== "ddim") refuseGiven(command, ["eta"], "--sampler ddim");
-  if (isNone(options.class)) refuseGiven(command, ["scale", "classifier"], "a --class");
-  const asked = options.class?.split(",").length ?? 0;
-  if (asked > count) {
-    misused(
-      command,
-      `option '--count <n>' must be at least ${asked}, one for each --class, got ${count}`,
-    );
-  }
-  if (format === "png") refuseGiven(command, ["every"], "--frames other than png");
-  if (format !== "apng" && format !== "y4m") refuseGiven(command, ["fps"], "--frames apng or y4m");
-  if (out !== "-" && extensions[format]?.test(out) === false) {
-    const ending = format === "y4m" ? ".y4m" : ".png";
-    misused(command, `option '--out <file>' must end in ${ending} for ${format}, got ${out}`);
-  }
-  if (final !== undefined && !extensions.png!.test(final)) {
-    misused(command, `option '--final <file>' must end in .png, got ${final}`);
-  }
-  if (grid && (grid.length !== 2 || grid[0]! * grid[1]! < count)) {
-    misused(command, `option '--grid' must be rows,columns with room for ${count}, got ${grid}`);
-  }
+  const asked = options.class?.split(",").length ?? 0,
+    isFilm = format === "apng" || format === "y4m";
+  const faults: (string | false)[] = [
+    ...uselessThreads(options, command),
+    ...(sampler === "ddim" ? [] : useless(command, ["eta"], "--sampler ddim")),
+    ...(isNone(options.class) ? useless(command, ["scale", "classifier"], "a --class") : []),
+    asked > count &&
+    `option '--count <n>' must be at least ${asked}, one for each --class, got ${count}`,
+    ...(format === "png" ? useless(command, ["every"], "--frames other than png") : []),
+    ...(isFilm ? [] : useless(command, ["fps"], "--frames apng or y4m")),
+    out !== "-" && extensions[format]?.test(out) === false &&
+    `option '--out <file>' must end in ${
+      format === "y4m" ? ".y4m" : ".png"
+    } for ${format}, got ${out}`,
+    final !== undefined && !extensions.png!.test(final) &&
+    `option '--final <file>' must end in .png, got ${final}`,
+    grid !== undefined && (grid.length !== 2 || grid[0]! * grid[1]! < count) &&
+    `option '--grid' must be rows,columns with room for ${count}, got ${grid}`,
+  ];
+  return faults.filter((fault) => fault !== false);
 }
 
 /** Refuses outputs that would replace each other, or what is read. */

@@ -19,7 +19,7 @@ import {
   engineNotes,
   enginePermissions,
   onEngine,
-  refuseThreads,
+  uselessThreads,
 } from "../choose.ts";
 import { withinMemory } from "../memory.ts";
 import {
@@ -29,8 +29,9 @@ import {
   numeric,
   positive,
   positives,
-  refuseGiven,
+  refuseMisuse,
   say,
+  useless,
 } from "../option.ts";
 import { type NamedFile, real, refuseSameFile } from "../path.ts";
 import { Interrupted, interruptible } from "../stop.ts";
@@ -116,7 +117,7 @@ export function trainCommand(): Command {
   addOptimizer(command);
   addDenoiser(command);
   return command.addHelpText("after", notes).action(async (options: TrainArguments) => {
-    refuseUsage(options, command);
+    refuseMisuse(command, misuses(options, command));
     await refuseReplacing(options, command);
     await interruptible((signal) => trainWith(options, signal));
   });
@@ -248,17 +249,23 @@ const denoiserOnly = [
   ...Object.keys(denoiserOfImages.choices),
 ];
 
-function refuseUsage(options: TrainArguments, command: Command): void {
-  refuseThreads(options, command);
-  if (options.task === "classify") return refuseGiven(command, denoiserOnly, "--task denoise");
-  const { name, span, steps, at } = scheduleOf({ name: options.schedule ?? usual });
-  if (steps !== undefined) refuseGiven(command, ["least"], "a --schedule of continuous time");
-  if (options.predict === "eps" && at(span[1]).alpha === 0) {
-    misused(
-      command,
-      `option '--predict <kind>' must be x0 or v for ${name}, which ends in noise alone, got eps`,
-    );
+/** All that is wrong with options beside each other. */
+function misuses(options: TrainArguments, command: Command): string[] {
+  const threads = uselessThreads(options, command);
+  if (options.task === "classify") {
+    return [...threads, ...useless(command, denoiserOnly, "--task denoise")];
   }
+  const { name, span, steps, at } = scheduleOf({ name: options.schedule ?? usual });
+  const isBlind = options.predict === "eps" && at(span[1]).alpha === 0;
+  return [
+    ...threads,
+    ...(steps === undefined ? [] : useless(command, ["least"], "a --schedule of continuous time")),
+    ...(isBlind
+      ? [
+        `option '--predict <kind>' must be x0 or v for ${name}, which ends in noise alone, got eps`,
+      ]
+      : []),
+  ];
 }
 
 /** Refuses outputs that would replace each other, or what is read. */

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { checkOneOf, checkOptions, type Known } from "../../tensor/check/check.ts";
+import { decoded, oneOf, type Rules } from "../../tensor/check/decode.ts";
 import { entriesOf, type OpenFile, room, withFile } from "../file/file.ts";
 import type { ImageSet } from "../images.ts";
 import type { Split } from "./mnist.ts";
@@ -18,7 +18,7 @@ export interface CifarOptions {
   readonly split?: Split;
 }
 
-const cifarOptions: Known<CifarOptions> = { split: true };
+const cifarOptions: Rules<CifarOptions> = { split: oneOf("train", "test") };
 
 const action = "read CIFAR-10", side = 32, plane = side * side;
 
@@ -56,9 +56,7 @@ export const cifarNames: Readonly<Record<Split, RegExp>> = {
  * ```
  */
 export async function cifarImages(path: string, options: CifarOptions = {}): Promise<ImageSet> {
-  checkOptions(action, options, cifarOptions);
-  const { split = "train" } = options;
-  checkOneOf(action, "split", split, ["train", "test"]);
+  const { split = "train" } = decoded(action, options, cifarOptions);
   const entries = await entriesOf(path);
   const paths = entries?.filter(({ name, kind }) => kind === "file" && cifarNames[split].test(name))
     .map(({ name }) => `${path}/${name}`) ?? [path];

@@ -5,7 +5,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known, refusal, shown } from "../../tensor/check/check.ts";
+import { decoded, flag, type Rules, wholeNumber } from "../../tensor/check/decode.ts";
 import type { Compiled, Engine, Fold, FoldStep, Pure, Tensors } from "../../tensor/engine.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { DType } from "../graph/value.ts";
@@ -25,19 +25,8 @@ export interface CompilerOptions {
   readonly blocked?: boolean;
 }
 
-/** The names of all options of {@link compiler}. */
-export const compilerOptions: Known<CompilerOptions> = { shapes: true, blocked: true };
-
-/** Throws for options that make no engine. */
-export function checkCompiler(options: CompilerOptions): void {
-  checkOptions("make an engine", options, compilerOptions);
-  const { shapes = 8, blocked = true } = options;
-  if (!Number.isSafeInteger(shapes) || shapes < 1) {
-    throw refusal("make an engine", "shapes must be a whole number of at least 1", shapes);
-  }
-  if (typeof blocked === "boolean") return;
-  throw new TypeError(`Cannot make an engine: blocked must be a boolean, got ${shown(blocked)}`);
-}
+/** The domains of the options of {@link compiler}. */
+export const compilerOptions: Rules<CompilerOptions> = { shapes: wholeNumber(1), blocked: flag };
 
 /** A function compiled for one set of shapes. */
 interface Session {
@@ -62,8 +51,7 @@ interface Cache {
  * @throws {RangeError} If `shapes` is not a whole number of at least 1.
  */
 export function compiler(executor: Executor, options: CompilerOptions = {}): Engine {
-  checkCompiler(options);
-  const { shapes = 8, blocked = true } = options;
+  const { shapes = 8, blocked = true } = decoded("make an engine", options, compilerOptions);
   let folds = 0, block: Promise<number> | undefined;
   return {
     name: executor.name,

@@ -12,7 +12,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known, refusal } from "../../tensor/check/check.ts";
+import { decoded, type Rules, wholeNumber } from "../../tensor/check/decode.ts";
 import { outlining, type Pure, type Tensors, type Unit } from "../../tensor/engine.ts";
 import { scope } from "../../tensor/scope.ts";
 import type { Constant, Graph } from "../graph/graph.ts";
@@ -60,7 +60,7 @@ export interface TraceOptions {
   readonly block?: number;
 }
 
-const traceOptions: Known<TraceOptions> = { block: true };
+const traceOptions: Rules<TraceOptions> = { block: wholeNumber(0) };
 
 /** All kernels that can be traced. */
 export const lowerings: Lowerings = {
@@ -262,11 +262,7 @@ export function trace(
   constants: Tensors = {},
   options: TraceOptions = {},
 ): Program {
-  checkOptions("compile", options, traceOptions);
-  const { block = 0 } = options;
-  if (!Number.isSafeInteger(block) || block < 0) {
-    throw refusal("compile", "block must be a whole number of at least 0", block);
-  }
+  decoded("compile", options, traceOptions);
   const fixed = Object.entries(constants).map(([name, tensor]) => [name, fixedOf(tensor)] as const);
   const look = (): Program =>
     outlining(undefined, () => traced(fn, { specs, fixed, rec: recorder(options) }));

@@ -15,14 +15,8 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { kinds } from "../../denoise/prediction.ts";
-import {
-  checkAmong,
-  checkOptions,
-  checkTensors,
-  type Known,
-  notFinite,
-  refusal,
-} from "../../tensor/check/check.ts";
+import { checkAmong, checkTensors, notFinite, refusal } from "../../tensor/check/check.ts";
+import { decoded, type Rules } from "../../tensor/check/decode.ts";
 import type { Pure } from "../../tensor/engine.ts";
 import type { Network, Params } from "../../network/layer.ts";
 import type { UNetConfig } from "../../network/unet.ts";
@@ -76,7 +70,7 @@ export function exportDenoiser<NetworkConfig extends object = UNetConfig>(
   params: Params,
   options: ArchitectureOptions = {},
 ): Uint8Array<ArrayBuffer> {
-  checkOptions("export a denoiser", options, exportOptions);
+  decoded("export a denoiser", options, exportOptions);
   const { build, sample, classes } = architectureOf<"denoiser", NetworkConfig>(
     "denoiser",
     config.architecture,
@@ -95,7 +89,7 @@ export function exportDenoiser<NetworkConfig extends object = UNetConfig>(
   return encode(anyBatch(graph, marker), metadata);
 }
 
-const exportOptions: Known<ArchitectureOptions> = { architectures: true };
+const exportOptions: Rules<ArchitectureOptions> = { architectures: true };
 
 /** Refuses what the metadata could not be read back from. */
 function checkConfig(

@@ -11,7 +11,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { type Condition, type Kind, kinds, type Model } from "../../denoise/prediction.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
-import { checkOptions, type Known } from "../../tensor/check/check.ts";
+import { decoded, is, type Rule, type Rules, showing, whole } from "../../tensor/check/decode.ts";
 import { networkTime } from "../../network/layer.ts";
 import { inUnits } from "../../network/model.ts";
 import { type ScheduleConfig, scheduleOf } from "../../noise/named.ts";
@@ -52,25 +52,34 @@ export interface OnnxModelOptions {
   readonly nullClass?: number;
 }
 
-const modelOptions: Known<OnnxModelOptions> = {
-  schedule: true,
-  kind: true,
+const layouts: readonly unknown[] = ["NHWC", "NCHW"] satisfies Layout[];
+
+/** The rule of a domain, of which what is not in it is of another type. */
+const typed = <A>(wanted: string, fits: (value: A) => boolean): Rule =>
+  showing(is(wanted, fits, true), String);
+
+const listed = (words: readonly unknown[]): Rule =>
+  typed(`one of ${words.join(", ")}`, (value) => words.includes(value));
+
+const count: Rule = typed("a whole number of at least 0", whole(0));
+
+const modelOptions: Rules<OnnxModelOptions> = {
+  schedule: typed("a schedule", ({ timeOf }: Schedule) => typeof timeOf === "function"),
+  kind: listed(kinds),
   inputs: true,
   output: true,
-  layout: true,
-  times: true,
-  units: true,
-  classes: true,
-  nullClass: true,
+  layout: listed(layouts),
+  times: typed("a function", (value) => typeof value === "function"),
+  units: typed("a boolean", (value) => typeof value === "boolean"),
+  classes: count,
+  nullClass: count,
 };
 
-const inputNames: Known<NonNullable<OnnxModelOptions["inputs"]>> = {
+const inputNames: Rules<NonNullable<OnnxModelOptions["inputs"]>> = {
   x: true,
   t: true,
   label: true,
 };
-
-const layouts: readonly unknown[] = ["NHWC", "NCHW"] satisfies Layout[];
 
 /** A graph as a model. */
 export interface OnnxModel {
@@ -126,7 +135,8 @@ export async function onnxModel(
   bytes: Uint8Array,
   options: OnnxModelOptions = {},
 ): Promise<OnnxModel> {
-  checkModel(options);
+  const action = "use a graph as a model", { inputs } = decoded(action, options, modelOptions);
+  if (inputs !== undefined) decoded(action, inputs, inputNames);
   const description = decode(bytes), graph = knownOf(description, options);
   const { id } = await executor.load(bytes);
   const under = (schedule: Schedule) => (condition?: Condition): Model => ({
@@ -149,31 +159,6 @@ export async function onnxModel(
 
 const refused = (name: string, wanted: string, got: unknown): TypeError =>
   new TypeError(`Cannot use a graph as a model: ${name} must be ${wanted}, got ${got}`);
-
-/** Throws for options that no file can make sense of. */
-function checkModel(options: OnnxModelOptions): void {
-  const action = "use a graph as a model";
-  checkOptions(action, options, modelOptions);
-  const { schedule, kind, inputs, layout, times, units, classes, nullClass } = options;
-  if (inputs !== undefined) checkOptions(action, inputs, inputNames);
-  if (schedule !== undefined && typeof schedule.timeOf !== "function") {
-    throw refused("schedule", "a schedule", schedule);
-  }
-  if (kind !== undefined && !kinds.includes(kind)) {
-    throw refused("kind", `one of ${kinds.join(", ")}`, kind);
-  }
-  if (layout !== undefined && !layouts.includes(layout)) {
-    throw refused("layout", `one of ${layouts.join(", ")}`, layout);
-  }
-  if (times !== undefined && typeof times !== "function") {
-    throw refused("times", "a function", times);
-  }
-  if (units !== undefined && typeof units !== "boolean") throw refused("units", "a boolean", units);
-  for (const [name, value] of Object.entries({ classes, nullClass })) {
-    if (value === undefined || (Number.isSafeInteger(value) && value >= 0)) continue;
-    throw refused(name, "a whole number of at least 0", value);
-  }
-}
 
 function knownOf(description: Description, options: OnnxModelOptions): KnownGraph {
   const known: OnnxModelOptions = { ...ownOptions(description), ...options };

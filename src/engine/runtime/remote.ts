@@ -7,12 +7,11 @@
  * @module
  */
 
-import { checkOptions as checkNames, type Known, shown } from "../../tensor/check/check.ts";
+import { among, decoded, flag, is, type Rules, showing } from "../../tensor/check/decode.ts";
 import { Worker } from "node:worker_threads";
 import type { Executor, HostTensor, OnnxOptions } from "./executor.ts";
 import type { Answer, Fault, Method } from "./worker.ts";
 import {
-  checkOptions,
   closed,
   EngineUnavailable,
   type Packed,
@@ -35,13 +34,13 @@ export interface ExecutorOptions extends OnnxOptions {
   readonly module?: string;
 }
 
-/** The names of all options of {@link executor}. */
-export const executorOptions: Known<ExecutorOptions> = {
-  provider: true,
-  threads: true,
-  spinning: true,
-  worker: true,
-  module: true,
+/** The domains of the options of {@link executor}. */
+export const executorOptions: Rules<ExecutorOptions> = {
+  provider: showing(among(["cpu", "webgpu", "cuda"]), String),
+  threads: is("a positive whole number", (count) => Number.isInteger(count) && count > 0),
+  spinning: showing(flag, String),
+  worker: flag,
+  module: is("a string", (value: unknown) => typeof value === "string", true),
 };
 
 /**
@@ -59,19 +58,9 @@ export const executorOptions: Known<ExecutorOptions> = {
  * @throws {EngineUnavailable} If a permission, the package, its binary or the provider is missing, with what to do.
  */
 export async function executor(options: ExecutorOptions = {}): Promise<Executor> {
-  checkExecutor(options);
+  decoded("use the onnx engine", options, executorOptions);
   await checkPermissions(options.worker ?? true);
   return await (options.worker === false ? start(options) : remote(spawn(options)));
-}
-
-function checkExecutor(options: ExecutorOptions): void {
-  checkNames("use the onnx engine", options, executorOptions);
-  checkOptions(options);
-  const { worker = true, module = "" } = options;
-  const refused = (wanted: string, got: unknown): TypeError =>
-    new TypeError(`Cannot use the onnx engine: ${wanted}, got ${shown(got)}`);
-  if (typeof worker !== "boolean") throw refused("worker must be a boolean", worker);
-  if (typeof module !== "string") throw refused("module must be a string", module);
 }
 
 const source = new URL("./worker.ts", import.meta.url);

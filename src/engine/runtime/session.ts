@@ -96,25 +96,6 @@ const arrays = {
   int64: BigInt64Array,
 } as const;
 
-const providers: readonly string[] = ["cpu", "webgpu", "cuda"];
-
-/** Throws a RangeError for options that do not make sense, a TypeError for one of another type. */
-export function checkOptions({ provider = "cpu", threads = 1, spinning }: OnnxOptions): void {
-  if (spinning !== undefined && typeof spinning !== "boolean") {
-    throw new TypeError(`Cannot use the onnx engine: spinning must be a boolean, got ${spinning}`);
-  }
-  if (!providers.includes(provider)) {
-    const wanted = providers.join(", ");
-    throw new RangeError(
-      `Cannot use the onnx engine: provider must be one of ${wanted}, got ${provider}`,
-    );
-  }
-  if (Number.isInteger(threads) && threads > 0) return;
-  throw new RangeError(
-    `Cannot use the onnx engine: threads must be a positive whole number, got ${threads}`,
-  );
-}
-
 /**
  * Loads ONNX Runtime into this thread and makes sure that it can run something.
  *

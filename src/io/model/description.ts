@@ -13,6 +13,7 @@ import {
   architectureNames,
   architectureOf,
   type ArchitectureOptions,
+  type Misfit,
   type Networks,
   type Role,
   usualArchitecture,
@@ -57,8 +58,14 @@ export const loading = (path: string): At => ({ action: `load ${path}`, Fault: S
 /** The rules for what is written. */
 export const saving = (path: string): At => ({ action: `save ${path}`, Fault: RangeError });
 
-const unfit = ({ action, Fault }: At, name: string, wanted: string, got: unknown): Error =>
-  new Fault(`Cannot ${action}: its ${name} must be ${wanted}, got ${got}`);
+const unfit = (at: At, name: string, wanted: string, got: unknown): Error =>
+  misfits(at, [{ name, wanted, got }]);
+
+/** One error of all that is amiss. */
+const misfits = ({ action, Fault }: At, all: readonly Misfit[]): Error => {
+  const told = all.map(({ name, wanted, got }) => `its ${name} must be ${wanted}, got ${got}`);
+  return new Fault(`Cannot ${action}: ${told.join("; ")}`);
+};
 
 const shown = (value: unknown): string =>
   (typeof value === "string" ? value : JSON.stringify(value))?.slice(0, 80) ?? "none";
@@ -358,12 +365,15 @@ const denoiserFields: Fields = {
   classes: optional(names),
 };
 
-/** Refuses a description that is not what its type says. */
+/** Refuses a description that is not what its type says, with all fields that are not. */
 function checkFields(value: unknown, fields: Fields, at: At): void {
   if (!isRecord(value)) throw unfit(at, "description", "an object", shown(value));
-  for (const [name, { wanted, fits }] of Object.entries(fields)) {
-    if (!fits(value[name])) throw unfit(at, name, wanted, shown(value[name]));
-  }
+  const wrong = Object.entries(fields).filter(([name, { fits }]) => !fits(value[name]));
+  if (wrong.length === 0) return;
+  throw misfits(
+    at,
+    wrong.map(([name, { wanted }]) => ({ name, wanted, got: shown(value[name]) })),
+  );
 }
 
 function checkSchedule({ options }: ScheduleConfig, at: At): void {

@@ -8,7 +8,8 @@
 import type { ArchitectureOptions } from "../../network/architecture.ts";
 import type { Parameters, Params } from "../../network/layer.ts";
 import type { ImageModelConfig } from "../../network/model.ts";
-import { checkOptions, type Known, refusal } from "../../tensor/check/check.ts";
+import { refusal } from "../../tensor/check/check.ts";
+import { decoded, is, type Rules } from "../../tensor/check/decode.ts";
 import { type FloatDtype, type HostTensor, writeSafetensors } from "../safetensors.ts";
 import { downloaded } from "../tensors/device.ts";
 import { isRecord } from "../tensors/header.ts";
@@ -36,9 +37,9 @@ export interface SaveOptions extends ArchitectureOptions {
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
-const saveOptions: Known<SaveOptions> = {
+const saveOptions: Rules<SaveOptions> = {
   dtype: true,
-  metadata: true,
+  metadata: is("strings by name", isRecord),
   architectures: true,
 };
 
@@ -163,10 +164,8 @@ async function saved<A extends { readonly network: { readonly parameters: Parame
   describe: Describe<A>,
 ): Promise<void> {
   const at = saving(path), { action } = at;
-  checkOptions(action, options, saveOptions);
-  const { dtype = "F32", metadata = {}, ...table } = options;
+  const { dtype = "F32", metadata = {}, ...table } = decoded(action, options, saveOptions);
   if (!isRecord(params)) throw refusal(action, "params must be tensors by name", params);
-  if (!isRecord(metadata)) throw refusal(action, "metadata must be strings by name", metadata);
   const taken = ["format", "model"].find((name) => Object.hasOwn(metadata, name));
   if (taken !== undefined) {
     throw refusal(action, "metadata must leave format and model to the description", taken);

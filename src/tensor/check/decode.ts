@@ -97,6 +97,9 @@ export function oneOf(...words: readonly unknown[]): Rule {
 /** The rule of true and false. */
 export const boolean: Rule = is("true or false", (value: unknown) => typeof value === "boolean");
 
+/** The same where anything else is of another type. */
+export const flag: Rule = is("a boolean", (value: unknown) => typeof value === "boolean", true);
+
 /** The rule of functions. */
 export const callable: Rule = is(
   "a function",
@@ -148,18 +151,25 @@ export function decoded<T extends object, O extends T>(
     throw new TypeError(`Cannot ${action}: options must be an object, got ${shown(options)}`);
   }
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  const absent = Object.entries<Rule | true>(rules).flatMap(([name, rule]): typeof given =>
-    rule !== true && rule.needed && options[name as keyof T] === undefined
-      ? [[name, undefined]]
-      : []
-  );
-  const looked = [...given, ...absent].map(([name, value]) => ruleOf<T>(rules, name)(name, value))
+  const looked = [...given, ...missing(options, rules)]
+    .map(([name, value]) => ruleOf<T>(rules, name)(name, value))
     .reduce(
       (all, each) => both.ap(both.map(all, () => () => options), each),
       right(options),
     );
   if (isLeft(looked)) throw refused(action, looked.left);
   return options;
+}
+
+/** Options that are needed and not there; none beside a name that is not known, which may be one of them misspelt. */
+function missing<T extends object>(options: T, rules: Rules<T>): [string, unknown][] {
+  const isAbsent = (name: string): boolean => options[name as keyof T] === undefined;
+  if (!Object.keys(options).every((name) => Object.hasOwn(rules, name) || isAbsent(name))) {
+    return [];
+  }
+  return Object.entries<Rule | true>(rules).flatMap(([name, rule]) =>
+    rule !== true && rule.needed && isAbsent(name) ? [[name, undefined]] : []
+  );
 }
 
 /** The rule of a name; a name that is not known is a fault. */

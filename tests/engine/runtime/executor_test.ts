@@ -568,6 +568,10 @@ describe("executor() that cannot be had", () => {
       [{ shapes: 0 }, /shapes must be a whole number of at least 1, got 0$/],
       [{ blocked: "no" }, /blocked must be a boolean, got "no"$/],
       [{ threads: 0 }, /threads must be a positive whole number, got 0$/],
+      [
+        { threads: 0, shapes: 0 },
+        /: threads must be a positive whole number, got 0; shapes must be a whole .*, got 0$/,
+      ],
     ];
     for (const [options, message] of wrong) {
       await assert.rejects(onnx({ ...options, module, worker: false }), { message });

@@ -20,10 +20,15 @@ export const tensor: readonly Slip[] = [
     'name === "wasm"',
     "tensor/backend",
   ),
-  slip("engine/open.ts", "checkCompiler(kept); //", "//", "engine/runtime/executor"),
+  slip(
+    "engine/open.ts",
+    '  decoded("use the onnx engine", options, engineOptions);',
+    "",
+    "engine/runtime/executor",
+  ),
   slip(
     "engine/runtime/remote.ts",
-    'checkNames("use the onnx engine", options, executorOptions);',
+    '  decoded("use the onnx engine", options, executorOptions);',
     "",
     "engine/runtime/executor",
   ),
@@ -39,7 +44,12 @@ export const tensor: readonly Slip[] = [
     "",
     "engine/denoiser/export",
   ),
-  slip("engine/denoiser/import.ts", "  checkModel(options);", "", "engine/denoiser/import"),
+  slip(
+    "engine/denoiser/import.ts",
+    "decoded(action, options, modelOptions);",
+    "options;",
+    "engine/denoiser/import",
+  ),
   slip("tensor/kernel/nan.ts", '["ClipByValue", "Relu6"]', '["Relu6"]', "tensor/kernel/nan"),
   slip("tensor/kernel/nan.ts", '["Maximum", "Minimum"]', '["Maximum"]', "tensor/kernel/nan"),
   slip(
@@ -77,8 +87,8 @@ export const tensor: readonly Slip[] = [
   ),
   slip(
     "tensor/random.ts",
-    'checkOptions("draw uniforms", options, uniformOptions);',
-    "",
+    'decoded("draw uniforms", options, uniformOptions);',
+    "options;",
     "tensor/random",
   ),
   slip(

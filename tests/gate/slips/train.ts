@@ -121,7 +121,7 @@ export const train: readonly Slip[] = [
     "",
     "train/stateful",
   ),
-  slip("train/ema.ts", "decay >= 0 && decay < 1", "decay >= 0 && decay <= 1", "train/ema"),
+  slip("train/ema.ts", "value >= 0 && value < 1", "value >= 0 && value <= 1", "train/ema"),
   slip("network/layer.ts", "    checkTensors(applying, params, weights);\n", "", "network/layer"),
   slip(
     "network/layer.ts",

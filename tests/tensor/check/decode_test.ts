@@ -88,7 +88,7 @@ describe("decoded()", () => {
       size: needed(wholeNumber(1)),
       eta: rules.eta,
     };
-    for (const none of [{}, { size: undefined }]) {
+    for (const none of [{}, { size: undefined }, { speed: undefined }]) {
       assert.throws(() => decoded("sample", { ...none, eta: -1 }, size), {
         name: "RangeError",
         message: "Cannot sample: eta must be a number of at least 0, got -1; " +
@@ -96,6 +96,10 @@ describe("decoded()", () => {
       });
     }
     assert.deepEqual(decoded("sample", { size: 1 }, size), { size: 1 });
+    assert.throws(() => decoded("sample", { sise: 1 } as object, size), {
+      name: "TypeError",
+      message: 'Cannot sample: options must be among size, eta, got "sise"',
+    });
   });
 
   it("puts rules one after the other, and shows what came as they say", () => {
