@@ -45,273 +45,286 @@
  * @module
  */
 
-/** Functions in the order in which they are applied: fp-ts's. */
-export { pipe } from "fp-ts/lib/function.js";
+import { pipe as applied } from "fp-ts/lib/function.js";
+
 /** Operations whose gradients can be differentiated again. */
 export * as smooth from "./src/tensor/autodiff.ts";
-export * from "./src/tensor/key.ts";
-export * from "./src/tensor/random.ts";
 export {
-  type ArrayView,
-  fromNdarray,
-  type HostView,
-  type Scalar,
-  type Tensor,
-  type Tensor1D,
-  type Tensor2D,
-  type Tensor3D,
-  type Tensor4D,
-  toNdarray,
-  view,
-  type ViewData,
-} from "./src/tensor/tensor.ts";
-export {
-  type Awaitable,
   awaited,
+  eager,
+  type Engine,
+  fold,
   folded,
-  own,
+  type Key,
+  key,
+  normal,
   owned,
+  type Scalar,
   scope,
   type Scoped,
-  type ScopeOptions,
-} from "./src/tensor/scope.ts";
-export * from "./src/tensor/engine.ts";
+  split,
+  type Tensor,
+  uniform,
+} from "./src/tensor/mod.ts";
+export { after, type Chain, chain, type ChainEnv, noise } from "./src/chain/mod.ts";
 export {
-  type Chain,
-  chain,
-  type ChainCarried,
-  type ChainCheck,
-  type ChainEnv,
-  type ChainSampler,
-  type ChainStart,
-  type ChainTransition,
-  underlaid,
-} from "./src/chain/chain.ts";
-export type { RunControl } from "./src/chain/run.ts";
-export { type Tableau, type Tableaus, tableaus } from "./src/solve/tableau.ts";
+  brownian,
+  geometricBrownianMotion,
+  sdeSchemes,
+  simulate,
+  solve,
+  tableaus,
+} from "./src/solve/mod.ts";
 export {
-  denseOutput,
-  type DensePoint,
-  type Move,
-  rungeKutta,
-  type RungeKuttaStep,
-  stages,
-  type VectorField,
-} from "./src/solve/rungekutta.ts";
+  cosine,
+  cosineContinuous,
+  edm,
+  forwardSde,
+  type GridOptions,
+  type Level,
+  linear,
+  rectified,
+  scaledLinear,
+  type Schedule,
+  subVp,
+  times,
+  ve,
+  vp,
+} from "./src/noise/mod.ts";
 export {
-  checkControl,
-  errorNorm,
-  firstLength,
-  type Outset,
-  type StepControl,
-  type StepErrors,
-  stepFactor,
-} from "./src/solve/control.ts";
-export * from "./src/solve/ode.ts";
-export * from "./src/solve/brownian.ts";
-export * from "./src/solve/sde.ts";
-export * from "./src/noise/schedule/schedule.ts";
-export * from "./src/noise/schedule/discrete.ts";
-export * from "./src/noise/schedule/continuous.ts";
-export * from "./src/noise/schedule/derived.ts";
-export { type GridOptions, times } from "./src/noise/grid.ts";
-export * from "./src/noise/named.ts";
-export * from "./src/noise/forward.ts";
-export * from "./src/denoise/condition.ts";
-export * from "./src/denoise/prediction.ts";
-export * from "./src/denoise/energy.ts";
-export * from "./src/denoise/reschedule.ts";
-export * from "./src/denoise/posterior.ts";
-export * from "./src/denoise/loss.ts";
-export * from "./src/denoise/oracle.ts";
-export * from "./src/sample/path.ts";
+  type Condition,
+  convert,
+  dataset,
+  decorated,
+  type Denoiser,
+  denoisingLoss,
+  gaussian,
+  mixture,
+  type Model,
+  type Prediction,
+  rescheduled,
+  variances,
+  weightings,
+} from "./src/denoise/mod.ts";
 export {
+  adaptiveFlow,
+  along,
+  arrived,
+  asked,
   ddim,
   ddimInverse,
-  type DdimOptions,
   ddpm,
-  type DdpmOptions,
-  type LastNoise,
-} from "./src/sample/ancestral.ts";
-export * from "./src/sample/reverse.ts";
-export type { Chart } from "./src/sample/flow/chart.ts";
-export * from "./src/sample/flow/flow.ts";
-export * from "./src/sample/flow/adaptive.ts";
-export {
-  adams,
-  combined,
-  exponential,
-  type ExponentialOptions,
-  type MultistepNodes,
-  type MultistepRule,
-  type MultistepWeights,
-  type Node,
-  phi,
-  type Point,
-} from "./src/sample/solver/weights.ts";
-export {
-  type LowerOrderFinal,
-  type Multistep,
-  multistep,
-  multistepTransition,
-} from "./src/sample/solver/multistep.ts";
-export * from "./src/sample/solver/dpm.ts";
-export * from "./src/sample/solver/unipc.ts";
-export * from "./src/sample/solver/deis.ts";
-export * from "./src/sample/solver/pndm.ts";
-export {
+  deis,
   dpmSinglestep,
-  type DpmSinglestepOptions,
+  dpmSolver,
+  type Env,
+  exponential,
+  flow,
   kdpm2,
-  type Kdpm2Options,
-  singlestepStages,
-  type Stage,
-} from "./src/sample/solver/singlestep.ts";
-export {
-  during,
-  type DuringOptions,
-  type Guide,
-  guided,
-  type Interval,
-  type PredictionAt as Known,
-  sharing,
-  summed,
-} from "./src/refine/guide/combine.ts";
-export {
-  classifierFree,
-  type ClassifierFreeOptions,
-  conditioned,
-} from "./src/refine/guide/free.ts";
-export {
-  byClassifier,
-  byEnergy,
-  classifierEnergy,
-  type CostOfX0 as Through,
-  type EnergyOptions,
-  type GradientOptions,
-  type GradientThrough as Pull,
-  gradientThrough as pulledThrough,
-  meanShifted,
-  type MeanShiftOptions,
-} from "./src/refine/guide/gradient.ts";
-export type { Scale } from "./src/refine/guide/scale.ts";
-export * from "./src/refine/threshold.ts";
+  type Leg,
+  legs,
+  lms,
+  multistep,
+  type MultistepRule,
+  type Node,
+  onModel,
+  pndm,
+  prior,
+  rearranged,
+  refined,
+  type Refinement,
+  reverseSde,
+  run,
+  type RunOptions,
+  type Sampler,
+  sampler,
+  type Start,
+  type State,
+  step,
+  type Transition,
+  uniPc,
+} from "./src/sample/mod.ts";
 export {
   annealedLangevin,
-  type AnnealedLangevinOptions,
+  blur,
+  byClassifier,
+  byEnergy,
+  classifierFree,
+  conditioned,
   corrected,
-  type CorrectedOptions,
+  downsample,
+  during,
+  edited,
   fixedLangevin,
-  type FixedLangevinOptions,
-  langevin,
-  type LangevinCorrector,
-  type LangevinOptions,
-  type LangevinStep as Stir,
-} from "./src/refine/correct.ts";
-export { blur, downsample, grey, mask, type Operator } from "./src/refine/known/operator.ts";
-export {
-  inpainted,
-  type InpaintOptions,
-  observed,
-  type ObservedMethod,
-  type ObservedOptions,
-} from "./src/refine/known/observe.ts";
-export * from "./src/refine/known/repaint.ts";
-export * from "./src/refine/edit.ts";
-export * from "./src/refine/slerp.ts";
-export * from "./src/refine/likelihood.ts";
-export {
-  exactTrace,
+  grey,
+  type Guide,
+  guided,
   hutchinson,
-  type HutchinsonOptions,
-  type Trace,
-  type TraceAt,
-} from "./src/refine/trace.ts";
-export * from "./src/watch/record.ts";
-export * from "./src/watch/progress.ts";
-export * from "./src/watch/frames.ts";
-export * from "./src/data/images.ts";
-export * from "./src/data/batches.ts";
-export * from "./src/data/file/idx.ts";
-export * from "./src/data/sets/mnist.ts";
-export { cifarImages, type CifarOptions } from "./src/data/sets/cifar.ts";
-export { numpyImages } from "./src/data/sets/numpy.ts";
+  inpainted,
+  langevin,
+  likelihood,
+  logLikelihood,
+  mask,
+  meanShifted,
+  observed,
+  repainted,
+  slerp,
+  summed,
+  thresholded,
+  type Weighed,
+} from "./src/refine/mod.ts";
 export {
-  pictures,
-  type PicturesOptions,
-  type PictureSource,
-  type SkippedFile,
-} from "./src/data/sets/folder.ts";
-export { type FitOptions, fitted, type ImageFit } from "./src/data/picture/fit.ts";
-export * from "./src/data/read.ts";
-export * from "./src/network/layer.ts";
-export * from "./src/network/mlp.ts";
-export * from "./src/network/unet.ts";
-export * from "./src/network/classifier.ts";
+  every,
+  frames,
+  type Image,
+  kept,
+  last,
+  progress,
+  recorded,
+  toImage,
+  watched,
+  type Watcher,
+} from "./src/watch/mod.ts";
 export {
-  type Architecture,
-  architectureNames,
-  architectureOf,
-  type ArchitectureOptions,
-  type Architectures,
-  architectures,
-  type ForImages,
-  type ImageChoice,
-  type ImageSpace,
-  type Misfit,
-  type Networks,
-  type Role,
-  usualArchitecture,
-} from "./src/network/architecture.ts";
+  classifier,
+  initialize,
+  mlp,
+  type Network,
+  networkModel,
+  type Params,
+  unet,
+} from "./src/network/mod.ts";
 export {
-  choice as choiceField,
-  count as countField,
-  counts as countsField,
-  type Field,
-  type FieldKind,
-  type Fields,
-  flag as flagField,
-  indices as indicesField,
-  names as namesField,
-  object as objectField,
-  optional as optionalField,
-  size as sizeField,
-} from "./src/network/field.ts";
-export * from "./src/network/model.ts";
-export * from "./src/train/loop.ts";
-export {
-  adam,
-  type AdamConstants,
-  adamConstants,
-  type AdamInputs,
-  type AdamOptions,
-  adamUpdate,
   byAdam,
   byMomentum,
-  clipped,
-  learningRate,
-  type Moments,
-  type MomentumOptions,
-  noMoments,
-  type Optimizer,
-  type OptimizerState,
-  type OptimizerStep,
-  type Updated,
-} from "./src/train/optimizer.ts";
-export * from "./src/train/tree.ts";
-export type { Prepare, Prepared, StepLoss, Told } from "./src/train/flat.ts";
-export * from "./src/train/ema.ts";
-export * from "./src/train/timestep.ts";
-export * from "./src/train/diffusion.ts";
-export * from "./src/metric/frechet.ts";
-export * from "./src/metric/bits.ts";
-export * from "./src/io/file.ts";
-export * from "./src/io/png.ts";
-export * from "./src/io/video.ts";
-export * from "./src/io/process.ts";
-export * from "./src/io/safetensors.ts";
-export { fromTensors, toTensors } from "./src/io/tensors/device.ts";
-export * from "./src/io/checkpoint.ts";
-export * from "./src/io/weights.ts";
-export * from "./src/io/model/save.ts";
-export * from "./src/io/model/state.ts";
+  diffusionLoss,
+  type Loss,
+  newTraining,
+  type Objective,
+  type StatefulObjective,
+  train,
+  type TrainState,
+  uniformTimes,
+} from "./src/train/mod.ts";
+export { bitsPerDim, dequantized, frechet } from "./src/metric/mod.ts";
+export {
+  batches,
+  fashionMnist,
+  idxImages,
+  type ImageBatch,
+  type ImageSet,
+  openImages,
+  pictures,
+} from "./src/data/mod.ts";
+export {
+  loadCheckpoint,
+  loadClassifier,
+  loadDenoiser,
+  loadNoisyClassifier,
+  loadState,
+  png,
+  saveApng,
+  saveCheckpoint,
+  saveDenoiser,
+  savePng,
+  saveState,
+  toProcess,
+  toStdout,
+  y4m,
+} from "./src/io/mod.ts";
+
+/** See {@link pipe}. */
+export interface Pipe {
+  /** A value as it is. */
+  <A>(a: A): A;
+  /** One function. */
+  <A, B>(a: A, ab: (a: A) => B): B;
+  /** 2 functions. */
+  <A, B, C>(a: A, ab: (a: A) => B, bc: (b: B) => C): C;
+  /** 3 functions. */
+  <A, B, C, D>(a: A, ab: (a: A) => B, bc: (b: B) => C, cd: (c: C) => D): D;
+  /** 4 functions. */
+  <A, B, C, D, E>(a: A, ab: (a: A) => B, bc: (b: B) => C, cd: (c: C) => D, de: (d: D) => E): E;
+  /** 5 functions. */
+  <A, B, C, D, E, F>(
+    a: A,
+    ab: (a: A) => B,
+    bc: (b: B) => C,
+    cd: (c: C) => D,
+    de: (d: D) => E,
+    ef: (e: E) => F,
+  ): F;
+  /** 6 functions. */
+  <A, B, C, D, E, F, G>(
+    a: A,
+    ab: (a: A) => B,
+    bc: (b: B) => C,
+    cd: (c: C) => D,
+    de: (d: D) => E,
+    ef: (e: E) => F,
+    fg: (f: F) => G,
+  ): G;
+  /** 7 functions. */
+  <A, B, C, D, E, F, G, H>(
+    a: A,
+    ab: (a: A) => B,
+    bc: (b: B) => C,
+    cd: (c: C) => D,
+    de: (d: D) => E,
+    ef: (e: E) => F,
+    fg: (f: F) => G,
+    gh: (g: G) => H,
+  ): H;
+  /** 8 functions. */
+  <A, B, C, D, E, F, G, H, I>(
+    a: A,
+    ab: (a: A) => B,
+    bc: (b: B) => C,
+    cd: (c: C) => D,
+    de: (d: D) => E,
+    ef: (e: E) => F,
+    fg: (f: F) => G,
+    gh: (g: G) => H,
+    hi: (h: H) => I,
+  ): I;
+  /** 9 functions. */
+  <A, B, C, D, E, F, G, H, I, J>(
+    a: A,
+    ab: (a: A) => B,
+    bc: (b: B) => C,
+    cd: (c: C) => D,
+    de: (d: D) => E,
+    ef: (e: E) => F,
+    fg: (f: F) => G,
+    gh: (g: G) => H,
+    hi: (h: H) => I,
+    ij: (i: I) => J,
+  ): J;
+  /** 10 functions. */
+  <A, B, C, D, E, F, G, H, I, J, K>(
+    a: A,
+    ab: (a: A) => B,
+    bc: (b: B) => C,
+    cd: (c: C) => D,
+    de: (d: D) => E,
+    ef: (e: E) => F,
+    fg: (f: F) => G,
+    gh: (g: G) => H,
+    hi: (h: H) => I,
+    ij: (i: I) => J,
+    jk: (j: J) => K,
+  ): K;
+}
+
+/**
+ * A value, and functions in the order in which they are applied to it: fp-ts's.
+ *
+ * @example
+ * ```ts
+ * import { pipe } from "@tweedie/tweedie";
+ * import assert from "node:assert/strict";
+ *
+ * assert.equal(pipe(3, (n) => n + 1, String), "4");
+ * ```
+ */
+export const pipe: Pipe = applied;

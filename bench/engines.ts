@@ -20,6 +20,7 @@
 // PyTorch is another program's, never needed by the library: --python names an interpreter with torch (and, for ONNX
 // Runtime's matrix product, onnx and onnxruntime); without one it is left out.
 
+import { parameterCount } from "@tweedie/tweedie/network";
 import { parseArgs } from "node:util";
 import { fileURLToPath } from "node:url";
 import * as tf from "@tensorflow/tfjs-core";
@@ -28,19 +29,16 @@ import {
   type Engine,
   initialize,
   key,
-  mapTensors,
-  type NetworkInputs,
   newTraining,
   normal,
   type Objective,
-  parameterCount,
-  type Parameters,
   train,
   type TrainState,
   unet,
-  type UNetConfig,
-  writeSafetensors,
 } from "@tweedie/tweedie";
+import { mapTensors } from "@tweedie/tweedie/tensor";
+import type { NetworkInputs, Parameters, UNetConfig } from "@tweedie/tweedie/network";
+import { writeSafetensors } from "@tweedie/tweedie/io";
 import { type Backend, useBackend } from "@tweedie/tweedie/backend";
 
 const { values: options } = parseArgs({

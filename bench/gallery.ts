@@ -33,8 +33,8 @@ import {
   type Start,
   thresholded,
   toImage,
-  writeAtomically,
 } from "@tweedie/tweedie";
+import { writeAtomically } from "@tweedie/tweedie/io";
 import { useBackend } from "@tweedie/tweedie/backend";
 import { onnx } from "@tweedie/tweedie/onnx";
 import { pictures } from "./garments.ts";

@@ -12,7 +12,6 @@ import {
   type ImageSet,
   key,
   last,
-  type LoadedClassifier,
   type Model,
   prior,
   type Refinement,
@@ -20,6 +19,7 @@ import {
   type Sampler,
   thresholded,
 } from "@tweedie/tweedie";
+import type { LoadedClassifier } from "@tweedie/tweedie/io";
 import { onnx } from "@tweedie/tweedie/onnx";
 
 const side = 28;

@@ -49,13 +49,10 @@ import { pipe } from "fp-ts/lib/function.js";
 import * as tf from "@tensorflow/tfjs-core";
 import {
   conditioned,
-  conv,
   ddpm,
   fashionMnist,
-  type FeatureMoments,
   frechet,
   gaussian,
-  groupNorm,
   inpainted,
   key,
   last,
@@ -63,9 +60,7 @@ import {
   loadDenoiser,
   mask,
   type Model,
-  moments,
   observed,
-  type ObservedOptions,
   onModel,
   type Params,
   prior,
@@ -76,6 +71,9 @@ import {
   smooth,
   thresholded,
 } from "@tweedie/tweedie";
+import { conv, groupNorm } from "@tweedie/tweedie/network";
+import { type FeatureMoments, moments } from "@tweedie/tweedie/metric";
+import type { ObservedOptions } from "@tweedie/tweedie/refine";
 import { useBackend } from "@tweedie/tweedie/backend";
 import { onnx } from "@tweedie/tweedie/onnx";
 import { consecutive, pictures, pixels } from "./garments.ts";

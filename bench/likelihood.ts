@@ -31,7 +31,6 @@ import {
   key,
   loadDenoiser,
   logLikelihood,
-  logSnr,
   rescheduled,
   type Schedule,
   subVp,
@@ -39,6 +38,7 @@ import {
   ve,
   vp,
 } from "@tweedie/tweedie";
+import { logSnr } from "@tweedie/tweedie/noise";
 import { useBackend } from "@tweedie/tweedie/backend";
 import { consecutive, native, pictures, pixels } from "./garments.ts";
 

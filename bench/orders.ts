@@ -79,25 +79,27 @@ import {
   key,
   lms,
   mixture,
-  mixtureDenoiser,
   type Model,
-  ornsteinUhlenbeck,
-  type PathState,
   pndm,
   run,
   type Sampler,
-  type Sde,
-  type SdeScheme,
   sdeSchemes,
   simulate,
   solve,
   type State,
-  type StepControl,
-  type Tableau,
   tableaus,
   uniPc,
   vp,
 } from "@tweedie/tweedie";
+import { mixtureDenoiser } from "@tweedie/tweedie/denoise";
+import {
+  ornsteinUhlenbeck,
+  type PathState,
+  type Sde,
+  type SdeScheme,
+  type StepControl,
+  type Tableau,
+} from "@tweedie/tweedie/solve";
 import { useBackend } from "@tweedie/tweedie/backend";
 import * as tf from "@tensorflow/tfjs-core";
 

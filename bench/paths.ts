@@ -36,13 +36,13 @@ import {
   type Image,
   key,
   mixture,
-  mixtureLogDensity,
-  normals,
   reverseSde,
   run,
   savePng,
   vp,
 } from "@tweedie/tweedie";
+import { mixtureLogDensity } from "@tweedie/tweedie/denoise";
+import { normals } from "@tweedie/tweedie/tensor";
 import { useBackend } from "@tweedie/tweedie/backend";
 import * as tf from "@tensorflow/tfjs-core";
 

@@ -30,10 +30,10 @@ import {
   loadClassifier,
   loadDenoiser,
   loadNoisyClassifier,
-  moments,
   type Sampler,
   type Schedule,
 } from "@tweedie/tweedie";
+import { moments } from "@tweedie/tweedie/metric";
 import { useBackend } from "@tweedie/tweedie/backend";
 import { garments, judged, native, pixels, scaled } from "./garments.ts";
 

@@ -48,7 +48,6 @@ import {
   loadClassifier,
   loadDenoiser,
   mixture,
-  moments,
   prior,
   rescheduled,
   reverseSde,
@@ -59,6 +58,7 @@ import {
   ve,
   vp,
 } from "@tweedie/tweedie";
+import { moments } from "@tweedie/tweedie/metric";
 import { useBackend } from "@tweedie/tweedie/backend";
 import { garments, judged, native, scaled } from "./garments.ts";
 

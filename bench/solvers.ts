@@ -44,9 +44,8 @@
 import { parseArgs } from "node:util";
 import { fileURLToPath } from "node:url";
 import * as tf from "@tensorflow/tfjs-core";
+import { adams, type Chart, pseudoAdams } from "@tweedie/tweedie/sample";
 import {
-  adams,
-  type Chart,
   ddim,
   deis,
   dpmSinglestep,
@@ -59,18 +58,16 @@ import {
   linear,
   lms,
   mixture,
-  mixtureDenoiser,
-  mixtureScore,
   type Model,
   multistep,
   type MultistepRule,
   pndm,
-  pseudoAdams,
   run,
   type Sampler,
   tableaus,
   uniPc,
 } from "@tweedie/tweedie";
+import { mixtureDenoiser, mixtureScore } from "@tweedie/tweedie/denoise";
 import { useBackend } from "@tweedie/tweedie/backend";
 
 const { values } = parseArgs({

@@ -108,6 +108,14 @@ import * as tf from "@tensorflow/tfjs-core";
 import {
   type DenoisingBatch,
   errorsOf,
+  mixtureLogDensity,
+  mixtureScore,
+  regression,
+  regressionErrors,
+  variational,
+  type Weighting,
+} from "@tweedie/tweedie/denoise";
+import {
   fashionMnist,
   flow,
   fold,
@@ -116,37 +124,31 @@ import {
   key,
   loadDenoiser,
   logLikelihood,
-  logSnr,
   mixture,
-  mixtureLogDensity,
-  mixtureScore,
   mlp,
   type Model,
   networkModel,
-  networkTime,
   newTraining,
   normal,
-  normals,
   type Objective,
   type Params,
-  regression,
-  regressionErrors,
-  sampleTimes,
   type Schedule,
-  type Tensors,
+  train,
+  unet,
+  vp,
+  weightings,
+} from "@tweedie/tweedie";
+import { logSnr } from "@tweedie/tweedie/noise";
+import { networkTime } from "@tweedie/tweedie/network";
+import { normals, type Tensors, uniforms } from "@tweedie/tweedie/tensor";
+import {
+  sampleTimes,
   type TimeLaw,
   timeLaws,
   type TimeSampler,
   timeSampler,
   type TimeSpread,
-  train,
-  unet,
-  uniforms,
-  variational,
-  vp,
-  type Weighting,
-  weightings,
-} from "@tweedie/tweedie";
+} from "@tweedie/tweedie/train";
 import { useBackend } from "@tweedie/tweedie/backend";
 import { native, pictures } from "./garments.ts";
 

@@ -1,6 +1,7 @@
 // Train a small U-Net on Fashion-MNIST: training is a lazy stream, so logging and stopping are plain code.
 // Run: deno run --allow-read examples/05_train_from_scratch.ts 300
 import * as tw from "@tweedie/tweedie";
+import { parameterCount } from "@tweedie/tweedie/network";
 import { useBackend } from "@tweedie/tweedie/backend";
 
 await useBackend();
@@ -13,7 +14,7 @@ const network = tw.unet({
   blocks: 1,
   classes: 10,
 });
-console.log(`${tw.parameterCount(network.parameters)} weights`);
+console.log(`${parameterCount(network.parameters)} weights`);
 
 const start = tw.newTraining(tw.initialize(network.parameters, tw.fold(root, "weights")));
 const loss = tw.diffusionLoss(network, {

@@ -1,7 +1,7 @@
 // Write the shipped model as an ONNX file, which any runtime reads, and sample the graph in that file.
 // Run: deno run --allow-read --allow-write=. --allow-ffi examples/08_onnx_out_and_in.ts
 import * as tw from "@tweedie/tweedie";
-import { writeAtomically } from "@tweedie/tweedie";
+import { writeAtomically } from "@tweedie/tweedie/io";
 import { executor, exportDenoiser, onnxModel } from "@tweedie/tweedie/onnx";
 import { useBackend } from "@tweedie/tweedie/backend";
 import * as tf from "@tensorflow/tfjs-core";

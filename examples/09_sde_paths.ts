@@ -1,7 +1,7 @@
 // Paths of stochastic differential equations, and a picture of one in text: the same Brownian path in more and more steps.
 // Run: deno run examples/09_sde_paths.ts
 import * as tw from "@tweedie/tweedie";
-import type { PathState } from "@tweedie/tweedie";
+import type { PathState } from "@tweedie/tweedie/solve";
 import { useBackend } from "@tweedie/tweedie/backend";
 import * as tf from "@tensorflow/tfjs-core";
 

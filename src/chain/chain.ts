@@ -16,11 +16,15 @@
  * @module
  */
 
-import type * as tf from "@tensorflow/tfjs-core";
 import type { Key } from "../tensor/key.ts";
 import type { Awaitable } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
-/** Where a chain stands. Read-only plain data: it can be recorded, forked, written to disk and resumed. */
+/**
+ * Where a chain stands. Read-only plain data: it can be recorded, forked, written to disk and resumed.
+ *
+ * @category Chains
+ */
 export interface Chain {
   /** The state itself: a tensor, several of them, an ndarray of spins, any plain data. */
   readonly x: unknown;
@@ -28,7 +32,11 @@ export interface Chain {
   readonly step: number;
 }
 
-/** What a transition may read. */
+/**
+ * What a transition may read.
+ *
+ * @category Chains
+ */
 export interface ChainEnv {
   /** Root of all randomness of the run. */
   readonly key: Key;
@@ -40,7 +48,7 @@ export interface ChainEnv {
    * Where {@link noise} comes from: standard normal, shape of `state.x`, handed over to the library, which disposes of
    * it. For common random numbers, a recorded path or another program's generator. Default: drawn under `key`.
    */
-  noise?(state: Chain, purpose: string): tf.Tensor;
+  noise?(state: Chain, purpose: string): Tensor;
   /**
    * Set where a log-density is carried along: a step may not draw, as then the law of the next state is not that of a map,
    * and under `"flow"`, where the density is the probability-flow ODE's, nothing but the flow may move x. What draws or moves
@@ -49,18 +57,30 @@ export interface ChainEnv {
   readonly density?: "flow" | "map";
 }
 
-/** A Markov transition kernel. Returns new values, leaves those of the state alone. */
+/**
+ * A Markov transition kernel. Returns new values, leaves those of the state alone.
+ *
+ * @category Chains
+ */
 export type ChainTransition<S extends Chain, E extends ChainEnv> = (
   env: E,
 ) => (state: S) => Awaitable<S>;
 
-/** Something that has to hold before the first step of a run; throws if it does not. */
+/**
+ * Something that has to hold before the first step of a run; throws if it does not.
+ *
+ * @category Chains
+ */
 export type ChainCheck<S extends Chain, E extends ChainEnv> = (
   env: E,
   start: S,
 ) => Awaitable<void>;
 
-/** What a stream of transitions says of itself. A refinement keeps what it does not change. */
+/**
+ * What a stream of transitions says of itself. A refinement keeps what it does not change.
+ *
+ * @category Chains
+ */
 export interface ChainCarried<S extends Chain, E extends ChainEnv> {
   /** The change of the environment under which all transitions stand, those of later refinements too. Default: none. */
   readonly under?: (env: E) => E;
@@ -73,6 +93,8 @@ export interface ChainCarried<S extends Chain, E extends ChainEnv> {
 /**
  * A lazy stream of transitions, one a step; each iteration starts afresh. Any async iterable of transitions is one;
  * {@link chain} makes one that also carries what there is to know of it.
+ *
+ * @category Chains
  */
 export type ChainSampler<S extends Chain, E extends ChainEnv> =
   & AsyncIterable<ChainTransition<S, E>>
@@ -82,7 +104,11 @@ export type ChainSampler<S extends Chain, E extends ChainEnv> =
     readonly bare?: AsyncIterable<ChainTransition<S, E>>;
   };
 
-/** A state, or a function that makes one from the environment and where the chain starts, and hands it over. */
+/**
+ * A state, or a function that makes one from the environment and where the chain starts, and hands it over.
+ *
+ * @category Chains
+ */
 export type ChainStart<S extends Chain, E extends ChainEnv> =
   | S
   | ((env: E, from?: number) => Awaitable<S>);
@@ -90,13 +116,15 @@ export type ChainStart<S extends Chain, E extends ChainEnv> =
 /**
  * A chain from a generator function: each iteration calls it afresh, so one chain drives any number of runs.
  *
+ * @category Chains
  * @param make Makes the transitions, in order.
  * @param carried What there is to know of it. Default: nothing.
  * @returns The stream of transitions.
  *
  * @example A random walk on the whole numbers
  * ```ts
- * import { type Chain, chain, fold, key, last, run, uniforms } from "@tweedie/tweedie";
+ * import { type Chain, chain, fold, key, last, run } from "@tweedie/tweedie";
+ * import { uniforms } from "@tweedie/tweedie/tensor";
  * import assert from "node:assert/strict";
  *
  * const walk = chain<Chain & { readonly x: number }>(function* () {
@@ -214,6 +242,7 @@ export function refined<S extends Chain, E extends ChainEnv, R extends S = S>(
  * The refinement that puts another environment in place of the run's, for the whole run, wherever it stands. Of two, the one
  * that is written last acts first on the environment of the run.
  *
+ * @category Chains
  * @param change From the run's environment to the one that the steps see; pure, as it is called once a step.
  * @param check Something more that has to hold before the first step. Default: nothing.
  * @returns A function of chains.
@@ -236,6 +265,7 @@ export function underlaid<S extends Chain, E extends ChainEnv>(
  * A chain without its first transitions, to go on from a recorded state: `run(state, env)(after(state.step)(sampler))`
  * gives what the unbroken run gave, bit for bit.
  *
+ * @category Chains
  * @param count Number of transitions to leave out.
  * @returns A function of chains.
  * @throws {RangeError} If `count` is not a whole number of at least 0.

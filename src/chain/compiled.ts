@@ -10,6 +10,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Engine } from "../tensor/engine.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /**
  * The state that follows, computed by an engine.
@@ -25,7 +26,7 @@ export async function stepOn<S>(
   step: (state: S) => S | Promise<S>,
   state: S,
 ): Promise<S> {
-  const before = new Map<number, tf.Tensor>(), after = new Map<number, string>();
+  const before = new Map<number, Tensor>(), after = new Map<number, string>();
   let shape: S | undefined;
   const given = numbered(tensorsIn(state));
   const made = await engine.run((inputs) => {
@@ -50,12 +51,12 @@ function atOnce<S>(next: S | Promise<S>): S {
 }
 
 /** Distinct tensors by number. */
-const numbered = (tensors: readonly tf.Tensor[]): Record<string, tf.Tensor> =>
+const numbered = (tensors: readonly Tensor[]): Record<string, Tensor> =>
   Object.fromEntries([...new Map(tensors.map((each) => [each.id, each])).values()].map(
     (tensor, i) => [`${i}`, tensor],
   ));
 
-const tensorsIn = (value: unknown): tf.Tensor[] =>
+const tensorsIn = (value: unknown): Tensor[] =>
   tf.tensor_util.getTensorsInContainer({ value } as unknown as tf.TensorContainer);
 
 /**
@@ -65,7 +66,7 @@ const tensorsIn = (value: unknown): tf.Tensor[] =>
  * @param replace From a tensor to the one that takes its place.
  * @returns The new tree.
  */
-export function replaced<S>(value: S, replace: (tensor: tf.Tensor) => tf.Tensor): S {
+export function replaced<S>(value: S, replace: (tensor: Tensor) => Tensor): S {
   const copy = (part: unknown): unknown => {
     if (part instanceof tf.Tensor) return replace(part);
     if (Array.isArray(part)) return part.map(copy);

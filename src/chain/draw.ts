@@ -5,16 +5,17 @@
  * @module
  */
 
-import type * as tf from "@tensorflow/tfjs-core";
 import { fold, type Key } from "../tensor/key.ts";
 import { normal } from "../tensor/random.ts";
 import { own } from "../tensor/scope.ts";
 import type { Chain, ChainEnv } from "./chain.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /**
  * The keys of a batch for one use: each depends on the run's key, the sample's index in the run, the purpose and
  * the step, and on nothing else.
  *
+ * @category Chains
  * @param env The environment.
  * @param count Number of samples in the batch.
  * @param purpose What the draw is for; different purposes are independent.
@@ -43,24 +44,25 @@ const drawn = (purpose: string): TypeError =>
 /**
  * Standard normal noise for one step of a transition, of the shape of the state's x.
  *
+ * @category Chains
  * @param env The environment.
  * @param state The state that the transition starts from.
  * @param purpose What the draw is for.
  * @returns float32, shape of `state.x`, from `env.noise` if there is one. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If `env.noise` returns another shape.
  */
-export function noise<E extends ChainEnv, S extends Chain & { readonly x: tf.Tensor }>(
+export function noise<E extends ChainEnv, S extends Chain & { readonly x: Tensor }>(
   env: E,
   state: S,
   purpose: string,
-): tf.Tensor {
+): Tensor {
   const [count, ...sample] = state.x.shape;
   if (env.density !== undefined) throw drawn(purpose);
   if (env.noise) return injected(env.noise(state, purpose), state.x.shape);
   return normal(sampleKeys(env, count!, purpose, state.step), sample);
 }
 
-function injected(z: tf.Tensor, shape: readonly number[]): tf.Tensor {
+function injected(z: Tensor, shape: readonly number[]): Tensor {
   if (z.shape.join() === shape.join()) return own(z);
   z.dispose();
   throw new RangeError(

@@ -18,15 +18,16 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { folded, type Scoped } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /** Where a chain stands. A score that is known already spares its evaluation. */
 export interface Place {
   /** Samples, shape [N, ...sample]. */
-  readonly x: tf.Tensor;
+  readonly x: Tensor;
   /** s(x), shape of x. */
-  readonly score?: tf.Tensor;
+  readonly score?: Tensor;
   /** E(x) of each sample up to a constant, in nats, shape [N]. */
-  readonly energy?: tf.Tensor;
+  readonly energy?: Tensor;
 }
 
 /** A place whose score is known. */
@@ -37,16 +38,16 @@ export interface Moves {
   /** Their number. */
   readonly steps: number;
   /** The score at x; with it, where moves are tested, the energy. A part of work, which may wait. */
-  readonly at: (x: tf.Tensor) => Scoped<Point>;
+  readonly at: (x: Tensor) => Scoped<Point>;
   /**
    * The size of a move, in the square of x's unit: one number, or one for each sample in a tensor of shape [N, 1, ...]. Where
    * moves are tested it must not depend on the point, or on its noise: the test takes the way back to be of the same size.
    */
-  readonly eps: (here: Point, z: tf.Tensor) => number | tf.Tensor;
+  readonly eps: (here: Point, z: Tensor) => number | Tensor;
   /** The noise of move i: standard normal, shape of x. */
-  readonly z: (i: number) => tf.Tensor;
+  readonly z: (i: number) => Tensor;
   /** What decides on move i: uniform on (0, 1), shape [N]. Default: moves are not tested. */
-  readonly u?: (i: number) => tf.Tensor;
+  readonly u?: (i: number) => Tensor;
 }
 
 /**
@@ -99,12 +100,12 @@ const isPoint = (place: Place): place is Point => place.score !== undefined;
 
 /** A move's noise and size. */
 interface Move {
-  readonly z: tf.Tensor;
-  readonly eps: number | tf.Tensor;
+  readonly z: Tensor;
+  readonly eps: number | Tensor;
 }
 
 /** ln a = E(x) − E(y) + (‖z‖² − ‖z + √(eps/2)·(s(x) + s(y))‖²)/2 of each sample. */
-function logAcceptance(here: Point, there: Point, { z, eps }: Move): tf.Tensor {
+function logAcceptance(here: Point, there: Point, { z, eps }: Move): Tensor {
   if (here.energy === undefined || there.energy === undefined) {
     throw new TypeError("Cannot test a move: a point must have an energy, got none");
   }
@@ -115,20 +116,19 @@ function logAcceptance(here: Point, there: Point, { z, eps }: Move): tf.Tensor {
 }
 
 /** ‖x‖² of each sample, shape [N]. */
-const squares = (x: tf.Tensor): tf.Tensor =>
-  tf.sum(tf.square(x), x.shape.map((_, i) => i).slice(1));
+const squares = (x: Tensor): Tensor => tf.sum(tf.square(x), x.shape.map((_, i) => i).slice(1));
 
 /** Both ends of a move. */
 interface Ends {
   readonly here: Point;
   readonly there: Point;
-  readonly logA: tf.Tensor;
+  readonly logA: Tensor;
 }
 
 /** Where a move was taken its end, elsewhere its start. */
-function chosen(taken: tf.Tensor, { here, there, logA }: Ends): Point {
+function chosen(taken: Tensor, { here, there, logA }: Ends): Point {
   const wide = tf.reshape(taken, [-1, ...here.x.shape.slice(1).fill(1)]);
-  const choice = (a: tf.Tensor, b: tf.Tensor): tf.Tensor =>
+  const choice = (a: Tensor, b: Tensor): Tensor =>
     tf.where(a.rank === 1 ? taken : tf.broadcastTo(wide, a.shape), a, b);
   // A comparison with NaN is false: the point would stay for ever, as if it had been refused each time.
   const lost = tf.where(tf.isNaN(logA), tf.fill(logA.shape, NaN), tf.zerosLike(logA));

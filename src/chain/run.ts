@@ -15,8 +15,13 @@ import { type Engine, pacer } from "../tensor/engine.ts";
 import { type Awaitable, awaited, owned, scope } from "../tensor/scope.ts";
 import type { Chain, ChainEnv, ChainSampler, ChainStart, ChainTransition } from "./chain.ts";
 import { replaced, stepOn } from "./compiled.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
-/** What a run is told beside the environment of its transitions. */
+/**
+ * What a run is told beside the environment of its transitions.
+ *
+ * @category Chains
+ */
 export interface RunControl<S extends Chain> {
   /** Stop with an error when a state holds NaN or infinity. Default: true. */
   readonly finite?: boolean;
@@ -152,7 +157,7 @@ function checkStep<S extends Chain, E extends ChainEnv>(
 async function checkFinite<S extends Chain, E extends ChainEnv>(
   { where, called }: Driving<S, E>,
   state: S,
-  made: readonly tf.Tensor[],
+  made: readonly Tensor[],
 ): Promise<void> {
   const numbers = numbersOf(state.x);
   if (numbers !== undefined && notFinite(numbers) !== undefined) throw unlike([]);
@@ -162,7 +167,7 @@ async function checkFinite<S extends Chain, E extends ChainEnv>(
   );
   const others: string[] = [];
   for (const [name, tensor] of parts) {
-    if (!await areFinite([tensor as tf.Tensor])) others.push(called[name] ?? name);
+    if (!await areFinite([tensor as Tensor])) others.push(called[name] ?? name);
   }
   throw unlike(others);
 
@@ -186,11 +191,11 @@ function numbersOf(x: unknown): ArrayLike<number> | undefined {
 }
 
 /** NaN and infinity both survive a sum; a sum costs one number's read-back. */
-async function areFinite(tensors: readonly tf.Tensor[]): Promise<boolean> {
+async function areFinite(tensors: readonly Tensor[]): Promise<boolean> {
   if (tensors.length === 0) return true;
   return await scope(function* () {
     // Those of one shape are added first: to read a sum costs more than to add.
-    const sums: tf.Tensor[] = [];
+    const sums: Tensor[] = [];
     for (const each of tensors) {
       const i = sums.findIndex(({ shape }) => tf.util.arraysEqual(shape, each.shape));
       if (i < 0) sums.push(each);
@@ -204,10 +209,10 @@ async function areFinite(tensors: readonly tf.Tensor[]): Promise<boolean> {
 }
 
 /** Disposes of tensors that are not held. */
-const dropped = (tensors: readonly tf.Tensor[], held: readonly tf.Tensor[]): void =>
+const dropped = (tensors: readonly Tensor[], held: readonly Tensor[]): void =>
   tensors.filter((tensor) => !held.includes(tensor)).forEach((tensor) => tensor.dispose());
 
-const tensorsOf = (state: Chain): tf.Tensor[] =>
+const tensorsOf = (state: Chain): Tensor[] =>
   tf.tensor_util.getTensorsInContainer({ ...state } as unknown as tf.TensorContainer);
 
 const wrong = (wanted: string, got: unknown): TypeError =>
@@ -243,12 +248,13 @@ export const plainly = <S extends Chain, E extends ChainEnv>(): Driving<S, E> =>
  * The same value with tensors of its own, so that it can be disposed of by itself. The copies share their numbers with
  * the originals; what is neither a tensor nor plain data is shared as it is.
  *
+ * @category Chains
  * @param value A state, or any tree of plain data and tensors.
  * @returns The copy. The caller disposes of its tensors.
  *
  * @example
  * ```ts
- * import { retained } from "@tweedie/tweedie";
+ * import { retained } from "@tweedie/tweedie/chain";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";

@@ -18,7 +18,11 @@ import { fillBits, fold, type Key } from "../tensor/key.ts";
 import { uniforms } from "../tensor/random.ts";
 import type { ImageClasses, ImageSet, ImageSource } from "./images.ts";
 
-/** A batch on the host. */
+/**
+ * A batch on the host.
+ *
+ * @category Data
+ */
 export interface ImageBatch {
   /** Pixels in [-1, 1], NHWC. */
   readonly images: Float32Array;
@@ -30,7 +34,11 @@ export interface ImageBatch {
   readonly position: number;
 }
 
-/** Options of {@link batches}. */
+/**
+ * Options of {@link batches}.
+ *
+ * @category Data
+ */
 export interface BatchOptions {
   /** Images a batch. */
   readonly size: number;
@@ -55,6 +63,7 @@ const batchOptions: Known<BatchOptions> = {
 /**
  * A random order of 0 to n - 1, by Fisher and Yates, from the key's bits. Its bias is below n·2⁻³².
  *
+ * @category Data
  * @param key The key.
  * @param n How many; at least 0.
  * @returns Each of 0 to n - 1 once.
@@ -62,7 +71,8 @@ const batchOptions: Known<BatchOptions> = {
  *
  * @example
  * ```ts
- * import { key, permutation } from "@tweedie/tweedie";
+ * import { key } from "@tweedie/tweedie";
+ * import { permutation } from "@tweedie/tweedie/data";
  * import assert from "node:assert/strict";
  *
  * assert.deepEqual([...permutation(key(1), 5)].sort(), [0, 1, 2, 3, 4]);
@@ -80,7 +90,11 @@ export function permutation(key: Key, n: number): Uint32Array {
   return order;
 }
 
-/** Options of {@link batches} of images that are read as they are needed. */
+/**
+ * Options of {@link batches} of images that are read as they are needed.
+ *
+ * @category Data
+ */
 export interface SourceBatchOptions extends BatchOptions {
   /** How many batches are read before they are asked for, besides the one that is. Default: 2. */
   readonly ahead?: number;
@@ -95,6 +109,7 @@ const sourceOptions: Known<SourceBatchOptions> = { ...batchOptions, ahead: true 
  * Those of images that are read as they are needed are the same, bit for bit, and come asynchronously: a few are read ahead,
  * and whoever stops taking them calls that off, and waits until nothing is under way.
  *
+ * @category Data
  * @param set The images.
  * @param options Size, key and augmentation.
  * @returns A lazy stream that can be iterated again and again, and never ends: break out of it, or `take`. A plain

@@ -6,10 +6,18 @@
 
 import { room } from "./file/file.ts";
 
-/** The class of each image, a whole number from 0 up. */
+/**
+ * The class of each image, a whole number from 0 up.
+ *
+ * @category Data
+ */
 export type ImageLabels = Uint8Array | Uint16Array;
 
-/** The classes of images. */
+/**
+ * The classes of images.
+ *
+ * @category Data
+ */
 export interface ImageClasses {
   /** The class of each image, N whole numbers. */
   readonly labels?: ImageLabels;
@@ -19,7 +27,11 @@ export interface ImageClasses {
   readonly classCount?: number;
 }
 
-/** Images of one size, with or without classes. */
+/**
+ * Images of one size, with or without classes.
+ *
+ * @category Data
+ */
 export interface ImageSet extends ImageClasses {
   /** Pixels, 0 to 255, NHWC. */
   readonly images: Uint8Array;
@@ -27,7 +39,11 @@ export interface ImageSet extends ImageClasses {
   readonly shape: readonly [number, number, number, number];
 }
 
-/** Images of one size that are read as they are asked for, so that they need not fit into memory together. */
+/**
+ * Images of one size that are read as they are asked for, so that they need not fit into memory together.
+ *
+ * @category Data
+ */
 export interface ImageSource extends ImageClasses {
   /** [N, H, W, C]. */
   readonly shape: readonly [number, number, number, number];
@@ -41,12 +57,13 @@ export interface ImageSource extends ImageClasses {
 /**
  * How many classes images have, and their names where they have names.
  *
+ * @category Data
  * @param images The set or source.
  * @returns `count`: the number of names, or `classCount`, or one more than the greatest label; 0 without labels.
  *
  * @example
  * ```ts
- * import { classesOf } from "@tweedie/tweedie";
+ * import { classesOf } from "@tweedie/tweedie/data";
  * import assert from "node:assert/strict";
  *
  * const set = { images: new Uint8Array(2), shape: [2, 1, 1, 1], labels: new Uint8Array([0, 3]) } as const;
@@ -67,6 +84,7 @@ export function classesOf(
 /**
  * All images of a source, in memory: the set whose batches are the same, bit for bit.
  *
+ * @category Data
  * @param source The source.
  * @returns The set.
  * @throws {RangeError} If they do not fit into memory.
@@ -74,7 +92,7 @@ export function classesOf(
  *
  * @example
  * ```ts
- * import { type ImageSource, inMemory } from "@tweedie/tweedie";
+ * import { type ImageSource, inMemory } from "@tweedie/tweedie/data";
  * import assert from "node:assert/strict";
  *
  * const source: ImageSource = {

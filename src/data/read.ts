@@ -13,12 +13,20 @@ import { pictures, type PicturesOptions, type PictureSource } from "./sets/folde
 import { idxImages } from "./sets/mnist.ts";
 import { isLabelsFile, numpyImages } from "./sets/numpy.ts";
 
-/** Options of {@link openImages}. */
+/**
+ * Options of {@link openImages}.
+ *
+ * @category Data
+ */
 export type OpenImagesOptions = PicturesOptions;
 
 const openOptions: Known<OpenImagesOptions> = { ...fitOptions, hold: true, signal: true };
 
-/** Images by their path, and where they are. */
+/**
+ * Images by their path, and where they are.
+ *
+ * @category Data
+ */
 export interface OpenedImages {
   /** All of them, in memory; or, of a folder of pictures, decoded as they are asked for. */
   readonly images: ImageSet | PictureSource;
@@ -36,6 +44,7 @@ const action = "read images";
  * - an `.npz` or `.npy` file, or a folder of one: {@link numpyImages};
  * - a folder of PNG and JPEG files, or of folders of them: {@link pictures}.
  *
+ * @category Data
  * @param path A folder or a file.
  * @param options Size, channels, and how images get them, whatever they are; how many bytes of pictures may be held.
  * @returns The images, and what they are.

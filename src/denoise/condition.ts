@@ -11,16 +11,26 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { refusal, shown } from "../tensor/check/check.ts";
 import { scope } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
-/** Classes: one for each sample, or null for none. What models are conditioned on where nothing else is said. */
+/**
+ * Classes: one for each sample, or null for none. What models are conditioned on where nothing else is said.
+ *
+ * @category Models
+ */
 export type Condition = readonly (number | null)[];
 
-/** A sample of a condition: which of several, and which row of it; null for no condition. */
+/**
+ * A sample of a condition: which of several, and which row of it; null for no condition.
+ *
+ * @category Models
+ */
 export type Place = readonly [source: number, row: number] | null;
 
 /**
  * The number of samples that a condition is of.
  *
+ * @category Models
  * @param condition A list, a tensor [N, ...], or a record of these.
  * @returns The number.
  * @throws {TypeError} If it is none of these.
@@ -28,7 +38,7 @@ export type Place = readonly [source: number, row: number] | null;
  *
  * @example
  * ```ts
- * import { sizeOfCondition } from "@tweedie/tweedie";
+ * import { sizeOfCondition } from "@tweedie/tweedie/denoise";
  * import assert from "node:assert/strict";
  *
  * assert.equal(sizeOfCondition({ class: [3, null], prompt: ["a boot", "a shirt"] }), 2);
@@ -52,6 +62,7 @@ export function sizeOfCondition(condition: unknown): number {
 /**
  * Samples of one or several conditions as one: how a batch is split, doubled and put together.
  *
+ * @category Models
  * @param sources The conditions, all of one kind.
  * @param places Which sample of which of them, in order; null for none.
  * @returns A condition of the same kind. Tensors in it are the scope's, or the caller's where there is none.
@@ -60,7 +71,7 @@ export function sizeOfCondition(condition: unknown): number {
  *
  * @example A batch under its classes, and the same batch under none
  * ```ts
- * import { pickedCondition } from "@tweedie/tweedie";
+ * import { pickedCondition } from "@tweedie/tweedie/denoise";
  * import assert from "node:assert/strict";
  *
  * assert.deepEqual(pickedCondition([[3, 7]], [[0, 0], [0, 1], null, null]), [3, 7, null, null]);
@@ -72,7 +83,7 @@ export function pickedCondition<C>(sources: readonly C[], places: readonly Place
   if (Array.isArray(first)) {
     return places.map((place) => place && rowOf(sources as readonly unknown[][], place)) as C;
   }
-  if (first instanceof tf.Tensor) return gathered(sources as readonly tf.Tensor[], places) as C;
+  if (first instanceof tf.Tensor) return gathered(sources as readonly Tensor[], places) as C;
   sizeOfCondition(first);
   return Object.fromEntries(
     Object.keys(first as object).map((name) => [
@@ -91,7 +102,7 @@ function rowOf(sources: readonly (readonly unknown[])[], [source, row]: readonly
   throw refusal("condition", `places must be of samples that are there`, [source, row]);
 }
 
-function gathered(sources: readonly tf.Tensor[], places: readonly Place[]): tf.Tensor {
+function gathered(sources: readonly Tensor[], places: readonly Place[]): Tensor {
   const starts = sources.map((_, i) =>
     sources.slice(0, i).reduce((sum, { shape }) => sum + shape[0]!, 0)
   );

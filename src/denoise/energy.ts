@@ -5,22 +5,24 @@
  * @module
  */
 
-import type * as tf from "@tensorflow/tfjs-core";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /**
  * A classifier of noisy samples.
  *
+ * @category Models
  * @param x x_t, shape [N, ...sample].
  * @param t Time on the schedule.
  * @returns Logits of p_t(y | x_t), shape [N, classes].
  */
-export type NoisyClassifier = (x: tf.Tensor, t: number) => tf.Tensor;
+export type NoisyClassifier = (x: Tensor, t: number) => Tensor;
 
 /**
  * An energy of samples, in nats, in operations that have a gradient.
  *
+ * @category Models
  * @param x Samples, shape [N, ...sample].
  * @param t Time on the schedule.
  * @returns One number for each sample, shape [N].
  */
-export type Energy = (x: tf.Tensor, t: number) => tf.Tensor;
+export type Energy = (x: Tensor, t: number) => Tensor;

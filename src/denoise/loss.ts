@@ -36,27 +36,42 @@ import { checkAmong, checkOptions, type Known, notFinite } from "../tensor/check
 import { scope } from "../tensor/scope.ts";
 import { posterior, stepWeight, variances } from "./posterior.ts";
 import { coefficients, type Kind, kinds, plane } from "./prediction.ts";
+import type { Scalar, Tensor, Tensor1D } from "../tensor/tensor.ts";
 
 /**
  * A network to train: its output at x_t, shape [N, ...sample], and times t, one a sample; shape of x_t. Synchronous and
  * made of operations with gradients.
+ *
+ * @category Models
  */
-export type Denoiser = (xt: tf.Tensor, t: readonly number[]) => tf.Tensor;
+export type Denoiser = (xt: Tensor, t: readonly number[]) => Tensor;
 
-/** What one evaluation of the objective averages over. */
+/**
+ * What one evaluation of the objective averages over.
+ *
+ * @category Models
+ */
 export interface DenoisingBatch {
   /** Data, shape [N, ...sample]. */
-  readonly x0: tf.Tensor;
+  readonly x0: Tensor;
   /** Standard normal noise, shape of `x0`. */
-  readonly eps: tf.Tensor;
+  readonly eps: Tensor;
   /** Times on the schedule, one for each of the N samples. */
   readonly t: readonly number[];
 }
 
-/** The squared error of each kind that goes with a squared error of 1 of the prediction; may be infinite. */
+/**
+ * The squared error of each kind that goes with a squared error of 1 of the prediction; may be infinite.
+ *
+ * @category Models
+ */
 export type Errors = Readonly<Record<Kind, number>>;
 
-/** Where a weight is asked for. */
+/**
+ * Where a weight is asked for.
+ *
+ * @category Models
+ */
 export interface WeightingPoint {
   /** Marginal at t. */
   readonly level: Level;
@@ -68,10 +83,16 @@ export interface WeightingPoint {
  * The weight of a squared error of 1 of the prediction. Which error is weighed, and by how much, reads off the
  * function: `({ eps }) => eps` is the plain eps error, `({ x0 }, { level }) => x0 * level.alpha` the x_0 error times
  * alpha. Two networks of different kinds have the same loss under it where they say the same.
+ *
+ * @category Models
  */
 export type Weighting = (errors: Errors, point: WeightingPoint) => number;
 
-/** Options of {@link denoisingLoss} and {@link perSample}. */
+/**
+ * Options of {@link denoisingLoss} and {@link perSample}.
+ *
+ * @category Models
+ */
 export interface DenoisingLossOptions {
   /** The schedule that gives t its meaning. */
   readonly schedule: Schedule;
@@ -89,13 +110,14 @@ const lossOptions: Known<DenoisingLossOptions> = { schedule: true, kind: true, w
 /**
  * The squared error of each kind that goes with a squared error of 1 of one kind.
  *
+ * @category Models
  * @param kind The kind whose error is 1.
  * @param level Marginal at t.
  * @returns A number for each kind, infinite where the one does not determine the other.
  *
  * @example An x_0 error of 1 is an eps error of the signal-to-noise ratio
  * ```ts
- * import { errorsOf } from "@tweedie/tweedie";
+ * import { errorsOf } from "@tweedie/tweedie/denoise";
  * import assert from "node:assert/strict";
  *
  * assert.ok(Math.abs(errorsOf("x0", { alpha: 0.8, sigma: 0.6 }).eps - (0.8 / 0.6) ** 2) < 1e-12);
@@ -120,9 +142,11 @@ export function errorsOf(kind: Kind, level: Level): Errors {
  *
  * `minSnr` takes gamma above 0. Default: 5.
  *
+ * @category Models
  * @example
  * ```ts
- * import { errorsOf, weightings } from "@tweedie/tweedie";
+ * import { errorsOf } from "@tweedie/tweedie/denoise";
+ * import { weightings } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * const level = { alpha: 1, sigma: 0.1 }, point = { level, t: 1 };
@@ -167,12 +191,14 @@ export const weightings: {
  * likelihood training of score-based diffusion models", NeurIPS 2021, equation 7; D. Kingma et al., "Variational diffusion
  * models", NeurIPS 2021, equation 17).
  *
+ * @category Models
  * @param schedule The schedule of the loss.
  * @returns The weighting, in nats.
  *
  * @example At the last step of DDPM
  * ```ts
- * import { errorsOf, linear, variational } from "@tweedie/tweedie";
+ * import { errorsOf, variational } from "@tweedie/tweedie/denoise";
+ * import { linear } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * const schedule = linear(), level = schedule.at(1000);
@@ -182,7 +208,8 @@ export const weightings: {
  *
  * @example The exploding noise, whose log-SNR falls evenly
  * ```ts
- * import { errorsOf, variational, ve } from "@tweedie/tweedie";
+ * import { errorsOf, variational } from "@tweedie/tweedie/denoise";
+ * import { ve } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * const schedule = ve({ sigmaMin: 0.01, sigmaMax: 50 }), level = schedule.at(0.77);
@@ -203,12 +230,16 @@ export function variational(schedule: Schedule): Weighting {
 /** The level of the data themselves. */
 const data: Level = { alpha: 1, sigma: 0 };
 
-/** What {@link target} is made of. */
+/**
+ * What {@link target} is made of.
+ *
+ * @category Models
+ */
 export interface TargetParts {
   /** Data, shape [N, ...sample]. */
-  readonly x0: tf.Tensor;
+  readonly x0: Tensor;
   /** Noise, shape of `x0`. */
-  readonly eps: tf.Tensor;
+  readonly eps: Tensor;
   /** Marginals, one for each of the N samples. */
   readonly levels: readonly Level[];
 }
@@ -216,6 +247,7 @@ export interface TargetParts {
 /**
  * What a perfect network would answer if it saw x_0 and eps: `r·x_0 + q·eps` with (r, q) = `plane(kind, level)`.
  *
+ * @category Models
  * @param kind What the network predicts.
  * @param parts Data, noise and a level for each sample. The tensors are not disposed of.
  * @returns Shape of x_0. It is the scope's, or the caller's where there is none.
@@ -223,7 +255,7 @@ export interface TargetParts {
  *
  * @example The target of v at two levels
  * ```ts
- * import { target } from "@tweedie/tweedie";
+ * import { target } from "@tweedie/tweedie/denoise";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -234,7 +266,7 @@ export interface TargetParts {
  * assert.deepEqual([...v.dataSync()], [3, -2]);
  * ```
  */
-export function target(kind: Kind, { x0, eps, levels }: TargetParts): tf.Tensor {
+export function target(kind: Kind, { x0, eps, levels }: TargetParts): Tensor {
   if (kind === "score" && !levels.every(({ sigma }) => sigma > 0)) {
     throw new RangeError(
       `Cannot make the target of a score: sigma must be above 0, got ${
@@ -247,19 +279,24 @@ export function target(kind: Kind, { x0, eps, levels }: TargetParts): tf.Tensor 
   return jumpMany(x0, places.map(([alpha, sigma]) => ({ alpha, sigma })), eps);
 }
 
-/** What a network is shown and what it should answer, as tensors: a step of training without the network. */
+/**
+ * What a network is shown and what it should answer, as tensors: a step of training without the network.
+ *
+ * @category Models
+ */
 export interface Regression {
   /** x_t = alpha·x_0 + sigma·eps, shape [N, ...sample]. */
-  readonly xt: tf.Tensor;
+  readonly xt: Tensor;
   /** What a perfect network would answer, {@link target}; shape of x_t. */
-  readonly target: tf.Tensor;
+  readonly target: Tensor;
   /** Weight of each sample's squared error, [N]. */
-  readonly weights: tf.Tensor;
+  readonly weights: Tensor;
 }
 
 /**
  * A batch as a regression: all of the loss that does not depend on the network.
  *
+ * @category Models
  * @param batch Data, noise and times. Not disposed of.
  * @param options Schedule, meaning of the output, weighting.
  * @returns New tensors. They are the scope's, or the caller's where there is none.
@@ -269,7 +306,8 @@ export interface Regression {
  *
  * @example The loss in two parts
  * ```ts
- * import { denoisingLoss, linear, regression, regressionErrors } from "@tweedie/tweedie";
+ * import { denoisingLoss, linear } from "@tweedie/tweedie";
+ * import { regression, regressionErrors } from "@tweedie/tweedie/denoise";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -318,15 +356,16 @@ function checkBatch({ x0, eps, t }: DenoisingBatch): void {
 /**
  * The loss of each sample, `w·‖target − answer‖² / d`: a pure function of tensors.
  *
+ * @category Models
  * @param answer The network's answer to x_t; shape of x_t.
  * @param parts The target and the weights of a {@link regression}. Not disposed of.
  * @returns Shape [N], differentiable in the answer. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If the answer is of another shape, and would be broadcast.
  */
 export function regressionErrors(
-  answer: tf.Tensor,
+  answer: Tensor,
   { target, weights }: Pick<Regression, "target" | "weights">,
-): tf.Tensor1D {
+): Tensor1D {
   if (!tf.util.arraysEqual(answer.shape, target.shape)) {
     throw new RangeError(
       `Cannot compute the loss: the network's output must be of shape [${target.shape}], got [${answer.shape}]`,
@@ -334,13 +373,14 @@ export function regressionErrors(
   }
   return scope(() => {
     const squares = tf.square(tf.reshape(tf.sub(answer, target), [target.shape[0]!, -1]));
-    return tf.mul(tf.mean(squares, 1), weights) as tf.Tensor1D;
+    return tf.mul(tf.mean(squares, 1), weights) as Tensor1D;
   });
 }
 
 /**
  * The loss of each sample, `w·‖target − prediction‖² / d`, for evaluation and for importance sampling of t.
  *
+ * @category Models
  * @param network The network.
  * @param batch Data, noise and times. Not disposed of.
  * @param options Schedule, meaning of the output, weighting.
@@ -349,7 +389,8 @@ export function regressionErrors(
  *
  * @example A network that always says 0 loses the mean of eps²
  * ```ts
- * import { linear, perSample } from "@tweedie/tweedie";
+ * import { linear } from "@tweedie/tweedie";
+ * import { perSample } from "@tweedie/tweedie/denoise";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -364,7 +405,7 @@ export function perSample(
   network: Denoiser,
   batch: DenoisingBatch,
   options: DenoisingLossOptions,
-): tf.Tensor1D {
+): Tensor1D {
   return scope(() => {
     const parts = regression(batch, options);
     return regressionErrors(network(parts.xt, batch.t), parts);
@@ -390,6 +431,7 @@ function weight(options: DenoisingLossOptions, level: Level, t: number): number 
  *
  * with eps_theta the network's answer read as noise. A pure function: times and noise are in the batch.
  *
+ * @category Models
  * @param network The network.
  * @param batch Data, noise and times. Not disposed of.
  * @param options Schedule, meaning of the output, weighting.
@@ -413,6 +455,6 @@ export function denoisingLoss(
   network: Denoiser,
   batch: DenoisingBatch,
   options: DenoisingLossOptions,
-): tf.Scalar {
-  return scope(() => tf.mean(perSample(network, batch, options)) as tf.Scalar);
+): Scalar {
+  return scope(() => tf.mean(perSample(network, batch, options)) as Scalar);
 }

@@ -29,11 +29,16 @@ import { refusal } from "../tensor/check/check.ts";
 import { above, atLeast, decoded, is, type Rule, type Rules } from "../tensor/check/decode.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Condition, Model, TensorPrediction } from "./prediction.ts";
+import type { Tensor, Tensor1D, Tensor2D } from "../tensor/tensor.ts";
 
 /** What is refused here. */
 const making = "make an oracle";
 
-/** A model that answers at once, with the exact E[x_0 | x_t]. */
+/**
+ * A model that answers at once, with the exact E[x_0 | x_t].
+ *
+ * @category Models
+ */
 export interface Oracle extends Model {
   /**
    * E[x_0 | x_t] of each sample, of kind `"x0"`. x stays the caller's; the result is handed over.
@@ -41,21 +46,33 @@ export interface Oracle extends Model {
    * @param x x_t, shape [N, ...sample].
    * @param t Time on the schedule.
    */
-  readonly predict: (x: tf.Tensor, t: number) => TensorPrediction;
+  readonly predict: (x: Tensor, t: number) => TensorPrediction;
   /** The oracle of one class for each sample, or of all where it is null; absent without classes. */
   readonly given?: (condition: Condition) => Oracle;
 }
 
-/** An oracle with classes. */
+/**
+ * An oracle with classes.
+ *
+ * @category Models
+ */
 export interface ConditionalOracle extends Oracle {
   /** The oracle of one class for each sample, or of all where it is null. */
   readonly given: (condition: Condition) => Oracle;
 }
 
-/** One number for all dimensions, or one for each, in row-major order. */
+/**
+ * One number for all dimensions, or one for each, in row-major order.
+ *
+ * @category Models
+ */
 export type Dimensions = number | readonly number[];
 
-/** A Gaussian with independent dimensions. */
+/**
+ * A Gaussian with independent dimensions.
+ *
+ * @category Models
+ */
 export interface Gaussian {
   /** Mean. Default: 0. */
   readonly mean?: Dimensions;
@@ -63,7 +80,11 @@ export interface Gaussian {
   readonly variance?: Dimensions;
 }
 
-/** A mixture of Gaussians, each with independent dimensions. */
+/**
+ * A mixture of Gaussians, each with independent dimensions.
+ *
+ * @category Models
+ */
 export interface Mixture {
   /** Mean of each component. */
   readonly means: readonly Dimensions[];
@@ -90,7 +111,11 @@ const mixtureRules: Rules<Mixture> = {
   labels: true,
 };
 
-/** Options of {@link dataset}. */
+/**
+ * Options of {@link dataset}.
+ *
+ * @category Models
+ */
 export interface DatasetOptions {
   /** Class of each datum. Default: no classes, and no `given`. */
   readonly labels?: readonly number[];
@@ -98,7 +123,11 @@ export interface DatasetOptions {
 
 const datasetRules: Rules<DatasetOptions> = { labels: true };
 
-/** A function of x and a level on plain numbers. */
+/**
+ * A function of x and a level on plain numbers.
+ *
+ * @category Models
+ */
 export type HostFunction<A> = (x: readonly number[], level: Level) => A;
 
 const along = (values: Dimensions, i: number): number =>
@@ -189,6 +218,7 @@ function shares(full: Full, x: readonly number[], level: Level): number[] {
 /**
  * ln p_t(x) of a mixture's marginal, in float64.
  *
+ * @category Models
  * @param mixture The data's law.
  * @returns A function of x, one number a dimension, and the level: nats. It needs sigma > 0 where a variance is 0.
  * @throws {TypeError} If an option is unknown.
@@ -196,7 +226,7 @@ function shares(full: Full, x: readonly number[], level: Level): number[] {
  *
  * @example One point seen through noise is a Gaussian
  * ```ts
- * import { mixtureLogDensity } from "@tweedie/tweedie";
+ * import { mixtureLogDensity } from "@tweedie/tweedie/denoise";
  * import assert from "node:assert/strict";
  *
  * const logDensity = mixtureLogDensity({ means: [3] });
@@ -212,6 +242,7 @@ export function mixtureLogDensity(mixture: Mixture): HostFunction<number> {
 /**
  * r_k(x), the probability that x_t comes from each component, in float64: an exact classifier of noisy samples.
  *
+ * @category Models
  * @param mixture The data's law.
  * @returns A function of x and the level: one number for each component, with a sum of 1.
  * @throws {TypeError} If an option is unknown.
@@ -219,7 +250,7 @@ export function mixtureLogDensity(mixture: Mixture): HostFunction<number> {
  *
  * @example Halfway between two equal components
  * ```ts
- * import { mixtureShares } from "@tweedie/tweedie";
+ * import { mixtureShares } from "@tweedie/tweedie/denoise";
  * import assert from "node:assert/strict";
  *
  * assert.deepEqual(mixtureShares({ means: [-1, 1] })([0], { alpha: 0.6, sigma: 0.8 }), [0.5, 0.5]);
@@ -233,6 +264,7 @@ export function mixtureShares(mixture: Mixture): HostFunction<number[]> {
 /**
  * E[x_0 | x_t = x] of a mixture, in float64.
  *
+ * @category Models
  * @param mixture The data's law.
  * @returns A function of x and the level: one number for each dimension. At sigma = 0 it is x / alpha.
  * @throws {TypeError} If an option is unknown.
@@ -240,7 +272,7 @@ export function mixtureShares(mixture: Mixture): HostFunction<number[]> {
  *
  * @example Halfway to the mean where signal and noise are equal
  * ```ts
- * import { mixtureDenoiser } from "@tweedie/tweedie";
+ * import { mixtureDenoiser } from "@tweedie/tweedie/denoise";
  * import assert from "node:assert/strict";
  *
  * const denoiser = mixtureDenoiser({ means: [4], variances: [1] });
@@ -265,6 +297,7 @@ export function mixtureDenoiser(mixture: Mixture): HostFunction<number[]> {
 /**
  * ∇ ln p_t(x) of a mixture's marginal, in float64.
  *
+ * @category Models
  * @param mixture The data's law.
  * @returns A function of x and the level: one number for each dimension. It needs sigma > 0 where a variance is 0.
  * @throws {TypeError} If an option is unknown.
@@ -272,7 +305,7 @@ export function mixtureDenoiser(mixture: Mixture): HostFunction<number[]> {
  *
  * @example The score of N(0, 2·I)
  * ```ts
- * import { mixtureScore } from "@tweedie/tweedie";
+ * import { mixtureScore } from "@tweedie/tweedie/denoise";
  * import assert from "node:assert/strict";
  *
  * const score = mixtureScore({ means: [0], variances: [1] });
@@ -294,9 +327,9 @@ export function mixtureScore(mixture: Mixture): HostFunction<number[]> {
 
 /** The x0 prediction of samples flattened to [N, D]; at sigma = 0 the samples themselves over alpha. */
 function predicted(
-  x: tf.Tensor,
+  x: Tensor,
   level: Level,
-  mean: (flat: tf.Tensor2D, level: Level) => tf.Tensor,
+  mean: (flat: Tensor2D, level: Level) => Tensor,
 ): TensorPrediction {
   if (x.rank === 0) {
     throw new RangeError("Cannot evaluate an oracle: x must be of shape [N, ...sample], got []");
@@ -304,7 +337,7 @@ function predicted(
   const value = scope(() => {
     if (level.sigma === 0) return tf.div(x, level.alpha);
     const [count, ...sample] = x.shape, size = tf.util.sizeFromShape(sample);
-    const flat = tf.reshape(x, [count!, size]) as tf.Tensor2D;
+    const flat = tf.reshape(x, [count!, size]) as Tensor2D;
     return tf.reshape(mean(flat, level), x.shape);
   });
   return { kind: "x0", value };
@@ -313,6 +346,7 @@ function predicted(
 /**
  * The exact model of Gaussian data: E[x_0 | x_t] = (sigma²·mean + alpha·variance·x_t) / (alpha²·variance + sigma²).
  *
+ * @category Models
  * @param schedule The schedule of the model.
  * @param options Mean and variance, each one number or one for each dimension of a sample.
  * @returns The model.
@@ -334,9 +368,9 @@ function predicted(
 export function gaussian(schedule: Schedule, options: Gaussian = {}): Oracle {
   const { mean = 0, variance = 1 } = decoded(making, options, gaussianRules);
   checkMixture({ means: [mean], variances: [variance] });
-  const row = (size: number, f: (m: number, v: number) => number): tf.Tensor1D =>
+  const row = (size: number, f: (m: number, v: number) => number): Tensor1D =>
     tf.tensor1d(Array.from({ length: size }, (_, i) => f(along(mean, i), along(variance, i))));
-  const best = (x: tf.Tensor2D, { alpha, sigma }: Level): tf.Tensor => {
+  const best = (x: Tensor2D, { alpha, sigma }: Level): Tensor => {
     checkFit([mean, variance], x.shape[1]);
     const spread = (v: number): number => alpha ** 2 * v + sigma ** 2;
     const gain = row(x.shape[1], (_, v) => alpha * v / spread(v));
@@ -359,7 +393,7 @@ function checkCondition(condition: Condition, labels: readonly number[]): void {
 }
 
 /** [N, K]: 0 where a sample may come from a component, a large negative number where its class forbids that. */
-function mask(condition: Condition, labels: readonly number[], count: number): tf.Tensor2D {
+function mask(condition: Condition, labels: readonly number[], count: number): Tensor2D {
   if (condition.length !== count) {
     throw new RangeError(
       `Cannot evaluate an oracle: the condition must be of ${count} samples, got ${condition.length}`,
@@ -387,6 +421,7 @@ function conditional(
  *
  * Memory is of the order N·K·D, for N samples, K components and D dimensions.
  *
+ * @category Models
  * @param schedule The schedule of the model.
  * @param law The data's law.
  * @returns The model, with classes.
@@ -418,16 +453,16 @@ export function mixture(schedule: Schedule, law: Mixture): ConditionalOracle {
 
 /** Samples [N, D], their level and their classes. */
 interface Query {
-  readonly flat: tf.Tensor2D;
+  readonly flat: Tensor2D;
   readonly level: Level;
   readonly condition: Condition | undefined;
 }
 
 /** E[x_0 | x_t] of a mixture, [N, D]. */
-function mixtureMean(full: Full, { flat, level: { alpha, sigma }, condition }: Query): tf.Tensor {
+function mixtureMean(full: Full, { flat, level: { alpha, sigma }, condition }: Query): Tensor {
   const [, size] = flat.shape;
   checkFit([...full.means, ...full.variances], size);
-  const table = (f: (m: number, v: number) => number): tf.Tensor =>
+  const table = (f: (m: number, v: number) => number): Tensor =>
     tf.tensor(full.means.map((m, k) => cells(size, m, full.variances[k]!, f)));
   const spread = (v: number): number => alpha ** 2 * v + sigma ** 2;
   const x = tf.expandDims(flat, 1);
@@ -453,10 +488,10 @@ const cells = (
 
 /** Logits [N, K] with those of other classes put out of reach. */
 function restricted(
-  logits: tf.Tensor,
+  logits: Tensor,
   condition: Condition | undefined,
   { labels }: Pick<Full, "labels">,
-): tf.Tensor {
+): Tensor {
   return condition ? tf.add(logits, mask(condition, labels, logits.shape[0]!)) : logits;
 }
 
@@ -471,6 +506,7 @@ function restricted(
  * products cost 4·N·M·D operations. Distances are in float32, about the mean of the data: their error is some
  * 10⁻⁶·‖x‖²/sigma², which counts only where two data are as near to x_t as that.
  *
+ * @category Models
  * @param schedule The schedule of the model.
  * @param points The data, shape [M, ...sample], M at least 1. Not copied: the caller keeps it while the model is in use,
  * and disposes of it.
@@ -495,14 +531,14 @@ function restricted(
  */
 export function dataset(
   schedule: Schedule,
-  points: tf.Tensor,
+  points: Tensor,
   options: DatasetOptions & { readonly labels: readonly number[] },
 ): ConditionalOracle;
 /** The same, with or without classes; {@link Oracle.given} is there where there are labels. */
-export function dataset(schedule: Schedule, points: tf.Tensor, options?: DatasetOptions): Oracle;
+export function dataset(schedule: Schedule, points: Tensor, options?: DatasetOptions): Oracle;
 export function dataset(
   schedule: Schedule,
-  points: tf.Tensor,
+  points: Tensor,
   options: DatasetOptions = {},
 ): Oracle {
   const { labels } = decoded(making, options, datasetRules);
@@ -532,7 +568,7 @@ export function dataset(
 }
 
 /** Throws unless samples have the shape of the data. */
-function checkSample(x: tf.Tensor, points: tf.Tensor): void {
+function checkSample(x: Tensor, points: Tensor): void {
   if (tf.util.arraysEqual(x.shape.slice(1), points.shape.slice(1))) return;
   throw new RangeError(
     `Cannot evaluate an oracle: x must be of shape [N,${points.shape.slice(1)}], got [${x.shape}]`,
@@ -540,14 +576,14 @@ function checkSample(x: tf.Tensor, points: tf.Tensor): void {
 }
 
 /** E[x_0 | x_t] of a data set, [N, D]. */
-function datasetMean(points: tf.Tensor, labels: readonly number[], query: Query): tf.Tensor {
+function datasetMean(points: Tensor, labels: readonly number[], query: Query): Tensor {
   const { flat, level: { alpha, sigma }, condition } = query;
-  const data = tf.reshape(points, [points.shape[0]!, -1]) as tf.Tensor2D;
-  const centre = tf.mean(data, 0, true), arms = tf.sub(data, centre) as tf.Tensor2D;
-  const x = tf.sub(flat, tf.mul(centre, alpha)) as tf.Tensor2D;
+  const data = tf.reshape(points, [points.shape[0]!, -1]) as Tensor2D;
+  const centre = tf.mean(data, 0, true), arms = tf.sub(data, centre) as Tensor2D;
+  const x = tf.sub(flat, tf.mul(centre, alpha)) as Tensor2D;
   // −‖x − alpha·arm‖²/2 but for ‖x‖²/2, which all data share.
   const lengths = tf.sum(tf.square(arms), 1);
   const near = tf.sub(tf.matMul(x, arms, false, true), tf.mul(lengths, alpha / 2));
   const logits = restricted(tf.mul(near, alpha / sigma ** 2), condition, { labels });
-  return tf.add(tf.matMul(softmax(logits) as tf.Tensor2D, arms), centre);
+  return tf.add(tf.matMul(softmax(logits) as Tensor2D, arms), centre);
 }

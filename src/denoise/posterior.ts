@@ -31,8 +31,13 @@ import type { Level } from "../noise/schedule/schedule.ts";
 import { checkOptions, type Known } from "../tensor/check/check.ts";
 import { decoded, is, type Rules } from "../tensor/check/decode.ts";
 import { scope } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
-/** The law of x_s given x_t and x_0: N(x0·x_0 + xt·x_t, variance·I). */
+/**
+ * The law of x_s given x_t and x_0: N(x0·x_0 + xt·x_t, variance·I).
+ *
+ * @category Models
+ */
 export interface Posterior {
   /** Coefficient of x_0 in the mean. */
   readonly x0: number;
@@ -42,7 +47,11 @@ export interface Posterior {
   readonly variance: number;
 }
 
-/** Options of {@link posterior}. */
+/**
+ * Options of {@link posterior}.
+ *
+ * @category Models
+ */
 export interface PosteriorOptions {
   /**
    * Variance of x_s given x_t and x_0, in [0, sigma_s²]. Default: that of the Markov chain. Another one selects
@@ -59,6 +68,7 @@ const posteriorOptions: Known<PosteriorOptions> = { variance: true };
  *
  * At sigma_s = 0 the variance is 0 and the mean alpha_s·x_0; at alpha_t = 0 it is q(x_s | x_0), since x_t tells nothing.
  *
+ * @category Models
  * @param t Level of x_t, with sigma > 0.
  * @param s Level of x_s, with alpha > 0 and a signal-to-noise ratio no less than that of t.
  * @param options Another variance than the Markov chain's.
@@ -68,7 +78,7 @@ const posteriorOptions: Known<PosteriorOptions> = { variance: true };
  *
  * @example A step to the data adds no noise and lands on x_0
  * ```ts
- * import { posterior } from "@tweedie/tweedie";
+ * import { posterior } from "@tweedie/tweedie/denoise";
  * import assert from "node:assert/strict";
  *
  * assert.deepEqual(posterior({ alpha: 0.8, sigma: 0.6 }, { alpha: 1, sigma: 0 }), { x0: 1, xt: 0, variance: 0 });
@@ -76,7 +86,7 @@ const posteriorOptions: Known<PosteriorOptions> = { variance: true };
  *
  * @example DDIM: with variance 0 the noise in x_t is kept and scaled
  * ```ts
- * import { posterior } from "@tweedie/tweedie";
+ * import { posterior } from "@tweedie/tweedie/denoise";
  * import assert from "node:assert/strict";
  *
  * const t = { alpha: 0.6, sigma: 0.8 }, s = { alpha: 0.8, sigma: 0.6 };
@@ -112,7 +122,11 @@ function member(t: Level, s: Level, wanted: number): Posterior {
   return { x0: s.alpha - t.alpha * xt, xt, variance };
 }
 
-/** A rule for the variance of the reverse step from t to s. */
+/**
+ * A rule for the variance of the reverse step from t to s.
+ *
+ * @category Models
+ */
 export type ReverseVariance = (t: Level, s: Level) => number;
 
 /**
@@ -126,6 +140,7 @@ export type ReverseVariance = (t: Level, s: Level) => number;
  * Where s is the data (sigma_s = 0) `small` is 0 and `large` is not. Samplers add no noise on that last step under
  * either rule; the nonzero value is the width of the decoder p(x_0 | x_1) in the bound.
  *
+ * @category Models
  * @example
  * ```ts
  * import { variances } from "@tweedie/tweedie";
@@ -141,17 +156,22 @@ export const variances: { readonly small: ReverseVariance; readonly large: Rever
   large: (t, s) => between(s, t).std ** 2,
 };
 
-/** The two ends of a step whose middle {@link posteriorMean} gives. */
+/**
+ * The two ends of a step whose middle {@link posteriorMean} gives.
+ *
+ * @category Models
+ */
 export interface Ends {
   /** x_0, or a prediction of it; shape [N, ...sample]. */
-  readonly x0: tf.Tensor;
+  readonly x0: Tensor;
   /** x_t, shape of `x0`. */
-  readonly xt: tf.Tensor;
+  readonly xt: Tensor;
 }
 
 /**
  * The mean of a posterior, `law.x0·x_0 + law.xt·x_t`.
  *
+ * @category Models
  * @param law The posterior.
  * @param ends x_0 and x_t. Not disposed of.
  * @returns A new tensor of the shape of x_t. It is the scope's, or the caller's where there is none.
@@ -159,7 +179,7 @@ export interface Ends {
  *
  * @example
  * ```ts
- * import { posterior, posteriorMean } from "@tweedie/tweedie";
+ * import { posterior, posteriorMean } from "@tweedie/tweedie/denoise";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -170,7 +190,7 @@ export interface Ends {
  * assert.deepEqual([...mean.dataSync()], [5]);
  * ```
  */
-export function posteriorMean(law: Posterior, ends: Ends): tf.Tensor {
+export function posteriorMean(law: Posterior, ends: Ends): Tensor {
   if (!tf.util.arraysEqual(ends.x0.shape, ends.xt.shape)) {
     throw new RangeError(
       `Cannot take the mean of a posterior: x0 must be of shape [${ends.xt.shape}], got [${ends.x0.shape}]`,
@@ -186,6 +206,7 @@ export function posteriorMean(law: Posterior, ends: Ends): tf.Tensor {
  * (sigma_t/alpha_t)². With the posterior's own variance the weight is half the drop in signal-to-noise ratio, and that
  * of eps is beta²/(2·sigma²·alpha·(1 − alphaBar)) in DDPM's letters (Ho et al. 2020, equation 12).
  *
+ * @category Models
  * @param law The posterior q(x_s | x_t, x_0).
  * @param variance Variance of the model's p(x_s | x_t), above 0. Default: the posterior's.
  * @returns The weight, in nats for each unit of squared error.
@@ -193,7 +214,7 @@ export function posteriorMean(law: Posterior, ends: Ends): tf.Tensor {
  *
  * @example Half the drop in signal-to-noise ratio
  * ```ts
- * import { posterior, stepWeight } from "@tweedie/tweedie";
+ * import { posterior, stepWeight } from "@tweedie/tweedie/denoise";
  * import assert from "node:assert/strict";
  *
  * const weight = stepWeight(posterior({ alpha: 0.6, sigma: 0.8 }, { alpha: 0.8, sigma: 0.6 }));
@@ -207,7 +228,11 @@ export function stepWeight(law: Posterior, variance: number = law.variance): num
   return law.x0 ** 2 / (2 * variance);
 }
 
-/** Options of {@link stepDivergence}. */
+/**
+ * Options of {@link stepDivergence}.
+ *
+ * @category Models
+ */
 export interface StepDivergenceOptions {
   /** Mean squared error of the model's x_0 prediction for each dimension, at least 0. Default: 0. */
   readonly error?: number;
@@ -231,6 +256,7 @@ const divergenceRules: Rules<StepDivergenceOptions> = {
  * (Ho et al. 2020, equation 8, with the constant written out.) The last step of the bound, to the data, is no such
  * divergence but the decoder's likelihood −ln p(x_0 | x_1), and is refused.
  *
+ * @category Models
  * @param law The posterior q(x_s | x_t, x_0), with a variance above 0.
  * @param options Error of the prediction, variance of the model.
  * @returns Nats for each dimension, at least 0.
@@ -239,7 +265,8 @@ const divergenceRules: Rules<StepDivergenceOptions> = {
  *
  * @example A perfect prediction costs nothing under the posterior's variance
  * ```ts
- * import { posterior, stepDivergence, variances } from "@tweedie/tweedie";
+ * import { posterior, stepDivergence } from "@tweedie/tweedie/denoise";
+ * import { variances } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * const t = { alpha: 0.6, sigma: 0.8 }, s = { alpha: 0.8, sigma: 0.6 };

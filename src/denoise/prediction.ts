@@ -20,39 +20,62 @@ import { shown } from "../tensor/check/check.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import type { Condition } from "./condition.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 export type { Condition } from "./condition.ts";
 
-/** What the numbers of a prediction mean. `flow` is the velocity eps − x0 of rectified flow. */
+/**
+ * What the numbers of a prediction mean. `flow` is the velocity eps − x0 of rectified flow.
+ *
+ * @category Models
+ */
 export type Kind = "eps" | "x0" | "v" | "flow" | "score";
 
-/** Every {@link Kind}. */
+/**
+ * Every {@link Kind}.
+ *
+ * @category Models
+ */
 export const kinds: readonly Kind[] = ["eps", "x0", "v", "flow", "score"];
 
-/** A prediction that is a tensor of the shape of x_t, tagged with its meaning. */
+/**
+ * A prediction that is a tensor of the shape of x_t, tagged with its meaning.
+ *
+ * @category Models
+ */
 export interface TensorPrediction {
   /** What `value` means. */
   readonly kind: Kind;
   /** Shape of x_t, float32. */
-  readonly value: tf.Tensor;
+  readonly value: Tensor;
 }
 
-/** An energy and its gradient; the score is minus the gradient. */
+/**
+ * An energy and its gradient; the score is minus the gradient.
+ *
+ * @category Models
+ */
 export interface EnergyPrediction {
   /** Tag. */
   readonly kind: "energy";
   /** E(x_t, t) of each sample up to a constant, in nats, shape [N]. */
-  readonly value: tf.Tensor;
+  readonly value: Tensor;
   /** ∇ₓE(x_t, t), shape of x_t. */
-  readonly gradient: tf.Tensor;
+  readonly gradient: Tensor;
 }
 
-/** What a model says about (x_t, t). */
+/**
+ * What a model says about (x_t, t).
+ *
+ * @category Models
+ */
 export type Prediction = TensorPrediction | EnergyPrediction;
 
 /**
  * A network, an oracle or an energy, with the schedule it was made for. `C` is what it can be conditioned on, with a part for
  * each sample: classes where nothing else is said; words, pictures, or several at once (see {@link pickedCondition}).
+ *
+ * @category Models
  */
 export interface Model<C = Condition> {
   /** The schedule that gives t its meaning. */
@@ -65,7 +88,7 @@ export interface Model<C = Condition> {
    * @param signal Aborts an evaluation that is under way, where the model can.
    */
   readonly predict: (
-    x: tf.Tensor,
+    x: Tensor,
     t: number,
     signal?: AbortSignal,
   ) => Prediction | Promise<Prediction>;
@@ -83,6 +106,7 @@ export interface Model<C = Condition> {
  * A model with something changed: all that the change leaves out is passed on, and `given` makes models changed in the
  * same way. Whatever changes models is made by this.
  *
+ * @category Models
  * @param model The model.
  * @param change What takes the place of the model's own, made from it, or from the conditional model.
  * @returns The model.
@@ -131,13 +155,14 @@ const points: { readonly [K in Kind | "gradient"]: (level: Level) => Point } = {
 /**
  * Where a kind of prediction lies in the plane: its value is `x0·x_0 + eps·eps`.
  *
+ * @category Models
  * @param kind The kind; `"gradient"` is ∇ₓE.
  * @param level Marginal at t.
  * @returns The coefficients of x_0 and of eps, in float64; those of a score are infinite at sigma = 0.
  *
  * @example
  * ```ts
- * import { plane } from "@tweedie/tweedie";
+ * import { plane } from "@tweedie/tweedie/denoise";
  * import assert from "node:assert/strict";
  *
  * assert.deepEqual(plane("v", { alpha: 0.8, sigma: 0.6 }), [-0.6, 0.8]);
@@ -151,6 +176,7 @@ export function plane(kind: Kind | "gradient", level: Level): [x0: number, eps: 
 /**
  * The coefficients (a, b) such that `wanted = a·x_t + b·value`.
  *
+ * @category Models
  * @param from Meaning of the value at hand; `"gradient"` is ∇ₓE.
  * @param wanted Meaning of the value wanted.
  * @param level Marginal at t.
@@ -158,7 +184,7 @@ export function plane(kind: Kind | "gradient", level: Level): [x0: number, eps: 
  *
  * @example Tweedie's formula: x0 = (x_t + sigma²·score) / alpha
  * ```ts
- * import { coefficients } from "@tweedie/tweedie";
+ * import { coefficients } from "@tweedie/tweedie/denoise";
  * import assert from "node:assert/strict";
  *
  * const [a, b] = coefficients("score", "x0", { alpha: 0.8, sigma: 0.6 });
@@ -184,20 +210,21 @@ export function coefficients(
 /**
  * Refuses what a model cannot have said of x: another shape would be broadcast into garbage.
  *
+ * @category Models
  * @param prediction What it said. Its tensors are disposed of, if it is refused.
  * @param x What it was asked about.
  * @returns The prediction.
  * @throws {TypeError} If it is no prediction.
  * @throws {RangeError} If a tensor has another shape than x, or an energy not one number for each sample.
  */
-export function checkPrediction(prediction: Prediction, x: tf.Tensor): Prediction {
+export function checkPrediction(prediction: Prediction, x: Tensor): Prediction {
   const fault = faultOf(prediction, x);
   if (fault === undefined) return prediction;
   tf.dispose({ ...prediction });
   throw fault;
 }
 
-function faultOf(prediction: Prediction, x: tf.Tensor): Error | undefined {
+function faultOf(prediction: Prediction, x: Tensor): Error | undefined {
   const kind = prediction?.kind, isEnergy = kind === "energy";
   if (!isEnergy && !kinds.includes(kind)) {
     return new TypeError(
@@ -225,6 +252,7 @@ function misshapen(name: string, tensor: unknown, shape: readonly number[]): Err
 /**
  * A prediction turned into another of the same (x_t, t).
  *
+ * @category Models
  * @param prediction What the model said. Not disposed of.
  * @param wanted The meaning wanted.
  * @param x x_t, the tensor that the model was given.
@@ -248,9 +276,9 @@ function misshapen(name: string, tensor: unknown, shape: readonly number[]): Err
 export function convert(
   prediction: Prediction,
   wanted: Kind,
-  x: tf.Tensor,
+  x: Tensor,
   level: Level,
-): tf.Tensor {
+): Tensor {
   if (prediction.kind === wanted) return tf.clone(prediction.value);
   const energy = prediction.kind === "energy";
   const [a, b] = coefficients(energy ? "gradient" : prediction.kind, wanted, level);

@@ -16,6 +16,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { type Level, type Schedule, timeNear } from "../noise/schedule/schedule.ts";
 import { owned, scope } from "../tensor/scope.ts";
 import { convert, decorated, type Model, type Prediction } from "./prediction.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /**
  * The same knowledge under another schedule.
@@ -25,6 +26,7 @@ import { convert, decorated, type Model, type Prediction } from "./prediction.ts
  * Levels beyond the model's own are taken for its nearest: those with more noise in the unit of the noise, those with
  * less in the unit of the data; where there is no signal at all, eps comes back as x0.
  *
+ * @category Models
  * @param model The model.
  * @param schedule The new schedule.
  * @returns The model on the new schedule, with `given` where there was one.
@@ -63,7 +65,7 @@ function counterpart(own: Schedule, level: Level): { time: number; scale: number
 
 /** Where a model was asked: x in its own unit, the level that was meant, its own, and the factor between the units. */
 interface Restatement {
-  readonly x: tf.Tensor;
+  readonly x: Tensor;
   readonly level: Level;
   readonly own: Level;
   readonly scale: number;

@@ -8,7 +8,6 @@
  * @module
  */
 
-import type * as tf from "@tensorflow/tfjs-core";
 import {
   type HostTensor,
   type HostTensors,
@@ -20,8 +19,13 @@ import { isRecord, shown } from "./tensors/header.ts";
 import { withTensors } from "./tensors/open.ts";
 import { checkPlain, toJson } from "./tensors/plain.ts";
 import { compareShapes } from "./tensors/shape.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
-/** A checkpoint: tensors in groups, and plain data. */
+/**
+ * A checkpoint: tensors in groups, and plain data.
+ *
+ * @category Files
+ */
 export interface Checkpoint<Tensor = HostTensor> {
   /** Tensors by group and name. No group's name may go on from another's with a dot, as `adam.m` does from `adam`. */
   readonly groups: Readonly<Record<string, Readonly<Record<string, Tensor>>>>;
@@ -36,6 +40,7 @@ const version = "1";
 /**
  * Writes a checkpoint. The file that it replaces stays whole until the new one is.
  *
+ * @category Files
  * @param path Where to put it.
  * @param checkpoint Groups of tensors, on the host or on the backend as a training's state has them, and plain data. The
  * caller keeps the tensors, and may dispose of them right after the call.
@@ -60,7 +65,7 @@ const version = "1";
  */
 export async function saveCheckpoint(
   path: string,
-  { groups, meta }: Checkpoint<HostTensor | tf.Tensor>,
+  { groups, meta }: Checkpoint<HostTensor | Tensor>,
 ): Promise<void> {
   checkRecord("groups", groups);
   for (const [name, group] of Object.entries(groups)) checkRecord(`group ${name}`, group);
@@ -98,6 +103,7 @@ function checkGroups(names: readonly string[]): void {
 /**
  * Reads a checkpoint that {@link saveCheckpoint} wrote.
  *
+ * @category Files
  * @param path Where it is.
  * @returns Groups of tensors and plain data.
  * @throws {SyntaxError} If the file is damaged, or is a safetensors file but no checkpoint of this version.
@@ -171,6 +177,7 @@ function grouped(tensors: HostTensors, names: readonly string[]): Record<string,
 /**
  * Compares the names and shapes of loaded tensors with those of a model, and lists all that differ in one error.
  *
+ * @category Files
  * @param got Loaded tensors, or anything else with shapes, by name.
  * @param wanted The shapes to be expected, by name.
  * @param path Where the tensors came from, for the message.
@@ -179,7 +186,7 @@ function grouped(tensors: HostTensors, names: readonly string[]): Record<string,
  *
  * @example A model with a wider layer
  * ```ts
- * import { checkShapes } from "@tweedie/tweedie";
+ * import { checkShapes } from "@tweedie/tweedie/io";
  * import assert from "node:assert/strict";
  *
  * const got = { w: { shape: [2, 3] }, b: { shape: [3] } };

@@ -123,6 +123,7 @@ async function* inOnePart(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, u
  * to read and to write the file's folder. A link is followed and stays: the file that it leads to is replaced, or made
  * where there is none yet. A file that is replaced hands on its permissions.
  *
+ * @category Files
  * @param path Where to. Its folder must be there.
  * @param bytes The contents, or a stream of them such as a `ReadableStream`, written piece by piece.
  * @returns Once the file bears its name.
@@ -132,7 +133,7 @@ async function* inOnePart(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, u
  *
  * @example A stream of two pieces
  * ```ts
- * import { writeAtomically } from "@tweedie/tweedie";
+ * import { writeAtomically } from "@tweedie/tweedie/io";
  * import assert from "node:assert/strict";
  *
  * const path = `${await Deno.makeTempDir()}/bytes.bin`;
@@ -158,6 +159,7 @@ export async function writeAtomically(
  * Finds out whether a file could be written, before the work that makes its bytes: creates a file beside it and removes
  * it again.
  *
+ * @category Files
  * @param path Where the file is to go.
  * @returns Once it is known that {@link writeAtomically} can start.
  * @throws {Error} If the folder is missing or not writable; `cause` is the system's error.
@@ -165,7 +167,7 @@ export async function writeAtomically(
  *
  * @example A folder that is not there
  * ```ts
- * import { checkWritable } from "@tweedie/tweedie";
+ * import { checkWritable } from "@tweedie/tweedie/io";
  * import assert from "node:assert/strict";
  *
  * const path = `${await Deno.makeTempDir()}/missing/bytes.bin`;

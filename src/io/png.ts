@@ -21,13 +21,21 @@ import { crc32 } from "../data/file/gzip.ts";
 import { checkImage, type Image, sameSize } from "../watch/frames.ts";
 import { checkWritable, writeAtomically } from "./file.ts";
 
-/** Options of {@link png}. */
+/**
+ * Options of {@link png}.
+ *
+ * @category Files
+ */
 export interface PngOptions {
   /** Effort of compression, 0 (none) to 9 (most); 1 suits live streams. Default: 6. */
   readonly level?: number;
 }
 
-/** Options of {@link apng}. */
+/**
+ * Options of {@link apng}.
+ *
+ * @category Files
+ */
 export interface ApngOptions extends PngOptions {
   /** How long a frame is shown, in whole milliseconds, at most 65535. Default: 100. */
   readonly delay?: number;
@@ -37,7 +45,11 @@ export interface ApngOptions extends PngOptions {
   readonly loops?: number;
 }
 
-/** Options of {@link savePngs}. */
+/**
+ * Options of {@link savePngs}.
+ *
+ * @category Files
+ */
 export interface SequenceOptions extends PngOptions {
   /** Number of the first file, a whole number of at least 0. Default: 0. */
   readonly first?: number;
@@ -109,6 +121,7 @@ const header = ({ width, height, channels }: Image): Uint8Array =>
 /**
  * A picture as the bytes of a PNG file, 8 bits a sample, grey or RGB.
  *
+ * @category Files
  * @param image The picture.
  * @param options Effort of compression.
  * @returns The file's bytes.
@@ -140,6 +153,7 @@ const control = (sequence: number, { width, height }: Image, delay: number): Uin
  * A file begins with the number of its frames, so it can be written only at the end; what is held until then is the
  * compressed frames.
  *
+ * @category Files
  * @param images The frames, all of one size.
  * @param options Delays and loops.
  * @returns The file's bytes.
@@ -148,7 +162,8 @@ const control = (sequence: number, { width, height }: Image, delay: number): Uin
  *
  * @example Two frames, the last one held for a second
  * ```ts
- * import { apng, type Image } from "@tweedie/tweedie";
+ * import { apng } from "@tweedie/tweedie/io";
+ * import { type Image } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * const grey = (level: number): Image => ({ width: 1, height: 1, channels: 1, data: new Uint8Array([level]) });
@@ -189,6 +204,7 @@ function animation(
  * Writes the last picture of a stream to a PNG file, whole or not at all. That the folder is there and writable is
  * looked at before the first picture is asked for.
  *
+ * @category Files
  * @param path The file.
  * @param options Effort of compression.
  * @returns A function of a stream, which it runs to its end.
@@ -239,6 +255,7 @@ function numbering(pattern: string): (index: number) => string {
 /**
  * Writes each picture of a stream to a PNG file of its own, as it comes.
  *
+ * @category Files
  * @param pattern Path with the number's place, such as `"out/%04d.png"`; `%d` has no zeros in front, `%%` is a percent
  * sign. The folder must be there, which is looked at before the first picture is asked for.
  * @param options Number of the first file, effort of compression.
@@ -250,7 +267,8 @@ function numbering(pattern: string): (index: number) => string {
  *
  * @example
  * ```ts
- * import { type Image, savePngs } from "@tweedie/tweedie";
+ * import { type Image } from "@tweedie/tweedie";
+ * import { savePngs } from "@tweedie/tweedie/io";
  * import assert from "node:assert/strict";
  *
  * const folder = await Deno.makeTempDir();
@@ -281,6 +299,7 @@ export function savePngs(
  * Writes a stream of pictures to one animated PNG file, whole or not at all. That the folder is there and writable is
  * looked at before the first picture is asked for.
  *
+ * @category Files
  * @param path The file.
  * @param options Delays, loops, effort of compression.
  * @returns A function of a stream, which it runs to its end.

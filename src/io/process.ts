@@ -16,25 +16,41 @@
 import { checkDeno, isDeno } from "../tensor/backend/runtime.ts";
 import { decoded, is, oneOf, type Rules } from "../tensor/check/decode.ts";
 
-/** The reader of a pipe closed it before all was written; `cause` is the system's error, where there is one. */
+/**
+ * The reader of a pipe closed it before all was written; `cause` is the system's error, where there is one.
+ *
+ * @category Files
+ */
 export class ClosedPipe extends Error {
   /** The class's name, `"ClosedPipe"`. */
   override readonly name: string = "ClosedPipe";
 }
 
-/** Options of {@link toStdout}. */
+/**
+ * Options of {@link toStdout}.
+ *
+ * @category Files
+ */
 export interface PipeOptions {
   /** Ends the writing between two pieces. Default: none. */
   readonly signal?: AbortSignal;
 }
 
-/** Options of {@link toWritable}. */
+/**
+ * Options of {@link toWritable}.
+ *
+ * @category Files
+ */
 export interface WritableOptions extends PipeOptions {
   /** Whether to close the stream at the end, and to abort it when something fails. Default: true. */
   readonly close?: boolean;
 }
 
-/** Options of {@link toProcess}. */
+/**
+ * Options of {@link toProcess}.
+ *
+ * @category Files
+ */
 export interface ProcessOptions {
   /** Stops the program, and ends the writing between two pieces. Default: none. */
   readonly signal?: AbortSignal;
@@ -58,7 +74,11 @@ const processOptions: Rules<ProcessOptions> = {
   grace: is("a number of milliseconds in [0, 2^31)", (time) => time >= 0 && time < 2 ** 31),
 };
 
-/** A consumer of a byte stream. */
+/**
+ * A consumer of a byte stream.
+ *
+ * @category Files
+ */
 export type ByteSink = (bytes: AsyncIterable<Uint8Array>) => Promise<void>;
 
 /** What the system reports when a pipe has no reader. */
@@ -82,6 +102,7 @@ async function put(
 /**
  * Writes bytes to a stream.
  *
+ * @category Files
  * @param stream The stream, which must not be locked; it is unlocked again at the end.
  * @param options Signal; whether to close the stream.
  * @returns A function of a byte stream.
@@ -91,7 +112,7 @@ async function put(
  *
  * @example A stream of one's own
  * ```ts
- * import { toWritable } from "@tweedie/tweedie";
+ * import { toWritable } from "@tweedie/tweedie/io";
  * import assert from "node:assert/strict";
  *
  * const sizes: number[] = [];
@@ -126,6 +147,7 @@ export function toWritable(
 /**
  * Writes bytes to the standard output, and leaves it open.
  *
+ * @category Files
  * @param options Signal.
  * @returns A function of a byte stream.
  * @throws {TypeError} If an option is not known.
@@ -134,7 +156,8 @@ export function toWritable(
  *
  * @example End quietly when the reader has had enough
  * ```ts
- * import { ClosedPipe, toStdout } from "@tweedie/tweedie";
+ * import { ClosedPipe } from "@tweedie/tweedie/io";
+ * import { toStdout } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * const nothing = ReadableStream.from<Uint8Array>([]);
@@ -153,6 +176,7 @@ export function toStdout(options: PipeOptions = {}): ByteSink {
 /**
  * Runs a program and writes bytes to its standard input. Needs the permission to run it.
  *
+ * @category Files
  * @param command The program's name or path.
  * @param args Its arguments.
  * @param options Signal, folder, standard output.

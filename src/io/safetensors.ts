@@ -46,10 +46,18 @@ import { withTensors } from "./tensors/open.ts";
 
 export { type Dtype, floats, type HostArrays, type HostTensor, type HostTensors };
 
-/** The element types in which floats can be stored. */
+/**
+ * The element types in which floats can be stored.
+ *
+ * @category Files
+ */
 export type FloatDtype = "F32" | "F16";
 
-/** Options of {@link encodeSafetensors} and {@link writeSafetensors}. */
+/**
+ * Options of {@link encodeSafetensors} and {@link writeSafetensors}.
+ *
+ * @category Files
+ */
 export interface SafetensorsOptions {
   /**
    * Store floats (F64, F32, F16, BF16, F8) as this type, or those of the tensors named here, rounded to the nearest,
@@ -60,7 +68,11 @@ export interface SafetensorsOptions {
 
 const safetensorsOptions: Rules<SafetensorsOptions> = { dtype: true };
 
-/** What a safetensors file holds. */
+/**
+ * What a safetensors file holds.
+ *
+ * @category Files
+ */
 export interface Safetensors {
   /** Tensors by name, in the header's order. */
   readonly tensors: Record<string, HostTensor>;
@@ -72,6 +84,7 @@ export interface Safetensors {
  * The bytes of a safetensors file. The same tensors give the same bytes, in whatever order they come: wide element
  * types first, so that every tensor is aligned, and then by name.
  *
+ * @category Files
  * @param tensors Tensors by name.
  * @param metadata Free text by name. Default: none.
  * @param options How to store floats.
@@ -82,7 +95,7 @@ export interface Safetensors {
  *
  * @example Half the bytes
  * ```ts
- * import { decodeSafetensors, encodeSafetensors, floats } from "@tweedie/tweedie";
+ * import { decodeSafetensors, encodeSafetensors, floats } from "@tweedie/tweedie/io";
  * import assert from "node:assert/strict";
  *
  * const w = { dtype: "F32", shape: [2], data: new Float32Array([0.5, 1 / 3]) } as const;
@@ -258,6 +271,7 @@ function framed(json: Uint8Array): Uint8Array {
  * Reads the bytes of a safetensors file. The result shares no memory with them, and is made only when all of them are
  * accounted for.
  *
+ * @category Files
  * @param bytes The whole file.
  * @returns The tensors and the metadata.
  * @throws {SyntaxError} If the file is cut short or has bytes left over; if the header is not JSON, names a tensor
@@ -265,7 +279,7 @@ function framed(json: Uint8Array): Uint8Array {
  *
  * @example A file that was cut short
  * ```ts
- * import { decodeSafetensors, encodeSafetensors } from "@tweedie/tweedie";
+ * import { decodeSafetensors, encodeSafetensors } from "@tweedie/tweedie/io";
  * import assert from "node:assert/strict";
  *
  * const file = encodeSafetensors({ w: { dtype: "U8", shape: [3], data: new Uint8Array([1, 2, 3]) } });
@@ -290,6 +304,7 @@ function tensorOf({ name, dtype, shape, begin, end }: Entry, data: Uint8Array): 
 /**
  * Reads a safetensors file: its header first, which is held against the file's size, and then tensor by tensor.
  *
+ * @category Files
  * @param path Where it is.
  * @returns The tensors and the metadata.
  * @throws {SyntaxError} If the file is damaged, as {@link decodeSafetensors} does, with the path.
@@ -298,7 +313,7 @@ function tensorOf({ name, dtype, shape, begin, end }: Entry, data: Uint8Array): 
  *
  * @example
  * ```ts
- * import { readSafetensors, writeSafetensors } from "@tweedie/tweedie";
+ * import { readSafetensors, writeSafetensors } from "@tweedie/tweedie/io";
  * import assert from "node:assert/strict";
  *
  * const path = await Deno.makeTempFile();
@@ -317,6 +332,7 @@ export async function readSafetensors(path: string): Promise<Safetensors> {
  * Writes a safetensors file tensor by tensor, beside the old one, which it then replaces: a reader sees the one or the
  * other, never a half.
  *
+ * @category Files
  * @param path Where to put it.
  * @param tensors Tensors by name.
  * @param metadata Free text by name. Default: none.

@@ -21,13 +21,21 @@
 import { decoded, is, oneOf, type Rules, showing, whole } from "../tensor/check/decode.ts";
 import { type Image, sameSize } from "../watch/frames.ts";
 
-/** Options of {@link y4m}. */
+/**
+ * Options of {@link y4m}.
+ *
+ * @category Files
+ */
 export interface Y4mOptions {
   /** Pictures a second, above 0; a pair is a fraction, such as [30000, 1001]. Default: 24. */
   readonly fps?: number | readonly [numerator: number, denominator: number];
 }
 
-/** Options of {@link raw}. */
+/**
+ * Options of {@link raw}.
+ *
+ * @category Files
+ */
 export interface RawOptions {
   /**
    * ffmpeg's name of the pixel format: three bytes or one byte a pixel. Grey becomes colour by repetition, colour grey
@@ -88,6 +96,7 @@ function fillPlanes(rgb: Uint8Array, planes: Uint8Array): void {
 /**
  * Pictures as a YUV4MPEG2 stream, which ffmpeg, mpv and most encoders read with no more said.
  *
+ * @category Files
  * @param options Rate.
  * @returns A function of pictures of one size, whose result is the bytes: a header, then one piece a picture.
  * @throws {RangeError} If the rate is not above 0; while iterated, at a picture of another size than the first.
@@ -137,6 +146,7 @@ const toGrey = (rgb: Uint8Array): Uint8Array =>
  * Pictures as bare bytes, row by row, one piece a picture: ffmpeg's `-f rawvideo`, which must be told the format, the
  * size and the rate.
  *
+ * @category Files
  * @param options Format.
  * @returns A function of pictures of one size, whose result is their bytes.
  * @throws {RangeError} If the format is none of the two; while iterated, at a picture of another size than the first.
@@ -144,7 +154,8 @@ const toGrey = (rgb: Uint8Array): Uint8Array =>
  *
  * @example
  * ```ts
- * import { type Image, raw } from "@tweedie/tweedie";
+ * import { type Image } from "@tweedie/tweedie";
+ * import { raw } from "@tweedie/tweedie/io";
  * import assert from "node:assert/strict";
  *
  * const image: Image = { width: 2, height: 1, channels: 1, data: new Uint8Array([1, 2]) };

@@ -44,7 +44,11 @@ import { type OpenTensors, withTensors } from "./tensors/open.ts";
 
 export type { FileSource, NamedClassifierConfig, NoisyClassifierConfig };
 
-/** A trained denoiser. */
+/**
+ * A trained denoiser.
+ *
+ * @category Files
+ */
 export interface LoadedDenoiser<NetworkConfig extends object = UNetConfig> {
   /** The model, without a condition. */
   readonly model: Model;
@@ -54,7 +58,11 @@ export interface LoadedDenoiser<NetworkConfig extends object = UNetConfig> {
   readonly params: Params;
 }
 
-/** A trained classifier. */
+/**
+ * A trained classifier.
+ *
+ * @category Files
+ */
 export interface LoadedClassifier {
   /** The network. */
   readonly network: Classifier;
@@ -64,7 +72,11 @@ export interface LoadedClassifier {
   readonly params: Params;
 }
 
-/** A trained classifier of noisy images. */
+/**
+ * A trained classifier of noisy images.
+ *
+ * @category Files
+ */
 export interface LoadedNoisyClassifier {
   /** What guides are made of. */
   readonly classifier: NoisyClassifier;
@@ -81,6 +93,7 @@ export interface LoadedNoisyClassifier {
 /**
  * Reads a denoiser.
  *
+ * @category Files
  * @param file A file that `saveDenoiser` or `tweedie train` wrote, weights or a checkpoint: its path, or its bytes,
  * in any runtime.
  * @param options What runs the model; the table of architectures.
@@ -123,6 +136,7 @@ const denoiserOptions: Rules<EngineOptions & ArchitectureOptions> = {
 /**
  * Reads a classifier of clean images.
  *
+ * @category Files
  * @param file A file that `saveClassifier` or `tweedie train --task classify` wrote, without a schedule, weights or
  * a checkpoint: its path, or its bytes.
  * @param options The table of architectures.
@@ -156,6 +170,7 @@ export async function loadClassifier(
 /**
  * Reads a classifier of noisy images, to guide samplers by.
  *
+ * @category Files
  * @param file A file that `saveNoisyClassifier` or `tweedie train --task classify --schedule …` wrote, weights or a
  * checkpoint: its path, or its bytes.
  * @param options The schedule of the samples that it is to guide, where that is not the one that it was trained under; the
@@ -253,6 +268,7 @@ async function opened<A>(
 /**
  * Reads the weights of a network that is already described, to train on from them.
  *
+ * @category Files
  * @param source A file that `tweedie train` wrote, weights, or a checkpoint, of which the moving average is taken: its
  * path, or its bytes.
  * @param task What the network was trained for.
@@ -264,7 +280,8 @@ async function opened<A>(
  *
  * @example The shipped weights as the start of another run
  * ```ts ignore
- * import { newTraining, readWeights, toTensors, unet } from "@tweedie/tweedie";
+ * import { newTraining, unet } from "@tweedie/tweedie";
+ * import { readWeights, toTensors } from "@tweedie/tweedie/io";
  * import { useBackend } from "@tweedie/tweedie/backend";
  *
  * await useBackend();
@@ -287,6 +304,7 @@ export async function readWeights(
 /**
  * Refuses tensors that are not a network's weights.
  *
+ * @category Files
  * @param tensors Tensors of a file, by name.
  * @param parameters What the network needs.
  * @param path Where the tensors came from, for the message.
@@ -294,7 +312,7 @@ export async function readWeights(
  *
  * @example
  * ```ts
- * import { checkWeights } from "@tweedie/tweedie";
+ * import { checkWeights } from "@tweedie/tweedie/io";
  * import assert from "node:assert/strict";
  *
  * const w = { dtype: "F32", shape: [2], data: new Float32Array([1, NaN]) } as const;

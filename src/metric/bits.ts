@@ -20,11 +20,16 @@ import { refusal } from "../tensor/check/check.ts";
 import { above, decoded, is, needed, type Rules, wholeNumber } from "../tensor/check/decode.ts";
 import { type Keys, uniform } from "../tensor/random.ts";
 import { scope } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /** What is refused here. */
 const counting = "count bits";
 
-/** Options of {@link bitsPerDim}. */
+/**
+ * Options of {@link bitsPerDim}.
+ *
+ * @category Metrics
+ */
 export interface BitsOptions {
   /** D, the numbers of a sample, at least 1. */
   readonly dimensions: number;
@@ -40,7 +45,11 @@ const bitsOptions: Rules<BitsOptions> = {
   width: is("a number above 0", above(0)),
 };
 
-/** Bits per dimension of some data. */
+/**
+ * Bits per dimension of some data.
+ *
+ * @category Metrics
+ */
 export interface Bits {
   /** Of each sample. */
   readonly each: Float64Array;
@@ -53,6 +62,7 @@ export interface Bits {
 /**
  * Bits per dimension of dequantized data.
  *
+ * @category Metrics
  * @param logDensities ln p(x) of each sample, in nats; at least one.
  * @param options Dimensions, grey values, range.
  * @returns Of each sample, and their mean with its standard error.
@@ -89,7 +99,11 @@ export function bitsPerDim(logDensities: ArrayLike<number>, options: BitsOptions
   return { each, mean, standardError: Math.sqrt(squares / (count - 1) / count) };
 }
 
-/** Options of {@link dequantized}. */
+/**
+ * Options of {@link dequantized}.
+ *
+ * @category Metrics
+ */
 export interface DequantizeOptions {
   /** Number of grey values, at least 2. Default: 256. */
   readonly levels?: number;
@@ -100,6 +114,7 @@ const dequantizeOptions: Rules<DequantizeOptions> = { levels: true };
 /**
  * Pictures with uniform noise within each grey value: x = 2·(u + U)/levels − 1.
  *
+ * @category Metrics
  * @param images Pictures with u/(levels − 1) spread over [−1, 1], shape [N, ...sample]; rounded to the nearest grey value.
  * @param keys One key for each picture, or one for the batch.
  * @param options Number of grey values.
@@ -120,10 +135,10 @@ const dequantizeOptions: Rules<DequantizeOptions> = { levels: true };
  * ```
  */
 export function dequantized(
-  images: tf.Tensor,
+  images: Tensor,
   keys: Keys,
   options: DequantizeOptions = {},
-): tf.Tensor {
+): Tensor {
   const { levels = 256 } = decoded("add noise to grey values", options, dequantizeOptions);
   checkLevels(levels);
   const [count, ...sample] = images.shape, many = Array.isArray(keys);

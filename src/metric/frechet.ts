@@ -24,7 +24,11 @@
 
 import { EigenvalueDecomposition, Matrix, SingularValueDecomposition } from "ml-matrix";
 
-/** A Gaussian fitted to features: plain data in float64, which may be kept as the reference of a data set. */
+/**
+ * A Gaussian fitted to features: plain data in float64, which may be kept as the reference of a data set.
+ *
+ * @category Metrics
+ */
 export interface FeatureMoments {
   /** Number n of feature vectors that were seen. */
   readonly count: number;
@@ -42,6 +46,7 @@ export interface FeatureMoments {
  *   mu = 1/n Σᵢ fᵢ        S = 1/(n − 1) Σᵢ (fᵢ − mu)(fᵢ − mu)ᵀ
  * ```
  *
+ * @category Metrics
  * @param features n feature vectors, shape [n, d] row by row; any n ≥ 2, though S has rank n − 1 at most.
  * @param dimension d, the length of one feature vector.
  * @returns The moments.
@@ -50,7 +55,7 @@ export interface FeatureMoments {
  *
  * @example Three points in the plane
  * ```ts
- * import { moments } from "@tweedie/tweedie";
+ * import { moments } from "@tweedie/tweedie/metric";
  * import assert from "node:assert/strict";
  *
  * const { mean, covariance } = moments(Float32Array.of(0, 0, 3, 0, 0, 6), 2);
@@ -105,6 +110,7 @@ function scatter(features: Float32Array | Float64Array, mean: Float64Array): Flo
  *
  * Costs O(d³): about half a second on one CPU core at d = 256 and five seconds at 512.
  *
+ * @category Metrics
  * @param a FeatureMoments of one sample.
  * @param b FeatureMoments of the other, of the same dimension. The order does not matter.
  * @returns The distance, at least 0, in the square of the features' unit; 0, up to rounding, when the moments agree.

@@ -20,7 +20,11 @@ import type { Network } from "./layer.ts";
 import { mlp, type MlpConfig } from "./mlp.ts";
 import { unet, type UNetConfig } from "./unet.ts";
 
-/** What networks are for, and what they are then. */
+/**
+ * What networks are for, and what they are then.
+ *
+ * @category Networks
+ */
 export interface Networks {
   /** Says what noisy data were. */
   readonly denoiser: Network;
@@ -30,10 +34,18 @@ export interface Networks {
   readonly noisyClassifier: TimedClassifier;
 }
 
-/** What a network is for. */
+/**
+ * What a network is for.
+ *
+ * @category Networks
+ */
 export type Role = keyof Networks;
 
-/** An entry of a configuration that cannot be, though each by itself is of the right sort. */
+/**
+ * An entry of a configuration that cannot be, though each by itself is of the right sort.
+ *
+ * @category Networks
+ */
 export interface Misfit {
   /** Its name. */
   readonly name: string;
@@ -43,7 +55,11 @@ export interface Misfit {
   readonly got: unknown;
 }
 
-/** A choice that a user has about a network for images. */
+/**
+ * A choice that a user has about a network for images.
+ *
+ * @category Networks
+ */
 export interface ImageChoice {
   /** What it is, in a line. */
   readonly text: string;
@@ -55,7 +71,11 @@ export interface ImageChoice {
   readonly grows?: boolean;
 }
 
-/** Images to be learned. */
+/**
+ * Images to be learned.
+ *
+ * @category Networks
+ */
 export interface ImageSpace {
   /** Height and width in pixels. */
   readonly size: readonly [number, number];
@@ -65,7 +85,11 @@ export interface ImageSpace {
   readonly classes: number;
 }
 
-/** How a network for images is chosen. */
+/**
+ * How a network for images is chosen.
+ *
+ * @category Networks
+ */
 export interface ForImages {
   /** The choices, by the names of the fields that they set. */
   readonly choices: Readonly<Record<string, ImageChoice>>;
@@ -73,7 +97,11 @@ export interface ForImages {
   readonly config: (images: ImageSpace, chosen: Readonly<Record<string, unknown>>) => object;
 }
 
-/** A kind of network. */
+/**
+ * A kind of network.
+ *
+ * @category Networks
+ */
 export interface Architecture<R extends Role = Role, Config = never> {
   /** What it is for. */
   readonly role: R;
@@ -95,10 +123,18 @@ export interface Architecture<R extends Role = Role, Config = never> {
   readonly images?: ForImages;
 }
 
-/** Networks by name. */
+/**
+ * Networks by name.
+ *
+ * @category Networks
+ */
 export type Architectures = Readonly<Record<string, Architecture>>;
 
-/** Who asks for a network by its name takes the table that it stands in. */
+/**
+ * Who asks for a network by its name takes the table that it stands in.
+ *
+ * @category Networks
+ */
 export interface ArchitectureOptions {
   /** The networks that there are. Default: {@link architectures}. */
   readonly architectures?: Architectures;
@@ -205,7 +241,11 @@ const timedClassifierEntry: Architecture<"noisyClassifier", ClassifierConfig> = 
   build: timedClassifier,
 };
 
-/** The networks of this library by name. */
+/**
+ * The networks of this library by name.
+ *
+ * @category Networks
+ */
 export const architectures: Architectures = {
   unet: unetEntry,
   mlp: mlpEntry,
@@ -213,7 +253,11 @@ export const architectures: Architectures = {
   timedClassifier: timedClassifierEntry,
 };
 
-/** The network of each role where none is named, as in files that were written before there were names. */
+/**
+ * The network of each role where none is named, as in files that were written before there were names.
+ *
+ * @category Networks
+ */
 export const usualArchitecture: Readonly<Record<Role, string>> = {
   denoiser: "unet",
   classifier: "classifier",
@@ -223,13 +267,14 @@ export const usualArchitecture: Readonly<Record<Role, string>> = {
 /**
  * The names of the networks for a role.
  *
+ * @category Networks
  * @param role What they are for.
  * @param options The table.
  * @returns The names, in the table's order.
  *
  * @example
  * ```ts
- * import { architectureNames } from "@tweedie/tweedie";
+ * import { architectureNames } from "@tweedie/tweedie/network";
  * import assert from "node:assert/strict";
  *
  * assert.deepEqual(architectureNames("denoiser"), ["unet", "mlp"]);
@@ -245,6 +290,7 @@ export function architectureNames(
 /**
  * A network by its name.
  *
+ * @category Networks
  * @param role What it is for.
  * @param name Its name. Default: that of {@link usualArchitecture}.
  * @param options The table.
@@ -253,7 +299,7 @@ export function architectureNames(
  *
  * @example The shape of what a perceptron is shown
  * ```ts
- * import { architectureOf, type MlpConfig } from "@tweedie/tweedie";
+ * import { architectureOf, type MlpConfig } from "@tweedie/tweedie/network";
  * import assert from "node:assert/strict";
  *
  * const { sample } = architectureOf<"denoiser", MlpConfig>("denoiser", "mlp");

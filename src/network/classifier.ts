@@ -35,8 +35,13 @@ import {
   type Params,
 } from "./layer.ts";
 import { networkTime } from "./layer.ts";
+import type { Scalar, Tensor } from "../tensor/tensor.ts";
 
-/** Shape of a classifier. Plain data: it is stored with the weights. */
+/**
+ * Shape of a classifier. Plain data: it is stored with the weights.
+ *
+ * @category Networks
+ */
 export interface ClassifierConfig {
   /** Height and width of the image in pixels; multiples of 4. */
   readonly size: readonly [number, number];
@@ -67,15 +72,20 @@ const classifierFields: Rules<ClassifierConfig> = {
 /** The same beside what files keep too, and the network has no use for. */
 const fileFields = { ...classifierFields, names: true, schedule: true } as const;
 
-/** A classifier: `apply` gives logits [N, classes], `features` what the last layer sees, [N, features]. */
+/**
+ * A classifier: `apply` gives logits [N, classes], `features` what the last layer sees, [N, features].
+ *
+ * @category Networks
+ */
 export interface Classifier extends Layer {
   /** Penultimate features of images [N, H, W, C] in [-1, 1]: [N, features], after their activation. */
-  readonly features: (params: Params, x: tf.Tensor) => tf.Tensor;
+  readonly features: (params: Params, x: Tensor) => Tensor;
 }
 
 /**
  * Builds a classifier: three convolutions, two of stride 2, each with group norm and SiLU, then two dense layers.
  *
+ * @category Networks
  * @param config Its shape.
  * @returns The network. x is [N, H, W, C] in [-1, 1]; `apply` gives logits [N, classes].
  * @throws {TypeError} If there is an entry that is not known; `names` and `schedule`, which files keep beside it, are left aside.
@@ -114,7 +124,7 @@ export function classifier(config: ClassifierConfig): Classifier {
 }
 
 /** What is done to a block's normalized image, by the number of the block. */
-type Change = (h: tf.Tensor, block: number) => tf.Tensor;
+type Change = (h: Tensor, block: number) => Tensor;
 
 /** What classifiers of clean and of noisy images have in common. */
 interface Body {
@@ -123,7 +133,7 @@ interface Body {
   /** Channels out of each block. */
   readonly widths: readonly number[];
   /** The penultimate features; leaves intermediate tensors behind. */
-  readonly features: (params: Params, x: tf.Tensor, change?: Change) => tf.Tensor;
+  readonly features: (params: Params, x: Tensor, change?: Change) => Tensor;
   /** From the features to the logits. */
   readonly last: Layer;
 }
@@ -156,8 +166,10 @@ function body(config: ClassifierConfig): Body {
 /**
  * A network from noisy images and times to logits, in two parts as every network under a time: `inputs` makes tensors of
  * numbers, `forward` is a pure function of tensors, for engines to compile. `apply` is the two, one after the other.
+ *
+ * @category Networks
  */
-export interface TimedClassifier extends Layer<[x: tf.Tensor, times: readonly number[]]> {
+export interface TimedClassifier extends Layer<[x: Tensor, times: readonly number[]]> {
   /** Number of classes that it chooses between. */
   readonly classes: number;
   /**
@@ -171,9 +183,9 @@ export interface TimedClassifier extends Layer<[x: tf.Tensor, times: readonly nu
    */
   readonly forward: (
     params: Params,
-    x: tf.Tensor,
+    x: Tensor,
     inputs: Pick<NetworkInputs, "time">,
-  ) => tf.Tensor;
+  ) => Tensor;
 }
 
 /**
@@ -189,6 +201,7 @@ export interface TimedClassifier extends Layer<[x: tf.Tensor, times: readonly nu
  * Source: P. Dhariwal, A. Nichol, "Diffusion models beat GANs on image synthesis" (NeurIPS 2021), section 3.1 (adaptive
  * group normalization) and section 4 (a classifier of noisy images).
  *
+ * @category Networks
  * @param config Its shape. There are `base` sinusoidal features of time, and 2·base numbers in the embedding.
  * @returns The network. x is [N, H, W, C] and of unit size at every level of noise, with one time for each image; `apply`
  *   gives logits [N, classes].
@@ -196,7 +209,8 @@ export interface TimedClassifier extends Layer<[x: tf.Tensor, times: readonly nu
  *
  * @example Logits of two images at two times, which are those of the plain classifier until it is trained
  * ```ts
- * import { classifier, initialize, key, normal, timedClassifier } from "@tweedie/tweedie";
+ * import { classifier, initialize, key, normal } from "@tweedie/tweedie";
+ * import { timedClassifier } from "@tweedie/tweedie/network";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import assert from "node:assert/strict";
  *
@@ -233,12 +247,16 @@ export function timedClassifier(config: ClassifierConfig): TimedClassifier {
 }
 
 /** h·(1 + a) + b for each channel of an image [N, H, W, C], of a and b side by side, [N, 2C]. */
-function modulated(h: tf.Tensor, by: tf.Tensor): tf.Tensor {
+function modulated(h: Tensor, by: Tensor): Tensor {
   const [a, b] = tf.split(tf.reshape(by, [by.shape[0]!, 1, 1, by.shape[1]!]), 2, 3);
   return tf.add(tf.mul(h, tf.add(a!, 1)), b!);
 }
 
-/** Options of {@link noisyClassifier}. */
+/**
+ * Options of {@link noisyClassifier}.
+ *
+ * @category Networks
+ */
 export interface NoisyClassifierOptions {
   /** The schedule that the network was trained under. */
   readonly schedule: Schedule;
@@ -256,6 +274,7 @@ const noisyOptions: Rules<NoisyClassifierOptions> = { schedule: true, under: tru
  * told the time of its own with the same log-SNR, at which the noise in that unit is the same; a level beyond its own is
  * taken for the nearest.
  *
+ * @category Networks
  * @param network The network.
  * @param params Its weights, which stay the caller's and must outlive the classifier.
  * @param options The schedules.
@@ -265,7 +284,8 @@ const noisyOptions: Rules<NoisyClassifierOptions> = { schedule: true, under: tru
  *
  * @example Samples pulled towards a class
  * ```ts
- * import { byClassifier, ddim, gaussian, guided, initialize, key, last, linear, noisyClassifier, prior, run, timedClassifier } from "@tweedie/tweedie";
+ * import { byClassifier, ddim, gaussian, guided, initialize, key, last, linear, prior, run } from "@tweedie/tweedie";
+ * import { noisyClassifier, timedClassifier } from "@tweedie/tweedie/network";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import { pipe } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
@@ -296,7 +316,7 @@ export function noisyClassifier(
   };
 }
 
-function checkImages({ shape }: tf.Tensor, { size, channels = 1 }: ClassifierConfig): void {
+function checkImages({ shape }: Tensor, { size, channels = 1 }: ClassifierConfig): void {
   if (shape[0] === 0) throw unclassified("x must be of at least one image", "none");
   if (tf.util.arraysEqual(shape.slice(1), [...size, channels])) return;
   throw unclassified(`x must be of shape [N, ${size.join(", ")}, ${channels}]`, `[${shape}]`);
@@ -308,6 +328,7 @@ const unclassified = (wanted: string, got: string): RangeError =>
 /**
  * The cross entropy −mean ln p(label), in nats, of logits and labels.
  *
+ * @category Networks
  * @param logits [N, classes].
  * @param labels One class for each row, in [0, classes); or, as a tensor [N, classes], a distribution for each row, such
  *   as {@link oneHot} makes.
@@ -317,7 +338,7 @@ const unclassified = (wanted: string, got: string): RangeError =>
  *
  * @example Ignorance of two classes costs ln 2
  * ```ts
- * import { crossEntropy } from "@tweedie/tweedie";
+ * import { crossEntropy } from "@tweedie/tweedie/network";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -328,9 +349,9 @@ const unclassified = (wanted: string, got: string): RangeError =>
  * ```
  */
 export function crossEntropy(
-  logits: tf.Tensor,
-  labels: ArrayLike<number> | tf.Tensor,
-): tf.Scalar {
+  logits: Tensor,
+  labels: ArrayLike<number> | Tensor,
+): Scalar {
   const [count, classes] = logits.shape as [number, number];
   if (logits.shape.length !== 2 || count === 0) {
     throw new RangeError(
@@ -347,17 +368,17 @@ export function crossEntropy(
         `Cannot compute the cross entropy: labels must be ${wanted}, got ${got}`,
       );
     }
-    return lifted(logits, target) as tf.Scalar;
+    return lifted(logits, target) as Scalar;
   });
 }
 
 /** With the gradient (softmax − target)/N in closed form, so that the shift against overflow takes no part in it. */
 const lifted = tf.customGrad((...inputs) => {
-  const [logits, target, save] = inputs as unknown as [tf.Tensor, tf.Tensor, tf.GradSaveFunc];
+  const [logits, target, save] = inputs as unknown as [Tensor, Tensor, tf.GradSaveFunc];
   save([logits, target]);
   const value = tf.neg(tf.mean(tf.sum(tf.mul(tf.logSoftmax(logits), target), 1)));
-  const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-    const [x, wanted] = saved as [tf.Tensor, tf.Tensor];
+  const gradFunc = (dy: Tensor, saved: Tensor[]) => {
+    const [x, wanted] = saved as [Tensor, Tensor];
     const gradient = tf.mul(dy, tf.mul(tf.sub(softmax(x), wanted), 1 / x.shape[0]!));
     return [gradient, tf.zerosLike(wanted)];
   };

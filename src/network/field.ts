@@ -5,10 +5,18 @@
  * @module
  */
 
-/** What sort of value a field has. */
+/**
+ * What sort of value a field has.
+ *
+ * @category Networks
+ */
 export type FieldKind = "count" | "counts" | "size" | "flag" | "names" | "object" | "choice";
 
-/** What one entry of a configuration must be. */
+/**
+ * What one entry of a configuration must be.
+ *
+ * @category Networks
+ */
 export interface Field {
   /** Its sort, for who reads one from text. */
   readonly kind: FieldKind;
@@ -20,7 +28,11 @@ export interface Field {
   readonly usual?: unknown;
 }
 
-/** The fields of a configuration by name; those that may be absent allow undefined. */
+/**
+ * The fields of a configuration by name; those that may be absent allow undefined.
+ *
+ * @category Networks
+ */
 export type Fields = Readonly<Record<string, Field>>;
 
 const isWhole = (least: number) => (value: unknown): boolean =>
@@ -34,6 +46,7 @@ const lengthOf = (value: unknown): number => (value as readonly unknown[]).lengt
 /**
  * A field that may be absent.
  *
+ * @category Networks
  * @param field The field.
  * @param usual What is taken then.
  * @returns The field.
@@ -44,49 +57,77 @@ export const optional = (field: Field, usual?: unknown): Field => ({
   ...(usual !== undefined && { usual }),
 });
 
-/** A whole number of at least a bound. */
+/**
+ * A whole number of at least a bound.
+ *
+ * @category Networks
+ */
 export const count = (least: number = 1): Field => ({
   kind: "count",
   wanted: `a whole number of at least ${least}`,
   fits: isWhole(least),
 });
 
-/** Whole numbers of at least 1, one or more. */
+/**
+ * Whole numbers of at least 1, one or more.
+ *
+ * @category Networks
+ */
 export const counts: Field = {
   kind: "counts",
   wanted: "whole numbers of at least 1, one or more",
   fits: (value) => isListOf(isWhole(1))(value) && lengthOf(value) > 0,
 };
 
-/** Whole numbers of at least 0, or none. */
+/**
+ * Whole numbers of at least 0, or none.
+ *
+ * @category Networks
+ */
 export const indices: Field = {
   kind: "counts",
   wanted: "whole numbers of at least 0",
   fits: isListOf(isWhole(0)),
 };
 
-/** Height and width. */
+/**
+ * Height and width.
+ *
+ * @category Networks
+ */
 export const size: Field = {
   kind: "size",
   wanted: "two whole numbers of at least 1",
   fits: (value) => isListOf(isWhole(1))(value) && lengthOf(value) === 2,
 };
 
-/** True or false. */
+/**
+ * True or false.
+ *
+ * @category Networks
+ */
 export const flag: Field = {
   kind: "flag",
   wanted: "true or false",
   fits: (value) => typeof value === "boolean",
 };
 
-/** Names. */
+/**
+ * Names.
+ *
+ * @category Networks
+ */
 export const names: Field = {
   kind: "names",
   wanted: "a list of names",
   fits: isListOf((name) => typeof name === "string"),
 };
 
-/** Named values. */
+/**
+ * Named values.
+ *
+ * @category Networks
+ */
 export const object: Field = {
   kind: "object",
   wanted: "an object",
@@ -96,6 +137,7 @@ export const object: Field = {
 /**
  * One of a few values.
  *
+ * @category Networks
  * @param wanted In words.
  * @param values The values.
  * @returns The field.

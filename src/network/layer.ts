@@ -19,11 +19,20 @@ import { fold, type Key } from "../tensor/key.ts";
 import { normals } from "../tensor/random.ts";
 import { silu, softmax } from "../tensor/autodiff.ts";
 import { scope } from "../tensor/scope.ts";
+import type { Tensor, Tensor2D, Tensor4D } from "../tensor/tensor.ts";
 
-/** Weights by full name. The caller owns the tensors. */
-export type Params = Readonly<Record<string, tf.Tensor>>;
+/**
+ * Weights by full name. The caller owns the tensors.
+ *
+ * @category Networks
+ */
+export type Params = Readonly<Record<string, Tensor>>;
 
-/** A parameter: its shape, and how it starts. */
+/**
+ * A parameter: its shape, and how it starts.
+ *
+ * @category Networks
+ */
 export interface Parameter {
   /** Shape. */
   readonly shape: readonly number[];
@@ -33,26 +42,38 @@ export interface Parameter {
   readonly mean?: number;
 }
 
-/** Parameters by full name. */
+/**
+ * Parameters by full name.
+ *
+ * @category Networks
+ */
 export type Parameters = Readonly<Record<string, Parameter>>;
 
-/** A pure function of weights and inputs, with the weights that it needs. */
-export interface Layer<Inputs extends readonly unknown[] = [x: tf.Tensor]> {
+/**
+ * A pure function of weights and inputs, with the weights that it needs.
+ *
+ * @category Networks
+ */
+export interface Layer<Inputs extends readonly unknown[] = [x: Tensor]> {
   /** What `apply` reads from its weights. */
   readonly parameters: Parameters;
   /**
    * The function. Returns a new tensor, the scope's, or the caller's where there is none; differentiable in weights and
    * tensors.
    */
-  readonly apply: (params: Params, ...inputs: Inputs) => tf.Tensor;
+  readonly apply: (params: Params, ...inputs: Inputs) => Tensor;
 }
 
-/** What a network is told of times and classes, as tensors. */
+/**
+ * What a network is told of times and classes, as tensors.
+ *
+ * @category Networks
+ */
 export interface NetworkInputs {
   /** Sinusoidal features of each sample's time, {@link timeFeatures}, float32 [N, features]. */
-  readonly time: tf.Tensor;
+  readonly time: Tensor;
   /** Each sample's class, one-hot, the last column for none: float32 [N, classes + 1]. Absent without classes. */
-  readonly label?: tf.Tensor;
+  readonly label?: Tensor;
 }
 
 /**
@@ -60,9 +81,11 @@ export interface NetworkInputs {
  *
  * It comes in two parts: `inputs` makes tensors of numbers, `forward` is a pure function of tensors, for engines to
  * compile. `apply` is the two, one after the other.
+ *
+ * @category Networks
  */
 export interface Network
-  extends Layer<[x: tf.Tensor, times: readonly number[], condition?: Condition]> {
+  extends Layer<[x: Tensor, times: readonly number[], condition?: Condition]> {
   /** Number of classes that it tells apart; 0 for a network without. */
   readonly classes: number;
   /** Number of sinusoidal features of time; even. */
@@ -73,23 +96,27 @@ export interface Network
    */
   readonly inputs: (times: readonly number[], condition?: Condition) => NetworkInputs;
   /** The function of tensors: reads no values. Returns a new tensor, the scope's, or the caller's where there is none. */
-  readonly forward: (params: Params, x: tf.Tensor, inputs: NetworkInputs) => tf.Tensor;
+  readonly forward: (params: Params, x: Tensor, inputs: NetworkInputs) => Tensor;
 }
 
 /** A block of which nothing is left but its result, so that a network holds no more at once than it has to. */
 const scoped = <Inputs extends readonly unknown[]>(
-  apply: (params: Params, ...inputs: Inputs) => tf.Tensor,
-): (params: Params, ...inputs: Inputs) => tf.Tensor =>
+  apply: (params: Params, ...inputs: Inputs) => Tensor,
+): (params: Params, ...inputs: Inputs) => Tensor =>
 (params, ...inputs) => scope(() => apply(params, ...inputs));
 
-/** What {@link networkOf} makes a network of. */
+/**
+ * What {@link networkOf} makes a network of.
+ *
+ * @category Networks
+ */
 export interface NetworkParts {
   /** Number of classes; 0 for none. */
   readonly classes: number;
   /** Number of sinusoidal features of time; even. */
   readonly features: number;
   /** The function of tensors, which reads no values, and may leave intermediate tensors behind. */
-  readonly forward: (params: Params, x: tf.Tensor, inputs: NetworkInputs) => tf.Tensor;
+  readonly forward: (params: Params, x: Tensor, inputs: NetworkInputs) => Tensor;
 }
 
 const networkParts: Rules<NetworkParts> = {
@@ -102,6 +129,7 @@ const networkParts: Rules<NetworkParts> = {
  * A network from its function of tensors: with times and classes made tensors, and checked, before, and no tensors left
  * behind.
  *
+ * @category Networks
  * @param parameters What the function reads from its weights.
  * @param parts Numbers of classes and of features, and the function.
  * @returns The network.
@@ -112,7 +140,8 @@ const networkParts: Rules<NetworkParts> = {
  *
  * @example A linear network that takes no notice of time
  * ```ts
- * import { dense, initialize, key, networkOf } from "@tweedie/tweedie";
+ * import { dense, networkOf } from "@tweedie/tweedie/network";
+ * import { initialize, key } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -156,7 +185,7 @@ const applying = "apply the network";
 
 const unfit = (fault: string): RangeError => new RangeError(`Cannot ${applying}: ${fault}`);
 
-function checkSamples({ shape, isDisposed }: tf.Tensor): void {
+function checkSamples({ shape, isDisposed }: Tensor): void {
   if (isDisposed) throw unfit("x must be a tensor that is not disposed of, got one that is");
   if (!(shape[0]! > 0)) throw unfit(`x must hold at least one sample, got shape [${shape}]`);
 }
@@ -170,7 +199,7 @@ function checkInputs(
     readonly features: number;
   },
 ): void {
-  const check = (name: string, tensor: tf.Tensor | undefined, wanted: string): void => {
+  const check = (name: string, tensor: Tensor | undefined, wanted: string): void => {
     const got = tensor === undefined ? "none" : `[${tensor.shape.join(", ")}]`;
     if (got === wanted) return;
     throw unfit(`${name} must be ${wanted}, got ${got}`);
@@ -193,14 +222,22 @@ function checkClasses(condition: Condition, classes: number): void {
   throw unfit(`class must be ${wanted}, got ${wrong}`);
 }
 
-/** The union of the parameters of layers. */
+/**
+ * The union of the parameters of layers.
+ *
+ * @category Networks
+ */
 export function parametersOf(
   ...layers: readonly { readonly parameters: Parameters }[]
 ): Parameters {
   return Object.assign({}, ...layers.map(({ parameters }) => parameters));
 }
 
-/** How many numbers parameters hold. */
+/**
+ * How many numbers parameters hold.
+ *
+ * @category Networks
+ */
 export function parameterCount(parameters: Parameters): number {
   return Object.values(parameters).reduce(
     (total, { shape }) => total + tf.util.sizeFromShape([...shape]),
@@ -212,6 +249,7 @@ export function parameterCount(parameters: Parameters): number {
  * First weights: each parameter is normal under its own key, `fold(key, name)`, so that adding a layer changes no
  * other layer's start.
  *
+ * @category Networks
  * @param parameters What to make.
  * @param key The key.
  * @returns float32 tensors by name. They are the scope's, or the caller's where there is none.
@@ -219,7 +257,8 @@ export function parameterCount(parameters: Parameters): number {
  *
  * @example The weights of a dense layer
  * ```ts
- * import { dense, initialize, key } from "@tweedie/tweedie";
+ * import { dense } from "@tweedie/tweedie/network";
+ * import { initialize, key } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import assert from "node:assert/strict";
  *
@@ -228,12 +267,12 @@ export function parameterCount(parameters: Parameters): number {
  * assert.deepEqual(params["out.weight"]!.shape, [3, 2]);
  * ```
  */
-export function initialize(parameters: Parameters, key: Key): Record<string, tf.Tensor> {
+export function initialize(parameters: Parameters, key: Key): Record<string, Tensor> {
   checkBackend("initialize weights");
   checkKey("initialize weights", key);
   const start = (
     [name, { shape, std = 0, mean = 0 }]: [string, Parameter],
-  ): [string, tf.Tensor] => {
+  ): [string, Tensor] => {
     const values = normals(fold(key, name), tf.util.sizeFromShape([...shape])).map((z) =>
       mean + std * z
     );
@@ -242,7 +281,11 @@ export function initialize(parameters: Parameters, key: Key): Record<string, tf.
   return Object.fromEntries(Object.entries(parameters).map(start));
 }
 
-/** Options of {@link dense} and {@link conv}. */
+/**
+ * Options of {@link dense} and {@link conv}.
+ *
+ * @category Networks
+ */
 export interface LinearOptions {
   /** Factor on the standard deviation 1/√fan-in of the weights' start; 0 starts the layer at zero. Default: 1. */
   readonly gain?: number;
@@ -263,6 +306,7 @@ function checkSizes(name: string, sizes: Readonly<Record<string, number>>): void
 /**
  * An affine map of the last axis, x·W + b: [N, inputs] to [N, outputs].
  *
+ * @category Networks
  * @param name Prefix of `.weight` [inputs, outputs] and `.bias` [outputs].
  * @param inputs Size of the last axis.
  * @param outputs Size wanted.
@@ -290,7 +334,11 @@ export function dense(
   };
 }
 
-/** Options of {@link conv}. */
+/**
+ * Options of {@link conv}.
+ *
+ * @category Networks
+ */
 export interface ConvOptions extends LinearOptions {
   /** Height and width of the filter, in pixels. Default: 3. */
   readonly size?: number;
@@ -307,6 +355,7 @@ const convOptions: Rules<ConvOptions> = {
 /**
  * A convolution with zero padding, [N, H, W, inputs] to [N, ⌈H/stride⌉, ⌈W/stride⌉, outputs].
  *
+ * @category Networks
  * @param name Prefix of `.weight` [size, size, inputs, outputs] and `.bias` [outputs].
  * @param inputs Channels in.
  * @param outputs Channels out.
@@ -342,8 +391,8 @@ export function conv(
     },
     apply: (params, x) =>
       tf.fused.conv2d({
-        x: x as tf.Tensor4D,
-        filter: params[weight] as tf.Tensor4D,
+        x: x as Tensor4D,
+        filter: params[weight] as Tensor4D,
         bias: params[bias]!,
         strides: stride,
         pad: "same",
@@ -356,6 +405,7 @@ export function conv(
  *
  * Source: Y. Wu, K. He, "Group normalization" (2018), equations 1 and 2; eps is 1e-5.
  *
+ * @category Networks
  * @param name Prefix of `.weight` and `.bias`, both [channels].
  * @param channels Channels of [N, H, W, channels].
  * @param groups Number of groups; divides `channels`.
@@ -385,7 +435,7 @@ function checkDivides(
 }
 
 /** A function of x [N, H, W, C] and a weight and a bias [C]. */
-type Normalization = (x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) => tf.Tensor;
+type Normalization = (x: Tensor, weight: Tensor, bias: Tensor) => Tensor;
 
 /**
  * Group normalization with its gradient in closed form, in as few passes over the image as it takes. With m and s the
@@ -398,9 +448,9 @@ type Normalization = (x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) => tf.Te
 function normalization(groups: number): Normalization {
   const normalized = tf.customGrad((...inputs) => {
     const [x, weight, bias, save] = inputs as unknown as [
-      tf.Tensor,
-      tf.Tensor,
-      tf.Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
       tf.GradSaveFunc,
     ];
     const channels = x.shape.at(-1)!, pixels = tf.util.sizeFromShape(x.shape.slice(1, -1));
@@ -408,20 +458,20 @@ function normalization(groups: number): Normalization {
       each = [1, 1, ...split.slice(2)];
     // Not the output, nor anything between, so that the gradient can be differentiated again.
     save([x, weight]);
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
+    const gradFunc = (dy: Tensor, saved: Tensor[]) => {
       const [x, weight] = [tf.reshape(saved[0]!, split), tf.reshape(saved[1]!, each)];
       const { mean, scale } = moments(x), slope = tf.reshape(dy, split);
       const a = tf.sum(slope, 1, true), b = centredSum(slope, x, { mean, sum: a });
-      const share = (sums: tf.Tensor): tf.Tensor =>
+      const share = (sums: Tensor): Tensor =>
         tf.div(tf.sum(tf.mul(sums, weight), 3, true), pixels * split[3]!);
       const bend = tf.mul(share(b), tf.mul(scale, tf.square(scale)));
       const level = tf.sub(tf.mul(mean, bend), tf.mul(scale, share(a)));
       const dx = tf.add(tf.sub(tf.mul(slope, tf.mul(scale, weight)), tf.mul(x, bend)), level);
-      const flat = (sums: tf.Tensor): tf.Tensor => tf.reshape(tf.sum(sums, 0), [channels]);
+      const flat = (sums: Tensor): Tensor => tf.reshape(tf.sum(sums, 0), [channels]);
       return [tf.reshape(dx, saved[0]!.shape), flat(tf.mul(b, scale)), flat(a)];
     };
     if (standardizes()) {
-      const y = tf.engine().runKernel(standardize, { x }, { groups, epsilon }) as tf.Tensor;
+      const y = tf.engine().runKernel(standardize, { x }, { groups, epsilon }) as Tensor;
       return { value: tf.add(tf.mul(y, weight), bias), gradFunc };
     }
     const grouped = tf.reshape(x, split), { mean, scale } = moments(grouped);
@@ -441,13 +491,13 @@ const standardizes = (): boolean =>
 
 /** Σ slope·(x − mean) over the pixels of each channel, from Σ slope·x: the image is read once. */
 const centredSum = (
-  slope: tf.Tensor,
-  x: tf.Tensor,
-  { mean, sum }: { readonly mean: tf.Tensor; readonly sum: tf.Tensor },
-): tf.Tensor => tf.sub(tf.sum(tf.mul(slope, x), 1, true), tf.mul(mean, sum));
+  slope: Tensor,
+  x: Tensor,
+  { mean, sum }: { readonly mean: Tensor; readonly sum: Tensor },
+): Tensor => tf.sub(tf.sum(tf.mul(slope, x), 1, true), tf.mul(mean, sum));
 
 /** Mean and 1/standard deviation of each group of [N, pixels, G, C/G], both [N, 1, G, 1]. */
-function moments(x: tf.Tensor): { readonly mean: tf.Tensor; readonly scale: tf.Tensor } {
+function moments(x: Tensor): { readonly mean: Tensor; readonly scale: Tensor } {
   const mean = tf.mean(x, [1, 3], true),
     variance = tf.mean(tf.square(tf.sub(x, mean)), [1, 3], true);
   return { mean, scale: tf.rsqrt(tf.add(variance, epsilon)) };
@@ -456,6 +506,7 @@ function moments(x: tf.Tensor): { readonly mean: tf.Tensor; readonly scale: tf.T
 /**
  * A table of vectors, one for each class and one, the last, for "no class".
  *
+ * @category Networks
  * @param name Prefix of `.weight` [classes + 1, size].
  * @param classes Number of classes.
  * @param size Length of a vector.
@@ -475,6 +526,7 @@ export function classEmbedding(name: string, classes: number, size: number): Lay
 /**
  * Classes as one-hot rows: 1 in the column of the class, 0 elsewhere.
  *
+ * @category Networks
  * @param labels One class for each row, in [0, classes).
  * @param classes Number of columns.
  * @returns float32 [N, classes]. It is the scope's, or the caller's where there is none.
@@ -482,7 +534,7 @@ export function classEmbedding(name: string, classes: number, size: number): Lay
  *
  * @example Two rows of three columns
  * ```ts
- * import { oneHot } from "@tweedie/tweedie";
+ * import { oneHot } from "@tweedie/tweedie/network";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import assert from "node:assert/strict";
  *
@@ -490,7 +542,7 @@ export function classEmbedding(name: string, classes: number, size: number): Lay
  * assert.deepEqual(oneHot([2, 0], 3).arraySync(), [[0, 0, 1], [1, 0, 0]]);
  * ```
  */
-export function oneHot(labels: ArrayLike<number>, classes: number): tf.Tensor2D {
+export function oneHot(labels: ArrayLike<number>, classes: number): Tensor2D {
   if (!Number.isSafeInteger(classes) || classes < 1) {
     throw new RangeError(
       `Cannot make one-hot rows: classes must be a whole number of at least 1, got ${classes}`,
@@ -511,6 +563,7 @@ export function oneHot(labels: ArrayLike<number>, classes: number): tf.Tensor2D 
 /**
  * A time in the network's unit: 1000 at the end of the schedule's span.
  *
+ * @category Networks
  * @param schedule The schedule.
  * @param t Time on it.
  * @returns 1000·t/span[1]; t itself for a discrete schedule of 1000 steps.
@@ -525,6 +578,7 @@ export function networkTime(schedule: Schedule, t: number): number {
  * Source: J. Ho, A. Jain, P. Abbeel, "Denoising diffusion probabilistic models" (2020), appendix B, after A. Vaswani
  * et al., "Attention is all you need" (2017), section 3.5.
  *
+ * @category Networks
  * @param times One time for each sample, in steps: of the order of 0 to 1000.
  * @param size Even number of features.
  * @returns float32 [N, size], sines first. It is the scope's, or the caller's where there is none.
@@ -532,7 +586,7 @@ export function networkTime(schedule: Schedule, t: number): number {
  *
  * @example At time 0 the sines are 0 and the cosines 1
  * ```ts
- * import { timeFeatures } from "@tweedie/tweedie";
+ * import { timeFeatures } from "@tweedie/tweedie/network";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import assert from "node:assert/strict";
  *
@@ -540,7 +594,7 @@ export function networkTime(schedule: Schedule, t: number): number {
  * assert.deepEqual(timeFeatures([0], 4).arraySync(), [[0, 0, 1, 1]]);
  * ```
  */
-export function timeFeatures(times: readonly number[], size: number): tf.Tensor2D {
+export function timeFeatures(times: readonly number[], size: number): Tensor2D {
   if (!Number.isSafeInteger(size / 2) || size < 2) {
     throw new RangeError(
       `Cannot make features of time: size must be an even number of at least 2, got ${size}`,
@@ -557,7 +611,11 @@ export function timeFeatures(times: readonly number[], size: number): tf.Tensor2
   );
 }
 
-/** Options of {@link attention}. */
+/**
+ * Options of {@link attention}.
+ *
+ * @category Networks
+ */
 export interface AttentionOptions {
   /** Groups of the norm; divides the channels. Default: 8. */
   readonly groups?: number;
@@ -574,6 +632,7 @@ const attentionOptions: Rules<AttentionOptions> = { groups: true, heads: true };
  * Sources: A. Vaswani et al., "Attention is all you need" (2017), equation 1; J. Ho, A. Jain, P. Abbeel, "Denoising
  * diffusion probabilistic models" (2020), appendix B.
  *
+ * @category Networks
  * @param name Prefix of `.norm`, `.qkv` and `.proj`.
  * @param channels Channels of [N, H, W, channels].
  * @param options Groups of the norm, and heads.
@@ -592,12 +651,12 @@ export function attention(
   const norm = groupNorm(`${name}.norm`, channels, groups);
   const qkv = conv(`${name}.qkv`, channels, 3 * channels, { size: 1 });
   const proj = conv(`${name}.proj`, channels, channels, { size: 1, gain: 0 });
-  const apply = (params: Params, x: tf.Tensor): tf.Tensor => {
+  const apply = (params: Params, x: Tensor): Tensor => {
     const [n, height, width] = x.shape as [number, number, number], pixels = height * width;
     const joint = tf.reshape(qkv.apply(params, norm.apply(params, x)), [n, pixels, 3, heads, size]);
     const [q, k, v] = tf.split(tf.transpose(joint, [2, 0, 3, 1, 4]), 3).map((part) =>
       tf.reshape(part, [n * heads, pixels, size])
-    ) as [tf.Tensor, tf.Tensor, tf.Tensor];
+    ) as [Tensor, Tensor, Tensor];
     const weights = softmax(tf.mul(tf.matMul(q, k, false, true), 1 / Math.sqrt(size)));
     const mixed = tf.transpose(tf.reshape(tf.matMul(weights, v), [n, heads, pixels, size]), [
       0,
@@ -610,7 +669,11 @@ export function attention(
   return { parameters: parametersOf(norm, qkv, proj), apply: scoped(apply) };
 }
 
-/** Options of {@link residual}. */
+/**
+ * Options of {@link residual}.
+ *
+ * @category Networks
+ */
 export interface ResidualOptions {
   /**
    * Groups of the norms; divides the channels in and out. With as many groups as channels out, the second norm takes
@@ -627,6 +690,7 @@ const residualOptions: Rules<ResidualOptions> = { groups: true, embedding: true 
  * A residual block with a vector, such as an embedding of time, added between its convolutions:
  * skip(x) + conv(silu(norm(conv(silu(norm(x))) + dense(e)))).
  *
+ * @category Networks
  * @param name Prefix of the parts' names.
  * @param inputs Channels in.
  * @param outputs Channels out; the skip is a 1×1 convolution when they differ from `inputs`.
@@ -640,7 +704,7 @@ export function residual(
   inputs: number,
   outputs: number,
   options: ResidualOptions = {},
-): Layer<[x: tf.Tensor, e: tf.Tensor]> {
+): Layer<[x: Tensor, e: Tensor]> {
   const { groups = 8, embedding = outputs } = decoded(`build ${name}`, options, residualOptions);
   const norm1 = groupNorm(`${name}.norm1`, inputs, groups),
     norm2 = groupNorm(`${name}.norm2`, outputs, groups);
@@ -648,7 +712,7 @@ export function residual(
     conv2 = conv(`${name}.conv2`, outputs, outputs, { gain: 0 });
   const time = dense(`${name}.time`, embedding, outputs);
   const skip = inputs === outputs ? undefined : conv(`${name}.skip`, inputs, outputs, { size: 1 });
-  const apply = (params: Params, x: tf.Tensor, e: tf.Tensor): tf.Tensor => {
+  const apply = (params: Params, x: Tensor, e: Tensor): Tensor => {
     const shift = tf.reshape(time.apply(params, e), [e.shape[0]!, 1, 1, outputs]);
     const h = tf.add(conv1.apply(params, silu(norm1.apply(params, x))), shift);
     return tf.add(skip?.apply(params, x) ?? x, conv2.apply(params, silu(norm2.apply(params, h))));
@@ -662,15 +726,18 @@ export function residual(
 /**
  * Each pixel repeated to a 2×2 block: [N, H, W, C] to [N, 2H, 2W, C]. The result is the scope's, or the caller's where there
  * is none.
+ *
+ * @category Networks
  */
-export function upsampled(x: tf.Tensor): tf.Tensor {
+export function upsampled(x: Tensor): Tensor {
   const [, height, width] = x.shape as [number, number, number];
-  return tf.image.resizeNearestNeighbor(x as tf.Tensor4D, [2 * height, 2 * width]);
+  return tf.image.resizeNearestNeighbor(x as Tensor4D, [2 * height, 2 * width]);
 }
 
 /**
  * Blocks of size×size pixels made into channels, row by row: [N, H, W, C] to [N, H/size, W/size, size²·C].
  *
+ * @category Networks
  * @param x Images.
  * @param size Side of a block, in pixels; divides H and W.
  * @returns A new tensor. It is the scope's, or the caller's where there is none.
@@ -678,7 +745,7 @@ export function upsampled(x: tf.Tensor): tf.Tensor {
  *
  * @example One block
  * ```ts
- * import { patched } from "@tweedie/tweedie";
+ * import { patched } from "@tweedie/tweedie/network";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -688,7 +755,7 @@ export function upsampled(x: tf.Tensor): tf.Tensor {
  * assert.deepEqual(block.arraySync(), [[[[1, 2, 3, 4]]]]);
  * ```
  */
-export function patched(x: tf.Tensor, size: number): tf.Tensor {
+export function patched(x: Tensor, size: number): Tensor {
   const [n, height, width, channels] = x.shape as [number, number, number, number];
   if (!Number.isSafeInteger(size) || size < 1 || height % size !== 0 || width % size !== 0) {
     throw new RangeError(
@@ -706,12 +773,13 @@ export function patched(x: tf.Tensor, size: number): tf.Tensor {
 /**
  * The inverse of {@link patched}: [N, h, w, size²·C] to [N, size·h, size·w, C].
  *
+ * @category Networks
  * @param x Blocks.
  * @param size Side of a block, in pixels; its square divides the channels.
  * @returns A new tensor. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If the channels do not make blocks of this size.
  */
-export function unpatched(x: tf.Tensor, size: number): tf.Tensor {
+export function unpatched(x: Tensor, size: number): Tensor {
   const [n, height, width, depth] = x.shape as [number, number, number, number],
     channels = depth / (size * size);
   if (!Number.isSafeInteger(size) || size < 1 || !Number.isSafeInteger(channels)) {

@@ -8,8 +8,13 @@ import * as tf from "@tensorflow/tfjs-core";
 import { silu } from "../tensor/autodiff.ts";
 import { decoded, is, needed, type Rules, whole, wholeNumber } from "../tensor/check/decode.ts";
 import { classEmbedding, dense, type Network, networkOf, parametersOf } from "./layer.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
-/** Shape of a perceptron. Plain data: it can be stored with the weights. */
+/**
+ * Shape of a perceptron. Plain data: it can be stored with the weights.
+ *
+ * @category Networks
+ */
 export interface MlpConfig {
   /** Dimension of a point. */
   readonly dimension: number;
@@ -36,6 +41,7 @@ const mlpFields: Rules<MlpConfig> = {
  * h + dense(silu(h)), and a dense layer back to the dimension of the points. Every activation can be differentiated
  * again, so the network serves energies and divergences too.
  *
+ * @category Networks
  * @param config Its shape.
  * @returns A layer of x [N, dimension], times (one a sample, of the order of 0 to 1000) and condition (a class or null
  *   a sample; default all null), to [N, dimension]. It starts at zero.
@@ -79,7 +85,7 @@ export function mlp(config: MlpConfig): Network {
   });
 }
 
-function checkPoints({ shape }: tf.Tensor, dimension: number): void {
+function checkPoints({ shape }: Tensor, dimension: number): void {
   if (shape.length === 2 && shape[1] === dimension) return;
   throw new RangeError(
     `Cannot apply the network: x must be of shape [N, ${dimension}], got [${shape}]`,

@@ -4,7 +4,6 @@
  * @module
  */
 
-import type * as tf from "@tensorflow/tfjs-core";
 import { type Condition, type Kind, kinds, type Model } from "../denoise/prediction.ts";
 import { rescheduled } from "../denoise/reschedule.ts";
 import { type ScheduleConfig, scheduleOf } from "../noise/named.ts";
@@ -23,10 +22,12 @@ import { type Awaitable, owned, scope } from "../tensor/scope.ts";
 import { type Network, networkTime, type Params } from "./layer.ts";
 import { architectureOf, type ArchitectureOptions } from "./architecture.ts";
 import type { UNetConfig } from "./unet.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /**
  * Everything but the weights of a denoiser: stored beside them, as JSON.
  *
+ * @category Networks
  * @typeParam NetworkConfig The configuration of its network. Default: that of a U-Net, as of images.
  */
 export interface ImageModelConfig<NetworkConfig extends object = UNetConfig> {
@@ -53,6 +54,7 @@ const imageFields: Rules<ImageModelConfig<object>> = {
 /**
  * A model that knows a schedule's {@link unit}, as a model of the schedule.
  *
+ * @category Networks
  * @param schedule The schedule.
  * @param make Makes the model of the schedule in units.
  * @returns That model itself where the schedule's own unit is that, and otherwise {@link rescheduled}.
@@ -69,13 +71,15 @@ const blind: readonly Kind[] = ["eps", "score"];
  * Refuses what is no kind of prediction, or is one from which the data cannot be read at the end of a schedule: at alpha = 0
  * x_t is the noise, and eps or the score say it again.
  *
+ * @category Networks
  * @param action What is to be done, such as `"make a model"`.
  * @param under The kind, and the schedule that it is predicted under.
  * @throws {RangeError} If it is no kind, or eps or a score where alpha is 0 at the schedule's greatest time.
  *
  * @example Straight paths ask for v, flow or x_0
  * ```ts
- * import { checkKind, rectified } from "@tweedie/tweedie";
+ * import { checkKind } from "@tweedie/tweedie/network";
+ * import { rectified } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * checkKind("make a model", { kind: "flow", schedule: rectified() });
@@ -96,7 +100,11 @@ export function checkKind(
   );
 }
 
-/** What runs a network. */
+/**
+ * What runs a network.
+ *
+ * @category Networks
+ */
 export interface EngineOptions {
   /**
    * What compiles and runs it, once for each shape of x. What it holds for the model is freed when it is closed, which
@@ -111,7 +119,11 @@ const modelOptions: Rules<EngineOptions & ArchitectureOptions> = {
   architectures: true,
 };
 
-/** What a network's output means, under which schedule, and what runs it. */
+/**
+ * What a network's output means, under which schedule, and what runs it.
+ *
+ * @category Networks
+ */
 export interface NetworkOptions extends EngineOptions {
   /** The schedule. */
   readonly schedule: Schedule;
@@ -128,6 +140,7 @@ const networkOptions: Rules<NetworkOptions> = { ...engineOptions, schedule: true
  * The network sees x_t/√(alpha² + sigma²), and its output is of that {@link unit}, as `diffusionLoss` trains it; of
  * variance-preserving schedules that is x_t itself.
  *
+ * @category Networks
  * @param network The network.
  * @param params Its weights, which stay the caller's and must outlive the model.
  * @param options Schedule, and the meaning of the output; engine.
@@ -180,12 +193,12 @@ function evaluation(
   network: Network,
   params: Params,
   engine: Engine | undefined,
-): (inputs: Tensors) => Awaitable<Record<string, tf.Tensor>> {
+): (inputs: Tensors) => Awaitable<Record<string, Tensor>> {
   const ofWeight = (name: string): string => `weights.${name}`;
   const weights = Object.fromEntries(
     Object.entries(params).map(([name, weight]) => [ofWeight(name), weight]),
   );
-  const forward = ({ x, time, label, ...rest }: Tensors): Record<string, tf.Tensor> => {
+  const forward = ({ x, time, label, ...rest }: Tensors): Record<string, Tensor> => {
     const given = mapTensors(params, (_, name) => rest[ofWeight(name)]!);
     return { y: network.forward(given, x!, { time: time!, ...(label && { label }) }) };
   };
@@ -197,6 +210,7 @@ function evaluation(
 /**
  * The model of a stored configuration and its weights.
  *
+ * @category Networks
  * @param config The configuration.
  * @param params Its weights, which stay the caller's and must outlive the model.
  * @param options What runs it; the table of architectures.

@@ -41,8 +41,13 @@ import {
   unpatched,
   upsampled,
 } from "./layer.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
-/** Shape of a U-Net. Plain data: it is stored with the weights. */
+/**
+ * Shape of a U-Net. Plain data: it is stored with the weights.
+ *
+ * @category Networks
+ */
 export interface UNetConfig {
   /** Height and width of the image in pixels; divisible by patch·2^(levels − 1). */
   readonly size: readonly [number, number];
@@ -111,7 +116,7 @@ function fitting({ patch = 1, multipliers = [1, 2, 2] }: UNetConfig): Rules<UNet
 }
 
 /** A layer of an image and the embedding of time and class. */
-type Block = Layer<[x: tf.Tensor, e: tf.Tensor]>;
+type Block = Layer<[x: Tensor, e: Tensor]>;
 
 type Step = { readonly layer: Block; readonly push: boolean };
 
@@ -123,6 +128,7 @@ const plain = ({ parameters, apply }: Layer): Block => ({
 /**
  * Builds a U-Net.
  *
+ * @category Networks
  * @param config Its shape.
  * @returns A layer of x [N, H, W, C], times (one a sample) and condition (a class or null a sample; default all
  *   null), to [N, H, W, C]. It starts at zero.
@@ -260,7 +266,7 @@ const byLevel = (widths: readonly number[]): Record<string, number> =>
 
 const action = "build a U-Net";
 
-function checkImages(x: tf.Tensor, [height, width, channels]: readonly number[]): void {
+function checkImages(x: Tensor, [height, width, channels]: readonly number[]): void {
   if (tf.util.arraysEqual(x.shape.slice(1), [height!, width!, channels!])) return;
   throw new RangeError(
     `Cannot apply the network: x must be of shape [N, ${height}, ${width}, ${channels}], got [${x.shape}]`,

@@ -23,8 +23,13 @@ import type { Sde } from "../solve/sde.ts";
 import { refusal } from "../tensor/check/check.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Level, Schedule } from "./schedule/schedule.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
-/** q(x_t | x_s) = N(scale·x_s, std²·I). */
+/**
+ * q(x_t | x_s) = N(scale·x_s, std²·I).
+ *
+ * @category Schedules
+ */
 export interface Kernel {
   /** alpha_t / alpha_s. */
   readonly scale: number;
@@ -33,7 +38,7 @@ export interface Kernel {
 }
 
 /** Throws unless noise has the shape of what it is added to. */
-function checkShapes(what: string, x: tf.Tensor, eps: tf.Tensor): void {
+function checkShapes(what: string, x: Tensor, eps: Tensor): void {
   if (x.shape.length === eps.shape.length && x.shape.every((n, i) => n === eps.shape[i])) return;
   throw new RangeError(`Cannot ${what}: eps must be of shape [${x.shape}], got [${eps.shape}]`);
 }
@@ -48,6 +53,7 @@ function checkLevel({ alpha, sigma }: Level): void {
 /**
  * A draw of q(x_t | x_0), given its noise: x_t = alpha·x_0 + sigma·eps (DDPM, eq. 4).
  *
+ * @category Schedules
  * @param x0 Data, shape [N, ...sample].
  * @param level Marginal at t.
  * @param eps Standard normal noise, shape of x0.
@@ -56,7 +62,7 @@ function checkLevel({ alpha, sigma }: Level): void {
  *
  * @example
  * ```ts
- * import { jump } from "@tweedie/tweedie";
+ * import { jump } from "@tweedie/tweedie/noise";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -66,7 +72,7 @@ function checkLevel({ alpha, sigma }: Level): void {
  * assert.equal(xt.dataSync()[0], 0);
  * ```
  */
-export function jump(x0: tf.Tensor, level: Level, eps: tf.Tensor): tf.Tensor {
+export function jump(x0: Tensor, level: Level, eps: Tensor): Tensor {
   checkShapes("jump", x0, eps);
   checkLevel(level);
   return scope(() => tf.add(tf.mul(x0, level.alpha), tf.mul(eps, level.sigma)));
@@ -75,6 +81,7 @@ export function jump(x0: tf.Tensor, level: Level, eps: tf.Tensor): tf.Tensor {
 /**
  * {@link jump} with a level for each sample, as in training.
  *
+ * @category Schedules
  * @param x0 Data, shape [N, ...sample].
  * @param levels N marginals.
  * @param eps Standard normal noise, shape of x0.
@@ -83,7 +90,8 @@ export function jump(x0: tf.Tensor, level: Level, eps: tf.Tensor): tf.Tensor {
  *
  * @example Two samples at two times
  * ```ts
- * import { jumpMany, vp } from "@tweedie/tweedie";
+ * import { jumpMany } from "@tweedie/tweedie/noise";
+ * import { vp } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -94,7 +102,7 @@ export function jump(x0: tf.Tensor, level: Level, eps: tf.Tensor): tf.Tensor {
  * assert.ok(xt[0] === 1 && Math.abs(xt[2]! - Math.exp(-10.05 / 2)) < 1e-7);
  * ```
  */
-export function jumpMany(x0: tf.Tensor, levels: readonly Level[], eps: tf.Tensor): tf.Tensor {
+export function jumpMany(x0: Tensor, levels: readonly Level[], eps: Tensor): Tensor {
   checkShapes("jump", x0, eps);
   if (x0.shape[0] !== levels.length) {
     throw new RangeError(
@@ -103,7 +111,7 @@ export function jumpMany(x0: tf.Tensor, levels: readonly Level[], eps: tf.Tensor
   }
   levels.forEach(checkLevel);
   const shape = [levels.length, ...x0.shape.slice(1).fill(1)];
-  const column = (part: keyof Level): tf.Tensor =>
+  const column = (part: keyof Level): Tensor =>
     tf.tensor(levels.map((level) => level[part]), shape, "float32");
   return scope(() => tf.add(tf.mul(x0, column("alpha")), tf.mul(eps, column("sigma"))));
 }
@@ -111,6 +119,7 @@ export function jumpMany(x0: tf.Tensor, levels: readonly Level[], eps: tf.Tensor
 /**
  * The kernel of q(x_t | x_s): scale = alpha_t/alpha_s, variance = sigma_t² − scale²·sigma_s² (VDM, appendix A.1).
  *
+ * @category Schedules
  * @param s The earlier marginal, nearer the data.
  * @param t The later marginal.
  * @returns Scale and standard deviation, in float64.
@@ -118,7 +127,8 @@ export function jumpMany(x0: tf.Tensor, levels: readonly Level[], eps: tf.Tensor
  *
  * @example One step of DDPM
  * ```ts
- * import { between, linear } from "@tweedie/tweedie";
+ * import { between } from "@tweedie/tweedie/noise";
+ * import { linear } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * const { at } = linear();
@@ -147,6 +157,7 @@ export function between(s: Level, t: Level): Kernel {
 /**
  * A draw of q(x_t | x_s), given its noise: x_t = scale·x_s + std·eps.
  *
+ * @category Schedules
  * @param xs x_s, shape [N, ...sample].
  * @param s The earlier marginal, nearer the data.
  * @param t The later marginal.
@@ -156,7 +167,8 @@ export function between(s: Level, t: Level): Kernel {
  *
  * @example Repainting goes back up like this
  * ```ts
- * import { diffuse, linear } from "@tweedie/tweedie";
+ * import { diffuse } from "@tweedie/tweedie/noise";
+ * import { linear } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -167,7 +179,7 @@ export function between(s: Level, t: Level): Kernel {
  * assert.ok(Math.abs(xt.dataSync()[0]! - 9) < 1e-5);
  * ```
  */
-export function diffuse(xs: tf.Tensor, s: Level, t: Level, eps: tf.Tensor): tf.Tensor {
+export function diffuse(xs: Tensor, s: Level, t: Level, eps: Tensor): Tensor {
   const { scale, std } = between(s, t);
   return jump(xs, { alpha: scale, sigma: std }, eps);
 }
@@ -176,6 +188,7 @@ export function diffuse(xs: tf.Tensor, s: Level, t: Level, eps: tf.Tensor): tf.T
  * The SDE of a schedule, dx = f(t)·x dt + g(t) dW, which takes data at the start of the span to x_t with the schedule's
  * marginals: variance exploding, variance preserving, sub-VP and every other (Song et al., section 3.4).
  *
+ * @category Schedules
  * @param schedule The schedule. Its sigma at the start may be above 0: the start is then already noised as much.
  * @returns The SDE, for times in the schedule's domain.
  *

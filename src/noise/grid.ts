@@ -199,6 +199,7 @@ function checked(list: readonly number[], schedule: Schedule): number[] {
  * A time within 1e-9 of the span's length of one of its ends is that end; within 1e-12 of it of a whole time of a discrete
  * schedule, that time.
  *
+ * @category Schedules
  * @param schedule The schedule that gives t its meaning.
  * @param options Number of steps, spacing and its parameters; or the times themselves.
  * @returns n + 1 times; the first is where the chain starts, the last is `final`. Where that is where it starts, one time.

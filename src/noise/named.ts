@@ -18,7 +18,11 @@ import {
 import { cosine, linear, scaledLinear, sigmoidBetas } from "./schedule/discrete.ts";
 import type { Schedule } from "./schedule/schedule.ts";
 
-/** The name of a schedule that can be stored. */
+/**
+ * The name of a schedule that can be stored.
+ *
+ * @category Schedules
+ */
 export type ScheduleName =
   | "linear"
   | "scaledLinear"
@@ -53,7 +57,11 @@ const makers: Readonly<Record<ScheduleName, (options?: object) => Schedule>> = {
   sigmoidContinuous,
 };
 
-/** A schedule as data: its name and its options. */
+/**
+ * A schedule as data: its name and its options.
+ *
+ * @category Schedules
+ */
 export interface ScheduleConfig {
   /** Which one. */
   readonly name: ScheduleName;
@@ -63,12 +71,17 @@ export interface ScheduleConfig {
 
 const scheduleFields: Known<ScheduleConfig> = { name: true, options: true };
 
-/** The names of the schedules that {@link scheduleOf} knows. */
+/**
+ * The names of the schedules that {@link scheduleOf} knows.
+ *
+ * @category Schedules
+ */
 export const scheduleNames: readonly ScheduleName[] = Object.keys(makers) as ScheduleName[];
 
 /**
  * A schedule from its description.
  *
+ * @category Schedules
  * @param config Name and options.
  * @returns The schedule.
  * @throws {TypeError} If there is an entry or an option that is not known.
@@ -76,7 +89,8 @@ export const scheduleNames: readonly ScheduleName[] = Object.keys(makers) as Sch
  *
  * @example A short linear schedule
  * ```ts
- * import { linear, scheduleOf } from "@tweedie/tweedie";
+ * import { linear } from "@tweedie/tweedie";
+ * import { scheduleOf } from "@tweedie/tweedie/noise";
  * import assert from "node:assert/strict";
  *
  * assert.deepEqual(scheduleOf({ name: "linear", options: { steps: 10 } }).at(3), linear({ steps: 10 }).at(3));

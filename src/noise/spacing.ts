@@ -11,6 +11,8 @@ import { logSnr, type Schedule, type Spacing } from "./schedule/schedule.ts";
 /**
  * Options of `times`. Where to begin and to end, and what bends a layout, is refused where it has no part; `rho`, `offset`,
  * `dropped` and `round`, which tell how one layout is made, may stand beside another, so that one table of options serves them all.
+ *
+ * @category Schedules
  */
 export interface GridOptions {
   /**

@@ -45,11 +45,16 @@ import {
 import { uniform } from "../tensor/random.ts";
 import { owned, type Scoped } from "../tensor/scope.ts";
 import { around, checkUnweighed } from "./moved.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /** What is refused here. */
 const correcting = "correct";
 
-/** What the size of a corrector's step may depend on. */
+/**
+ * What the size of a corrector's step may depend on.
+ *
+ * @category Refinements
+ */
 export interface LangevinStep {
   /** The schedule of the model. */
   readonly schedule: Schedule;
@@ -58,12 +63,16 @@ export interface LangevinStep {
   /** Marginal at t. */
   readonly level: Level;
   /** s(x, t), shape of x. */
-  readonly score: tf.Tensor;
+  readonly score: Tensor;
   /** z, standard normal, shape of x. */
-  readonly z: tf.Tensor;
+  readonly z: Tensor;
 }
 
-/** Langevin steps at one level, as data. */
+/**
+ * Langevin steps at one level, as data.
+ *
+ * @category Refinements
+ */
 export interface LangevinCorrector {
   /** Number of steps at each level, at least 0; each evaluates the model once. */
   readonly steps: number;
@@ -71,7 +80,7 @@ export interface LangevinCorrector {
    * eps of a step, in the square of x's unit: one number, or one for each sample in a tensor of shape [N, 1, ...]. Called
    * within a scope.
    */
-  readonly size: (step: LangevinStep) => number | tf.Tensor;
+  readonly size: (step: LangevinStep) => number | Tensor;
   /**
    * Whether each sample's move is put to the test of Metropolis and Hastings, which leaves p_t alone exactly. It needs an
    * energy, a size that is one number, and one evaluation more at each level. Default: false.
@@ -79,7 +88,11 @@ export interface LangevinCorrector {
   readonly metropolis?: boolean;
 }
 
-/** Options of {@link langevin}. */
+/**
+ * Options of {@link langevin}.
+ *
+ * @category Refinements
+ */
 export interface LangevinOptions {
   /** Signal-to-noise ratio r: about ‖eps·s‖ over ‖√(2·eps)·z‖, above 0. Default: 0.16. */
   readonly snr?: number;
@@ -97,7 +110,11 @@ const langevinRules: Rules<LangevinOptions> = {
   most: is("above 0", (value) => value > 0),
 };
 
-/** Options of {@link annealedLangevin}. */
+/**
+ * Options of {@link annealedLangevin}.
+ *
+ * @category Refinements
+ */
 export interface AnnealedLangevinOptions {
   /** eps in units of sigma^power, above 0. Default: 0.1. */
   readonly ratio?: number;
@@ -113,7 +130,11 @@ const annealedRules: Rules<AnnealedLangevinOptions> = {
   steps: wholeNumber(0),
 };
 
-/** Options of {@link fixedLangevin}. */
+/**
+ * Options of {@link fixedLangevin}.
+ *
+ * @category Refinements
+ */
 export interface FixedLangevinOptions {
   /** eps, in the square of x's unit; above 0. */
   readonly size: number;
@@ -129,7 +150,11 @@ const fixedRules: Rules<FixedLangevinOptions> = {
   metropolis: true,
 };
 
-/** Options of {@link corrected}. */
+/**
+ * Options of {@link corrected}.
+ *
+ * @category Refinements
+ */
 export interface CorrectedOptions {
   /**
    * `"after"`: predictor, then corrector at the level reached, as in algorithm 1 of Song et al. (2021). `"before"`:
@@ -169,6 +194,7 @@ const correctedRules: Rules<CorrectedOptions> = {
  * of N(0, s²·I) in d dimensions they keep about the variance s²·(1 + 2/d)²/(1 − snr²), 48 % too much at d = 10 and snr 0.16,
  * 7 % at d = 100. Cap eps with `most` there, or take another rule.
  *
+ * @category Refinements
  * @param options Ratio, number of steps, cap.
  * @returns The corrector, for {@link corrected}.
  * @throws {RangeError} If an option is outside its domain.
@@ -194,7 +220,7 @@ export function langevin(options: LangevinOptions = {}): LangevinCorrector {
 }
 
 /** ‖x‖² of each sample, shape [N, 1, ...]. */
-const squares = (x: tf.Tensor): tf.Tensor => tf.sum(tf.square(x), sampleAxes(x), true);
+const squares = (x: Tensor): Tensor => tf.sum(tf.square(x), sampleAxes(x), true);
 
 /** 1 − beta of the schedule's own step, or of a thousandth of its span. */
 function kept({ span: [least, most], steps, at }: Schedule, t: number): number {
@@ -213,6 +239,7 @@ function kept({ span: [least, most], steps, at }: Schedule, t: number): number {
  * Literature has four forms: with `power` 2, algorithm 1 has ratio epsilon/(2·sigma_L²), and ratio 1 takes out noise of
  * variance sigma² and puts in twice as much; with `power` 1, ratio is epsilon_0 over the least or the greatest sigma.
  *
+ * @category Refinements
  * @param options Ratio, power, number of steps.
  * @returns The corrector, for {@link corrected}.
  * @throws {RangeError} If an option is outside its domain.
@@ -239,6 +266,7 @@ export function annealedLangevin(options: AnnealedLangevinOptions = {}): Langevi
  *   ln a = E(x) − E(y) + (‖z‖² − ‖z + √(eps/2)·(s(x) + s(y))‖²)/2      y is taken with probability min(1, a)
  * ```
  *
+ * @category Refinements
  * @param options Size, number of steps, test.
  * @returns The corrector, for {@link corrected}.
  * @throws {RangeError} If an option is outside its domain.
@@ -259,6 +287,7 @@ export function fixedLangevin(options: FixedLangevinOptions): LangevinCorrector 
 /**
  * Predictor-corrector: any sampler's steps as the predictor, Langevin's as the corrector (Song et al. 2021, algorithm 1).
  *
+ * @category Refinements
  * @param corrector Such as {@link langevin}.
  * @param options Which comes first, the last level, what the noise is drawn for.
  * @returns The refinement. Each step costs `corrector.steps` evaluations more.
@@ -298,7 +327,7 @@ export function corrected(
     throw refusal(correcting, "steps must be a whole number of at least 0", corrector.steps);
   }
   const moves = along(corrector, purpose, final);
-  const stirred = (env: Env, state: State): Scoped<tf.Tensor> =>
+  const stirred = (env: Env, state: State): Scoped<Tensor> =>
     moves(model ? { ...env, model: asIn(env, model, state.t) } : env, state);
   return around(function* (state, env, step) {
     if (order === "before") {
@@ -317,14 +346,14 @@ const asIn = ({ model: { schedule } }: Env, model: Model, t: number): Model =>
 
 /** The x that a state's becomes by all steps of a corrector; its own, where there is nothing to do. */
 const along = (corrector: LangevinCorrector, purpose: string, final: boolean) =>
-  function* (env: Env, state: State): Scoped<tf.Tensor> {
+  function* (env: Env, state: State): Scoped<Tensor> {
     const { schedule } = env.model, { t } = state, level = schedule.at(t), { steps } = corrector;
     const isLeft = !final && t <= schedule.span[0];
     if (steps === 0 || level.sigma === 0 || isLeft) return state.x;
     const isTested = corrector.metropolis === true;
-    const eps = ({ score }: Point, z: tf.Tensor): number | tf.Tensor =>
+    const eps = ({ score }: Point, z: Tensor): number | Tensor =>
       corrector.size({ schedule, t, level, score, z });
-    const u = (i: number): tf.Tensor =>
+    const u = (i: number): Tensor =>
       uniform(sampleKeys(env, state.x.shape[0]!, `${purpose} test ${i}`, state.step), []);
     const { x } = yield* langevinChain({ x: state.x }, {
       steps,
@@ -337,12 +366,12 @@ const along = (corrector: LangevinCorrector, purpose: string, final: boolean) =>
   };
 
 /** A sample with its score. */
-function* withScore(env: Env, x: tf.Tensor, t: number): Scoped<Point> {
+function* withScore(env: Env, x: Tensor, t: number): Scoped<Point> {
   return { x, score: yield* asked(env, "score", x, t) };
 }
 
 /** A sample with its energy and its score. */
-function* withEnergy({ model, signal }: Env, x: tf.Tensor, t: number): Scoped<Point> {
+function* withEnergy({ model, signal }: Env, x: Tensor, t: number): Scoped<Point> {
   const said = yield* owned(model.predict(x, t, signal));
   if (said.kind === "energy") return { x, energy: said.value, score: tf.neg(said.gradient) };
   throw new TypeError(
@@ -351,7 +380,7 @@ function* withEnergy({ model, signal }: Env, x: tf.Tensor, t: number): Scoped<Po
 }
 
 /** One size for all: where it depends on the point the way back is another. */
-function checkedSize(eps: number | tf.Tensor): number {
+function checkedSize(eps: number | Tensor): number {
   if (typeof eps === "number") return eps;
   throw new TypeError("Cannot test a move: the corrector's size must be a number, got a tensor");
 }

@@ -20,8 +20,13 @@ import { checkedTime } from "../sample/fit.ts";
 import { shown } from "../tensor/check/check.ts";
 import { decoded, type Rules } from "../tensor/check/decode.ts";
 import { scope } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
-/** Options of {@link edited}. */
+/**
+ * Options of {@link edited}.
+ *
+ * @category Refinements
+ */
 export interface EditOptions {
   /** t0, the time to start from. Default: where the sampler starts. */
   readonly t?: number;
@@ -35,6 +40,7 @@ const editRules: Rules<EditOptions> = { t: true, step: true };
  * The start of an edit: a draw of q(x_t | x_0) of the data given (Meng et al. 2022, algorithm 1). Run it with a sampler whose
  * grid starts at t, such as `ddim(schedule, { from: t, steps })`.
  *
+ * @category Refinements
  * @param x0 The guide, shape [N, ...sample]. The caller's.
  * @param options The time.
  * @returns A start for `run`.
@@ -57,7 +63,7 @@ const editRules: Rules<EditOptions> = { t: true, step: true };
  * ```
  */
 export function edited(
-  x0: tf.Tensor,
+  x0: Tensor,
   options: EditOptions = {},
 ): (env: Env, from?: number) => State {
   const { step = 0 } = decoded("edit", options, editRules);

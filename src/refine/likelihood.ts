@@ -60,19 +60,28 @@ import {
   type Scoped,
 } from "../tensor/scope.ts";
 import { exactTrace, type Trace, unitVectors } from "./trace.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /** What is refused here. */
 const carrying = "carry a density";
 
-/** A state that knows its log-density. */
+/**
+ * A state that knows its log-density.
+ *
+ * @category Refinements
+ */
 export interface Weighed extends State {
   /** ln p_t(x_t) of each sample, or its change since the start: see {@link likelihood}. In nats, shape [N]. */
-  readonly logDensity?: tf.Tensor;
+  readonly logDensity?: Tensor;
   /** tau at this state, shape [N]; what the next step needs of it. */
-  readonly tau?: tf.Tensor;
+  readonly tau?: Tensor;
 }
 
-/** Options of {@link likelihood}. */
+/**
+ * Options of {@link likelihood}.
+ *
+ * @category Refinements
+ */
 export interface LikelihoodOptions {
   /** How the trace is found. Default: {@link exactTrace}. */
   readonly trace?: Trace;
@@ -95,6 +104,7 @@ export interface LikelihoodOptions {
  * The density is that of the flow: a sampler that draws noise has none, nor has one whose x is moved by something else, whether
  * that stands before likelihood or after it, nor one of clipped predictions.
  *
+ * @category Refinements
  * @param options Trace and rule.
  * @returns The refinement. A trapezoid costs one trace a step, and one at the start.
  * @throws {RangeError} If an option is outside its domain.
@@ -160,7 +170,7 @@ const followed = (model: Model): Model =>
   }));
 
 /** Refuses a prediction that a gradient does not go through: its trace would be taken for 0. */
-function checkFollows(prediction: Prediction, x: tf.Tensor): void {
+function checkFollows(prediction: Prediction, x: Tensor): void {
   const said = prediction.kind === "energy" ? prediction.gradient : prediction.value;
   if (follows(said, x)) return;
   throw new TypeError(
@@ -181,8 +191,8 @@ interface Made {
   readonly env: Env;
   readonly state: State;
   readonly next: State;
-  readonly logDensity: tf.Tensor | undefined;
-  readonly tau: tf.Tensor | undefined;
+  readonly logDensity: Tensor | undefined;
+  readonly tau: Tensor | undefined;
 }
 
 /** What is carried on. */
@@ -208,13 +218,13 @@ function checkEnds(from: Level, to: Level): void {
 }
 
 /** tau at a state; undefined at sigma = 0, and at alpha = 0, where it is the number of dimensions. */
-function tauOf(trace: Trace, env: Env, state: State, level: Level): tf.Tensor | undefined {
+function tauOf(trace: Trace, env: Env, state: State, level: Level): Tensor | undefined {
   if (level.sigma === 0 || level.alpha === 0) return undefined;
-  const of = (x: tf.Tensor): tf.Tensor => epsAt(env, x, state.t, level);
+  const of = (x: Tensor): Tensor => epsAt(env, x, state.t, level);
   return tf.mul(trace({ env, state, of }), level.sigma);
 }
 
-function epsAt(env: Env, x: tf.Tensor, t: number, level: Level): tf.Tensor {
+function epsAt(env: Env, x: Tensor, t: number, level: Level): Tensor {
   const prediction = env.model.predict(x, t);
   if (!(prediction instanceof Promise)) {
     checkFollows(prediction, x);
@@ -227,11 +237,11 @@ function epsAt(env: Env, x: tf.Tensor, t: number, level: Level): tf.Tensor {
 /** One end of a step. */
 interface End {
   readonly level: Level;
-  readonly tau: tf.Tensor | undefined;
+  readonly tau: Tensor | undefined;
 }
 
 /** What a step adds to ln p: ∫ −D d ln alpha + tau d lambda. */
-function changeOf(from: End, to: End, size: number): tf.Tensor {
+function changeOf(from: End, to: End, size: number): Tensor {
   const a = from.level, b = to.level;
   if (a.alpha === 0) return outOfNoise(b.sigma / a.sigma, to.tau, size);
   if (b.alpha === 0) return tf.neg(outOfNoise(a.sigma / b.sigma, from.tau, size));
@@ -239,11 +249,11 @@ function changeOf(from: End, to: End, size: number): tf.Tensor {
 }
 
 /** −D·ln(sigma_s/sigma_t) − (D − tau_s)/2, where D − tau falls as alpha² to 0 at t. */
-const outOfNoise = (ratio: number, tau: tf.Tensor | undefined, size: number): tf.Tensor =>
+const outOfNoise = (ratio: number, tau: Tensor | undefined, size: number): Tensor =>
   tf.sub(tf.div(tf.sub(tau ?? size, size), 2), size * Math.log(ratio));
 
 /** ∫ tau dlambda over a step, with tau/2 for the end where sigma is 0. */
-function integral({ level: from, tau: a }: End, { level: to, tau: b }: End): tf.Tensor {
+function integral({ level: from, tau: a }: End, { level: to, tau: b }: End): Tensor {
   if (a === undefined && b === undefined) return tf.scalar(0);
   if (a === undefined) return tf.mul(b!, -0.5);
   if (b === undefined) return tf.mul(a, 0.5);
@@ -252,19 +262,20 @@ function integral({ level: from, tau: a }: End, { level: to, tau: b }: End): tf.
 }
 
 /** The prior's density at a start that goes down, nothing at one that goes up. */
-const firstDensity = (state: State, next: State, level: Level): tf.Tensor =>
+const firstDensity = (state: State, next: State, level: Level): Tensor =>
   next.t < state.t ? logPrior(state.x, level) : tf.zeros([state.x.shape[0]!]);
 
 /**
  * ln N(x; 0, sigma²·I) of each sample: the law that generation starts from.
  *
+ * @category Refinements
  * @param x Shape [N, ...sample].
  * @param level Marginal at the start.
  * @returns Nats, shape [N]. It is the scope's, or the caller's where there is none.
  *
  * @example
  * ```ts
- * import { logPrior } from "@tweedie/tweedie";
+ * import { logPrior } from "@tweedie/tweedie/refine";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -274,7 +285,7 @@ const firstDensity = (state: State, next: State, level: Level): tf.Tensor =>
  * assert.ok(Math.abs(value! - (-2 - Math.log(2 * Math.PI))) < 1e-6);
  * ```
  */
-export function logPrior(x: tf.Tensor, { sigma }: Level): tf.Tensor {
+export function logPrior(x: Tensor, { sigma }: Level): Tensor {
   const size = x.size / x.shape[0]!, constant = size * Math.log(2 * Math.PI * sigma ** 2) / 2;
   return scope(() =>
     tf.sub(tf.mul(tf.sum(tf.square(x), sampleAxes(x)), -0.5 / sigma ** 2), constant)
@@ -311,8 +322,8 @@ function atOnce(next: Awaitable<State>): State {
 }
 
 /** Gradients of output i of each sample, shape [D, N, D]. */
-function jacobian(f: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor): tf.Tensor {
-  const row = (unit: tf.Tensor): tf.Tensor => tf.grad((x) => tf.sum(tf.mul(f(x), unit)))(x);
+function jacobian(f: (x: Tensor) => Tensor, x: Tensor): Tensor {
+  const row = (unit: Tensor): Tensor => tf.grad((x) => tf.sum(tf.mul(f(x), unit)))(x);
   return tf.stack(unitVectors(x).map((unit) => tf.reshape(row(unit), [x.shape[0]!, unit.size])));
 }
 
@@ -335,19 +346,24 @@ function logDeterminant(a: number[][]): number {
   return sum;
 }
 
-/** Options of {@link logLikelihood}. */
+/**
+ * Options of {@link logLikelihood}.
+ *
+ * @category Refinements
+ */
 export interface LogLikelihoodOptions extends LikelihoodOptions, RunOptions {
   /** A deterministic sampler from data to noise: {@link flow} with `upward`, or `ddimInverse`. Its grid says where the data are. */
   readonly sampler: Sampler;
   /** Time of the data. Default: where the sampler starts; the schedule's least, if that is not known. */
   readonly t?: number;
   /** ln p_T of each sample, shape [N]; handed over to the library. Default: {@link logPrior}. */
-  readonly prior?: (x: tf.Tensor, level: Level) => tf.Tensor;
+  readonly prior?: (x: Tensor, level: Level) => Tensor;
 }
 
 /**
  * ln p_0(x_0) of data: up the ODE to the prior's density, less the change on the way (Song et al. 2021, equation 39).
  *
+ * @category Refinements
  * @param x0 Data, shape [N, ...sample]. The caller's.
  * @param options The sampler, the model, the key; trace and rule.
  * @returns Nats, one number for each sample.
@@ -369,7 +385,7 @@ export interface LogLikelihoodOptions extends LikelihoodOptions, RunOptions {
  * ```
  */
 export async function logLikelihood(
-  x0: tf.Tensor,
+  x0: Tensor,
   options: LogLikelihoodOptions,
 ): Promise<Float64Array> {
   checkOptions("weigh data", options, logLikelihoodRules);
@@ -410,7 +426,7 @@ export async function logLikelihood(
   return Float64Array.from(final.ends, (value, i) => value - final.change[i]!);
 }
 
-function checkPrior(values: tf.Tensor, { shape: [count] }: tf.Tensor): void {
+function checkPrior(values: Tensor, { shape: [count] }: Tensor): void {
   if (values.rank === 1 && values.shape[0] === count) return;
   throw refusal(
     carrying,

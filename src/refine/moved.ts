@@ -7,7 +7,6 @@
  * @module
  */
 
-import type * as tf from "@tensorflow/tfjs-core";
 import {
   type Check,
   type Env,
@@ -18,6 +17,7 @@ import {
   type Transition,
 } from "../sample/path.ts";
 import { owned, scope, type Scoped } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /** A transition with more around it: a part of work, to which the transition itself is another. */
 export type Around = <S extends State>(
@@ -50,7 +50,7 @@ export const around =
  * @returns The refinement. It throws a TypeError while run, if a density is carried along, or was.
  */
 export const moved = (
-  move: (next: State, env: Env, before: State) => tf.Tensor,
+  move: (next: State, env: Env, before: State) => Tensor,
   check?: Check,
 ): Refinement =>
   around(function* (state, env, step) {

@@ -10,6 +10,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { atHand } from "../tensor/check/ready.ts";
 import { notFinite, refusal } from "../tensor/check/check.ts";
 import { scope } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /**
  * Spherical interpolation of latents, sample by sample: directions on the great circle, lengths on the line between theirs.
@@ -32,6 +33,7 @@ import { scope } from "../tensor/scope.ts";
  * - An end that is not finite is refused where its numbers are at hand: on every backend but webgpu, where its sample is NaN and
  *   the others are untouched.
  *
+ * @category Refinements
  * @param a At u = 0, shape [N, ...sample].
  * @param b At u = 1, shape of a.
  * @param u Share of the way, in [0, 1] or beyond; no unit.
@@ -50,7 +52,7 @@ import { scope } from "../tensor/scope.ts";
  * assert.ok(Math.abs(x! - Math.SQRT2) < 1e-6 && Math.abs(y! - Math.SQRT2) < 1e-6);
  * ```
  */
-export function slerp(a: tf.Tensor, b: tf.Tensor, u: number): tf.Tensor {
+export function slerp(a: Tensor, b: Tensor, u: number): Tensor {
   if (!tf.util.arraysEqual(a.shape, b.shape)) {
     throw new RangeError(`Cannot interpolate: b must be of shape [${a.shape}], got [${b.shape}]`);
   }
@@ -76,26 +78,26 @@ export function slerp(a: tf.Tensor, b: tf.Tensor, u: number): tf.Tensor {
 }
 
 /** Samples in rows [N, D]: their lengths [N, 1] and directions; a row of zeros has the direction 0. */
-function polar(x: tf.Tensor): { readonly length: tf.Tensor; readonly direction: tf.Tensor } {
+function polar(x: Tensor): { readonly length: Tensor; readonly direction: Tensor } {
   const rows = tf.reshape(tf.cast(x, "float32"), [x.shape[0] ?? 1, -1]);
   // The greatest entry first, so that no square overflows or vanishes.
   const most = tf.max(tf.abs(rows), 1, true), scaled = tf.div(rows, nonzero(most));
   return { length: tf.mul(length(scaled), most), direction: unit(scaled) };
 }
 
-const length = (rows: tf.Tensor): tf.Tensor => tf.sqrt(tf.sum(tf.square(rows), 1, true));
+const length = (rows: Tensor): Tensor => tf.sqrt(tf.sum(tf.square(rows), 1, true));
 
 /** Divisors with 1 in the place of 0. */
-const nonzero = (x: tf.Tensor): tf.Tensor => tf.where(tf.equal(x, 0), tf.onesLike(x), x);
+const nonzero = (x: Tensor): Tensor => tf.where(tf.equal(x, 0), tf.onesLike(x), x);
 
-const unit = (rows: tf.Tensor): tf.Tensor => tf.div(rows, nonzero(length(rows)));
+const unit = (rows: Tensor): Tensor => tf.div(rows, nonzero(length(rows)));
 
 /** Rows of the first, and of the second where those are 0. */
-const orElse = (rows: tf.Tensor, others: tf.Tensor): tf.Tensor =>
+const orElse = (rows: Tensor, others: Tensor): Tensor =>
   tf.where(tf.equal(length(rows), 0), others, rows);
 
 /** Rows that are perpendicular but for rounding, made so: the longer is the surer of its direction, and the other gives way. */
-function atRightAngles(a: tf.Tensor, b: tf.Tensor): readonly [tf.Tensor, tf.Tensor] {
+function atRightAngles(a: Tensor, b: Tensor): readonly [Tensor, Tensor] {
   const isLonger = tf.greater(length(a), length(b));
   return [
     tf.where(isLonger, a, perpendicular(a, unit(b))),
@@ -104,11 +106,11 @@ function atRightAngles(a: tf.Tensor, b: tf.Tensor): readonly [tf.Tensor, tf.Tens
 }
 
 /** What is left of rows without their parts along unit vectors. */
-const perpendicular = (rows: tf.Tensor, along: tf.Tensor): tf.Tensor =>
+const perpendicular = (rows: Tensor, along: Tensor): Tensor =>
   tf.sub(rows, tf.mul(along, tf.sum(tf.mul(rows, along), 1, true)));
 
 /** The axis on which each row of length 1 is least in size, made perpendicular to it; of several the first. */
-function sideways(rows: tf.Tensor): tf.Tensor {
+function sideways(rows: Tensor): Tensor {
   const count = rows.shape[1]!, size = tf.abs(rows), place = tf.range(0, count);
   const isLeast = tf.equal(size, tf.min(size, 1, true));
   const first = tf.min(tf.where(isLeast, tf.mul(tf.onesLike(rows), place), count), 1, true);

@@ -25,8 +25,13 @@ import {
 import { convert, decorated, type Model } from "../denoise/prediction.ts";
 import { onModel, type Refinement } from "../sample/path.ts";
 import { owned, scope } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
-/** Clipping to a fixed range. */
+/**
+ * Clipping to a fixed range.
+ *
+ * @category Refinements
+ */
 export interface ClipOptions {
   /** Tag. */
   readonly kind: "clip";
@@ -34,7 +39,11 @@ export interface ClipOptions {
   readonly range?: number;
 }
 
-/** Clipping each sample to its own quantile s of |x0|, then division by s. */
+/**
+ * Clipping each sample to its own quantile s of |x0|, then division by s.
+ *
+ * @category Refinements
+ */
 export interface DynamicOptions {
   /** Tag. */
   readonly kind: "dynamic";
@@ -44,7 +53,11 @@ export interface DynamicOptions {
   readonly max?: number;
 }
 
-/** Options of {@link thresholded}. */
+/**
+ * Options of {@link thresholded}.
+ *
+ * @category Refinements
+ */
 export type ThresholdOptions = ClipOptions | DynamicOptions;
 
 /**
@@ -59,6 +72,7 @@ export type ThresholdOptions = ClipOptions | DynamicOptions;
  * Pipe it before `guided`, so that it acts on what guidance gave. NaN and infinity stay what they are: a threshold would make
  * numbers of them. The flow of clipped predictions has no density.
  *
+ * @category Refinements
  * @param options Which form, and its numbers. Default: clipping to [−1, 1].
  * @returns The refinement.
  * @throws {RangeError} If a number is outside its domain.
@@ -83,7 +97,7 @@ export function thresholded(options: ThresholdOptions = { kind: "clip" }): Refin
 }
 
 /** A function from x0 to the clipped x0. */
-type Clip = (x0: tf.Tensor) => tf.Tensor;
+type Clip = (x0: Tensor) => Tensor;
 
 /** The model that predicts the clipped x0, also under a condition. */
 const clipped = (model: Model, clip: Clip): Model =>
@@ -125,11 +139,11 @@ function dynamic({ ratio = 0.995, max = 1 }: DynamicOptions): Clip {
  * Quantile of each sample, with linear interpolation between order statistics, shape [N, 1, …] to broadcast. Only the
  * part of the sorted values from the quantile up is computed.
  */
-function quantile(x: tf.Tensor, ratio: number): tf.Tensor {
+function quantile(x: Tensor, ratio: number): Tensor {
   const count = x.shape[0]!, size = x.size / count;
   const position = ratio * (size - 1), low = Math.floor(position);
   const { values } = tf.topk(tf.reshape(x, [count, size]), size - low);
-  const at = (index: number): tf.Tensor => tf.slice(values, [0, size - 1 - index], [count, 1]);
+  const at = (index: number): Tensor => tf.slice(values, [0, size - 1 - index], [count, 1]);
   const lower = at(low), upper = at(Math.min(low + 1, size - 1));
   const value = tf.add(lower, tf.mul(tf.sub(upper, lower), position - low));
   return tf.reshape(value, [count, ...x.shape.slice(1).map(() => 1)]);

@@ -13,21 +13,34 @@ import { type Env, sampleKeys, type State } from "../sample/path.ts";
 import { decoded, oneOf, type Rules, wholeNumber } from "../tensor/check/decode.ts";
 import { normal, rademacher } from "../tensor/random.ts";
 import { scope } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
-/** Where a trace is wanted. */
+/**
+ * Where a trace is wanted.
+ *
+ * @category Refinements
+ */
 export interface TraceAt {
   /** The environment. */
   readonly env: Env;
   /** The state; its x is the point. */
   readonly state: State;
   /** The function, from [N, ...sample] to the same shape, each sample by itself; in operations that have a gradient. */
-  readonly of: (x: tf.Tensor) => tf.Tensor;
+  readonly of: (x: Tensor) => Tensor;
 }
 
-/** The trace of a function's Jacobian at each sample, or an estimate of it; shape [N]. Called within a scope. */
-export type Trace = (at: TraceAt) => tf.Tensor;
+/**
+ * The trace of a function's Jacobian at each sample, or an estimate of it; shape [N]. Called within a scope.
+ *
+ * @category Refinements
+ */
+export type Trace = (at: TraceAt) => Tensor;
 
-/** Options of {@link hutchinson}. */
+/**
+ * Options of {@link hutchinson}.
+ *
+ * @category Refinements
+ */
 export interface HutchinsonOptions {
   /** Number of probes, at least 1; the variance falls as its inverse. Default: 1. */
   readonly probes?: number;
@@ -46,12 +59,14 @@ const hutchinsonRules: Rules<HutchinsonOptions> = {
 /**
  * The trace by one vector–Jacobian product for each dimension of a sample.
  *
+ * @category Refinements
  * @param at Where.
  * @returns Shape [N]; exact to rounding.
  *
  * @example
  * ```ts
- * import { exactTrace, gaussian, key, linear } from "@tweedie/tweedie";
+ * import { exactTrace } from "@tweedie/tweedie/refine";
+ * import { gaussian, key, linear } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -61,7 +76,7 @@ const hutchinsonRules: Rules<HutchinsonOptions> = {
  * assert.deepEqual([...exactTrace({ env, state, of: tf.square }).dataSync()], [8]);
  * ```
  */
-export function exactTrace({ state, of }: TraceAt): tf.Tensor {
+export function exactTrace({ state, of }: TraceAt): Tensor {
   return scope(() => tf.addN(unitVectors(state.x).map((e) => projected(of, state.x, e))));
 }
 
@@ -71,13 +86,13 @@ export function exactTrace({ state, of }: TraceAt): tf.Tensor {
  * @param x Samples, shape [N, ...sample].
  * @returns One for each dimension, shape [1, ...sample]. They are the scope's, or the caller's where there is none.
  */
-export function unitVectors({ shape: [, ...sample] }: tf.Tensor): tf.Tensor[] {
+export function unitVectors({ shape: [, ...sample] }: Tensor): Tensor[] {
   const sizes = Array.from({ length: tf.util.sizeFromShape(sample) }, (_, i) => i);
   return sizes.map((i) => tf.tensor(sizes.map((j) => j === i ? 1 : 0), [1, ...sample]));
 }
 
 /** eᵀ·(∂f/∂x)·e of each sample. */
-const projected = (f: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor, e: tf.Tensor): tf.Tensor =>
+const projected = (f: (x: Tensor) => Tensor, x: Tensor, e: Tensor): Tensor =>
   // A scope for each, as what a product with the Jacobian leaves is of the size of all samples.
   scope(() => {
     const pulled = tf.grad((x) => tf.sum(tf.mul(f(x), e)))(x);
@@ -93,6 +108,7 @@ const projected = (f: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor, e: tf.Tensor): 
  *
  * Only the covariance of e matters for the mean. Probes are drawn under keys of the samples.
  *
+ * @category Refinements
  * @param options Number and law of the probes.
  * @returns The trace, for {@link likelihood}.
  * @throws {RangeError} If an option is outside its domain.
@@ -112,7 +128,7 @@ export function hutchinson(options: HutchinsonOptions = {}): Trace {
   return ({ env, state, of }) =>
     scope(() => {
       const [count, ...sample] = state.x.shape, step = fresh ? state.step : 0;
-      const probe = (j: number): tf.Tensor =>
+      const probe = (j: number): Tensor =>
         draw(sampleKeys(env, count!, `probe ${j}`, step), sample);
       const sum = Array.from({ length: probes }, (_, j) => projected(of, state.x, probe(j)));
       return tf.div(tf.addN(sum), probes);

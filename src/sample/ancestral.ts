@@ -33,7 +33,11 @@ import { type LastNoise, noisy, over, type Own, silentLast } from "./grid.ts";
 
 export type { LastNoise } from "./grid.ts";
 
-/** Options of {@link ddpm}. */
+/**
+ * Options of {@link ddpm}.
+ *
+ * @category Samplers
+ */
 export interface DdpmOptions extends GridOptions, LastNoise {
   /**
    * Variance of the noise: `"small"` is that of the posterior q(x_s | x_t, x_0), beta-tilde; `"large"` that of the
@@ -42,7 +46,11 @@ export interface DdpmOptions extends GridOptions, LastNoise {
   readonly variance?: "small" | "large";
 }
 
-/** Options of {@link ddim}. */
+/**
+ * Options of {@link ddim}.
+ *
+ * @category Samplers
+ */
 export interface DdimOptions extends GridOptions, LastNoise {
   /**
    * Noise, in units of DDPM's standard deviation: 0 is deterministic, 1 is DDPM with the small variance. At least 0;
@@ -74,6 +82,7 @@ const ddimRules: Own<DdimOptions> = {
  *   x_s = c0·x0hat + ct·x_t + std·z      c0, ct of the posterior q(x_s | x_t, x_0)
  * ```
  *
+ * @category Samplers
  * @param schedule The schedule of the model.
  * @param options Grid of times, variance, noise of the last step.
  * @returns A sampler with one evaluation of the model for each step.
@@ -114,6 +123,7 @@ export function ddpm(schedule: Schedule, options: DdpmOptions = {}): Sampler {
  * With eta 0 nothing is drawn, and the step is Euler's for the probability-flow ODE in (x/alpha, sigma/alpha). Some
  * texts put sigma-hat under the root too, where it makes the argument negative; here the root keeps eta 1's variance.
  *
+ * @category Samplers
  * @param schedule The schedule of the model.
  * @param options Grid of times, eta, kind of noise, noise of the last step.
  * @returns A sampler with one evaluation of the model for each step.
@@ -197,6 +207,7 @@ function checkedEta(asked: number | undefined, hat: boolean): number {
  * order, like the step's. Decoding by {@link ddim} on the same grid brings the data back with an error that falls as
  * 1/steps.
  *
+ * @category Samplers
  * @param schedule The schedule of the model.
  * @param options Grid of times, as for {@link ddim}; it is travelled from its end.
  * @returns A sampler that starts at the least time of the grid, with one evaluation of the model for each step.

@@ -23,6 +23,7 @@ import {
   type Transition,
 } from "./path.ts";
 import { isLevel } from "./fit.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /** The rules of a sampler's options that are not those of its grid. */
 export type Own<T> = Rules<Omit<T, keyof GridOptions>>;
@@ -57,13 +58,16 @@ export interface Draw {
 
 /** mean + deviation·z, z ~ N(0, I). A deviation of 0 draws nothing. */
 export const noisy = (
-  mean: tf.Tensor,
+  mean: Tensor,
   deviation: number,
   { env, state, purpose = "ancestral" }: Draw,
-): tf.Tensor =>
-  deviation === 0 ? mean : tf.add(mean, tf.mul(noise(env, state, purpose), deviation));
+): Tensor => deviation === 0 ? mean : tf.add(mean, tf.mul(noise(env, state, purpose), deviation));
 
-/** Options of ancestral samplers on the last step. */
+/**
+ * Options of ancestral samplers on the last step.
+ *
+ * @category Samplers
+ */
 export interface LastNoise {
   /**
    * Whether the last step draws noise too, where its variance is not 0: the rest of a grid that is run in parts, or

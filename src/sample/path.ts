@@ -28,48 +28,73 @@ import { checkBackend } from "../tensor/check/ready.ts";
 import { normal } from "../tensor/random.ts";
 import { owned, scope, type Scoped } from "../tensor/scope.ts";
 import { checkedShape, checkedTime, checkRun, checkStart, fitted, isLevel } from "./fit.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 export { after } from "../chain/chain.ts";
 export { noise, sampleKeys } from "../chain/draw.ts";
 export { retained } from "../chain/run.ts";
 
-/** A past evaluation, for multistep solvers. */
+/**
+ * A past evaluation, for multistep solvers.
+ *
+ * @category Samplers
+ */
 export interface Evaluation {
   /** Time of the evaluation. */
   readonly t: number;
   /** The x0 prediction there, shape of x_t. */
-  readonly x0: tf.Tensor;
+  readonly x0: Tensor;
   /** x there, for solvers that need it; shape of x_t. */
-  readonly x?: tf.Tensor;
+  readonly x?: Tensor;
 }
 
-/** Where a chain stands. Read-only plain data: it can be recorded, forked, written to disk and resumed. */
+/**
+ * Where a chain stands. Read-only plain data: it can be recorded, forked, written to disk and resumed.
+ *
+ * @category Samplers
+ */
 export interface State extends Chain {
   /** x_t, shape [N, ...sample]. */
-  readonly x: tf.Tensor;
+  readonly x: Tensor;
   /** Time on the schedule. */
   readonly t: number;
   /** The x0 prediction that led here, shape of x_t; absent at the start. */
-  readonly x0?: tf.Tensor;
+  readonly x0?: Tensor;
   /** Past evaluations of a multistep solver, newest first. */
   readonly history?: readonly Evaluation[];
 }
 
-/** What a transition may read. */
+/**
+ * What a transition may read.
+ *
+ * @category Samplers
+ */
 export interface Env extends ChainEnv {
   /** The model, already refined by guidance and the like. */
   readonly model: Model;
   /** Where noise comes from: see {@link ChainEnv.noise}. */
-  readonly noise?: (state: State, purpose: string) => tf.Tensor;
+  readonly noise?: (state: State, purpose: string) => Tensor;
 }
 
-/** A Markov transition kernel. Returns new tensors, leaves those of the state alone. */
+/**
+ * A Markov transition kernel. Returns new tensors, leaves those of the state alone.
+ *
+ * @category Samplers
+ */
 export type Transition<S extends Chain = State, E extends ChainEnv = Env> = ChainTransition<S, E>;
 
-/** Something that has to hold before the first step of a run; throws if it does not. */
+/**
+ * Something that has to hold before the first step of a run; throws if it does not.
+ *
+ * @category Samplers
+ */
 export type Check = ChainCheck<State, Env>;
 
-/** What a sampler says of itself, beside its transitions. A refinement keeps what it does not change. */
+/**
+ * What a sampler says of itself, beside its transitions. A refinement keeps what it does not change.
+ *
+ * @category Samplers
+ */
 export interface Carried<S extends Chain = State, E extends ChainEnv = Env>
   extends ChainCarried<S, E> {
   /** The schedule of the transitions' coefficients, which has to be the model's. Default: not known. */
@@ -81,26 +106,39 @@ export interface Carried<S extends Chain = State, E extends ChainEnv = Env>
 /**
  * A lazy stream of transitions, one a step; each iteration starts afresh. Any async iterable of transitions is one;
  * {@link sampler} makes one that also carries what there is to know of it.
+ *
+ * @category Samplers
  */
 export type Sampler<S extends Chain = State, E extends ChainEnv = Env> =
   & ChainSampler<S, E>
   & Carried<S, E>;
 
-/** A sampler to a sampler, whatever the state. */
+/**
+ * A sampler to a sampler, whatever the state.
+ *
+ * @category Samplers
+ */
 export type Refinement = <S extends State>(sampler: Sampler<S>) => Sampler<S>;
 
-/** Options of {@link run}. */
+/**
+ * Options of {@link run}.
+ *
+ * @category Samplers
+ */
 export type RunOptions<S extends State = State> = Env & RunControl<S>;
 
 /**
  * A state, or a function that makes one from the environment and the time at which the sampler starts, if that has one, and
  * hands it over, such as {@link prior}.
+ *
+ * @category Samplers
  */
 export type Start<S extends Chain = State, E extends ChainEnv = Env> = ChainStart<S, E>;
 
 /**
  * A sampler from a generator function: each iteration calls it afresh, so one sampler drives any number of runs.
  *
+ * @category Samplers
  * @param make Makes the transitions, in order.
  * @param carried What there is to know of it. Default: nothing.
  * @returns The sampler.
@@ -126,13 +164,21 @@ export const sampler: <S extends Chain = State, E extends ChainEnv = Env>(
   carried?: Carried<S, E>,
 ) => Sampler<S, E> = chains.chain;
 
-/** {@link chains.rearranged}, of samplers. */
+/**
+ * {@link chains.rearranged}, of samplers.
+ *
+ * @category Samplers
+ */
 export const rearranged: <S extends Chain = State, R extends S = S, E extends ChainEnv = Env>(
   refine: (transitions: AsyncIterable<Transition<S, E>>) => AsyncIterable<Transition<R, E>>,
   check?: ChainCheck<S, E>,
 ) => (source: Sampler<S, E>) => Sampler<R, E> = chains.rearranged;
 
-/** {@link chains.refined}, of samplers. */
+/**
+ * {@link chains.refined}, of samplers.
+ *
+ * @category Samplers
+ */
 export const refined: <S extends Chain = State, R extends S = S, E extends ChainEnv = Env>(
   refine: (transition: Transition<S, E>) => Transition<R, E>,
   check?: ChainCheck<S, E>,
@@ -142,6 +188,7 @@ export const refined: <S extends Chain = State, R extends S = S, E extends Chain
  * The refinement that puts another model in place of the environment's, for the whole run: every step, corrector and density
  * asks it, wherever it stands. Of two, the one that is written last acts first on the model of the run.
  *
+ * @category Samplers
  * @param change From the environment's model to the one that the steps see; pure, as it is called once a step.
  * @param check Something more that has to hold before the first step. Default: nothing.
  * @returns The refinement.
@@ -168,7 +215,11 @@ export function onModel(change: (model: Model) => Model, check?: Check): Refinem
     chains.underlaid<S, Env>((env) => ({ ...env, model: change(env.model) }), check)(source);
 }
 
-/** One step of a sampler on a time grid, from t to s. */
+/**
+ * One step of a sampler on a time grid, from t to s.
+ *
+ * @category Samplers
+ */
 export interface Leg {
   /** Time it starts from. */
   readonly t: number;
@@ -189,6 +240,7 @@ export interface Leg {
 /**
  * The legs between the neighbours of a time grid, with their levels.
  *
+ * @category Samplers
  * @param schedule Gives the levels.
  * @param grid Times in the order of travel.
  * @returns One leg fewer than there are times.
@@ -212,6 +264,7 @@ export function legs(schedule: Schedule, grid: readonly number[]): Leg[] {
  * A sampler with one transition for each leg. A transition refuses a state that is not at its leg's start, but for rounding
  * or a time of the same level.
  *
+ * @category Samplers
  * @param path The legs, in order.
  * @param make The transition of a leg; called for each leg at once, so that its errors come before the run.
  * @returns The sampler. Its transitions throw a RangeError on a state at another time.
@@ -243,13 +296,18 @@ const checked =
     return transition(env)(state);
   };
 
-/** What a step makes: x, and whatever else of the state is new. */
+/**
+ * What a step makes: x, and whatever else of the state is new.
+ *
+ * @category Samplers
+ */
 export type Moved<S extends State = State> = Partial<S> & Pick<S, "x">;
 
 /**
  * A transition, from what it does to x: the new state is the old one with what the work gives, its time and its number. What
  * else the work makes is freed.
  *
+ * @category Samplers
  * @param leg Where it leads.
  * @param work A generator that gives the new x, or that with other parts of the state, such as `x0`. It disposes of nothing.
  * @returns The transition.
@@ -277,7 +335,7 @@ export type Moved<S extends State = State> = Partial<S> & Pick<S, "x">;
  */
 export function step<S extends State = State>(
   leg: Pick<Leg, "s">,
-  work: (state: S, env: Env) => Scoped<tf.Tensor | Moved<S>>,
+  work: (state: S, env: Env) => Scoped<Tensor | Moved<S>>,
 ): Transition<S> {
   return (env) => (state) =>
     scope(function* () {
@@ -290,6 +348,7 @@ export function step<S extends State = State>(
 /**
  * What the run's model says at a point, in the kind that is wanted; it waits if the model does.
  *
+ * @category Samplers
  * @param env The environment.
  * @param wanted The kind.
  * @param x x_t, shape [N, ...sample].
@@ -297,7 +356,7 @@ export function step<S extends State = State>(
  * @returns The prediction, shape of x, of the scope's; a part of work, called by `yield*`.
  * @throws {RangeError} If the level does not determine it: see {@link convert}.
  */
-export function* asked(env: Env, wanted: Kind, x: tf.Tensor, t: number): Scoped<tf.Tensor> {
+export function* asked(env: Env, wanted: Kind, x: Tensor, t: number): Scoped<Tensor> {
   const { model, signal } = env, prediction = yield* owned(model.predict(x, t, signal));
   return convert(prediction, wanted, x, model.schedule.at(t));
 }
@@ -306,6 +365,7 @@ export function* asked(env: Env, wanted: Kind, x: tf.Tensor, t: number): Scoped<
  * The start of a generation: x_t ~ N(0, sigma_t²·I) under the environment's key, one key a sample. That is the law of x_t as
  * far as no signal is left at t: from the middle of a schedule start with data, by `edited`.
  *
+ * @category Samplers
  * @param shape [N, ...sample].
  * @param t Time to start at. Default: where the sampler starts; the schedule's greatest, if that is not known.
  * @returns A start for {@link run}.
@@ -338,7 +398,11 @@ export function prior(
   };
 }
 
-/** See {@link run}. */
+/**
+ * See {@link run}.
+ *
+ * @category Samplers
+ */
 export interface Run {
   /** Runs a chain without a model and a time. */
   <S extends Chain>(
@@ -371,6 +435,7 @@ const runs = (start: Start, options: RunOptions) => (sampler: Sampler): AsyncIte
 /**
  * Runs a sampler: yields the start, then each x_t, pulled one at a time.
  *
+ * @category Samplers
  * @param start The first state, which stays the caller's, or a function that makes it.
  * @param options Model and key; an abort signal; whether to stop at NaN and infinity; what runs the steps.
  * @returns A function of a sampler, whose result computes nothing until it is iterated.

@@ -25,10 +25,18 @@ import { asked, type Leg, legs, type Sampler, step } from "./path.ts";
 import { type LastNoise, named, noisy, over, type Own, silentLast } from "./grid.ts";
 import { combined, exponential, type MultistepWeights, nodeAt } from "./solver/weights.ts";
 
-/** How a step of the reverse SDE is made. */
+/**
+ * How a step of the reverse SDE is made.
+ *
+ * @category Samplers
+ */
 export type Predictor = "euler-maruyama" | "reverse-diffusion" | "ancestral";
 
-/** Options of {@link reverseSde}. */
+/**
+ * Options of {@link reverseSde}.
+ *
+ * @category Samplers
+ */
 export interface ReverseSdeOptions extends GridOptions, LastNoise {
   /** Strength of the noise, at least 0: 1 is Anderson's reverse SDE, 0 the probability-flow ODE. Default: 1. */
   readonly lambda?: number;
@@ -39,7 +47,11 @@ export interface ReverseSdeOptions extends GridOptions, LastNoise {
   readonly predictor?: Predictor;
 }
 
-/** A step of {@link reverseCoefficients}. */
+/**
+ * A step of {@link reverseCoefficients}.
+ *
+ * @category Samplers
+ */
 export interface ReverseStep extends Pick<Leg, "t" | "s" | "from" | "to"> {
   /** Strength of the noise, at least 0. */
   readonly lambda: number;
@@ -91,6 +103,7 @@ const sdeRules: Own<ReverseSdeOptions> = {
  * All are of weak order 1. The first two need finite f and g, and so alpha above 0, where they start, and steps over which
  * f and g hardly change: few steps of Euler–Maruyama overshoot without bound.
  *
+ * @category Samplers
  * @param schedule The schedule.
  * @param predictor Which.
  * @param step Times, levels, strength of the noise.
@@ -98,7 +111,9 @@ const sdeRules: Own<ReverseSdeOptions> = {
  *
  * @example The ancestral step at lambda 1 is DDPM's
  * ```ts
- * import { linear, posterior, reverseCoefficients } from "@tweedie/tweedie";
+ * import { linear } from "@tweedie/tweedie";
+ * import { posterior } from "@tweedie/tweedie/denoise";
+ * import { reverseCoefficients } from "@tweedie/tweedie/sample";
  * import assert from "node:assert/strict";
  *
  * const schedule = linear(), from = schedule.at(500), to = schedule.at(400);
@@ -117,6 +132,7 @@ export function reverseCoefficients(
 /**
  * The reverse-time SDE by one of three predictors, and its family down to the probability-flow ODE.
  *
+ * @category Samplers
  * @param schedule The schedule of the model. All predictors but the ancestral one need finite f and g where steps start.
  * @param options Grid of times, strength of the noise, predictor, noise of the last step.
  * @returns A sampler with one evaluation of the model for each step.

@@ -23,8 +23,13 @@ import { checkShape } from "../tensor/check/check.ts";
 import { above, decoded, is, type Rules } from "../tensor/check/decode.ts";
 import { checkKey, fold, type Key } from "../tensor/key.ts";
 import { type Keys, normals } from "../tensor/random.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
-/** Options of {@link brownian}. */
+/**
+ * Options of {@link brownian}.
+ *
+ * @category Differential equations
+ */
 export interface BrownianOptions {
   /** T, the end of the paths, in the unit of the times. Paths with different T differ. Default: 1. */
   readonly horizon?: number;
@@ -40,6 +45,7 @@ const depth = 24, ticks = 2 ** depth;
 /**
  * Increments of Brownian paths between consecutive times: W(t₁) − W(t₀), W(t₂) − W(t₁), …
  *
+ * @category Differential equations
  * @param keys One key, or one for each sample: a path for each element of the sample.
  * @param shape Shape of a tensor under one key, or of one sample under many.
  * @param times At least one time that is, rounded to ticks of `horizon`·2⁻²⁴, in [0, horizon], in any order. Dyadic times such
@@ -68,7 +74,7 @@ export function brownian(
   shape: readonly number[],
   times: readonly number[],
   options: BrownianOptions = {},
-): tf.Tensor[] {
+): Tensor[] {
   const { at, list, horizon } = checked(keys, shape, times, options);
   const rows = list.map((key) => pathOf(key, shape, at));
   return at.slice(1).map((to, i) =>
@@ -92,7 +98,7 @@ function increment(
   shape: readonly number[],
   rows: readonly (readonly [Float64Array, Float64Array])[],
   horizon: number,
-): tf.Tensor {
+): Tensor {
   const size = tf.util.sizeFromShape([...shape]), round = rounding(horizon);
   const out = new Float32Array(rows.length * size);
   rows.forEach(([from, to], row) => {
@@ -105,6 +111,7 @@ function increment(
  * The increments of {@link brownian} one at a time, in the order of rising times: nothing is drawn before it is asked
  * for, and no more than one value for each of the 24 halvings is held.
  *
+ * @category Differential equations
  * @param keys One key, or one for each sample: a path for each element of the sample.
  * @param shape Shape of a tensor under one key, or of one sample under many.
  * @param times At least one time in [0, horizon], none before the one that it follows; rounded to ticks.
@@ -116,7 +123,8 @@ function increment(
  *
  * @example The sum of a thousand steps is one long one
  * ```ts
- * import { brownian, brownianSteps, key } from "@tweedie/tweedie";
+ * import { brownian, key } from "@tweedie/tweedie";
+ * import { brownianSteps } from "@tweedie/tweedie/solve";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import assert from "node:assert/strict";
  *
@@ -132,14 +140,14 @@ export function brownianSteps(
   shape: readonly number[],
   times: readonly number[],
   options: BrownianOptions = {},
-): Iterable<tf.Tensor> {
+): Iterable<Tensor> {
   const { at, list, horizon } = checked(keys, shape, times, options);
   if (at.some((tick, i) => i > 0 && tick < at[i - 1]!)) {
     throw wrongTimes("not fall", times);
   }
   const rising = [...new Set(at)];
   return {
-    *[Symbol.iterator](): Generator<tf.Tensor, void, undefined> {
+    *[Symbol.iterator](): Generator<Tensor, void, undefined> {
       const walks = list.map((key) => values(key, shape, rising));
       const next = (): Float64Array[] => walks.map((walk) => walk.next().value!);
       let from = next();

@@ -26,8 +26,13 @@ import { decoded, is, oneOf, type Rules, showing } from "../tensor/check/decode.
 import { awaited, scope } from "../tensor/scope.ts";
 import { moved, slope, type VectorField } from "./rungekutta.ts";
 import type { Tableau } from "./tableau.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
-/** Step control of `solve`. */
+/**
+ * Step control of `solve`.
+ *
+ * @category Differential equations
+ */
 export interface StepControl {
   /** Error allowed in x, in the unit of x. Default: 1e-5. */
   readonly absolute?: number;
@@ -66,7 +71,11 @@ const controlRules: Rules<StepControl> = {
   most: is("at least 1", (value) => value >= 1),
 };
 
-/** The errors that choose a step. */
+/**
+ * The errors that choose a step.
+ *
+ * @category Differential equations
+ */
 export interface StepErrors {
   /** Error of the step, 1 where it just does; NaN counts as too large. */
   readonly error: number;
@@ -81,13 +90,14 @@ export interface StepErrors {
  * at most 1 after an error above 1, which the part of `previous` does not soften (Hairer et al., section II.4 and the
  * code DOPRI5; Gustafsson 1991).
  *
+ * @category Differential equations
  * @param errors Error of this step and of the one before, and the order.
  * @param control Safety, bounds and beta. Default: those of {@link StepControl}.
  * @returns The factor.
  *
  * @example A step sixteen times too good, of order 4, could have been twice as long
  * ```ts
- * import { stepFactor } from "@tweedie/tweedie";
+ * import { stepFactor } from "@tweedie/tweedie/solve";
  * import assert from "node:assert/strict";
  *
  * assert.ok(Math.abs(stepFactor({ error: 1 / 16, order: 4 }, { safety: 0.9, beta: 0 }) - 1.8) < 1e-12);
@@ -106,14 +116,15 @@ export function stepFactor(errors: StepErrors, control: StepControl = {}): numbe
  * The norm of an error in units of what is allowed at x: that of the worst sample, or of the whole batch. One number for
  * each sample is read back.
  *
+ * @category Differential equations
  * @param error The error of a step, shape [N, ...sample]. Not disposed of.
  * @param ends x before and after the step, in the unit of the error; the smaller of the two sets what is allowed.
  * @param control The tolerances.
  * @returns The norm: a step is good enough up to 1. NaN where any number is.
  */
 export async function errorNorm(
-  error: tf.Tensor,
-  ends: readonly tf.Tensor[],
+  error: Tensor,
+  ends: readonly Tensor[],
   { absolute = 1e-5, relative = 1e-5, over = "sample" }: StepControl,
 ): Promise<number> {
   return await scope(function* () {
@@ -127,14 +138,18 @@ export async function errorNorm(
   });
 }
 
-/** Where a solution starts. */
+/**
+ * Where a solution starts.
+ *
+ * @category Differential equations
+ */
 export interface Outset {
   /** x(t), shape [N, ...sample] or any other. Not disposed of. */
-  readonly x: tf.Tensor;
+  readonly x: Tensor;
   /** Time there. */
   readonly t: number;
   /** f(x, t). Not disposed of. */
-  readonly first: tf.Tensor;
+  readonly first: Tensor;
   /** The way to go: positive where time rises. */
   readonly way: number;
 }
@@ -143,6 +158,7 @@ export interface Outset {
  * The length of a first step whose error is about what is allowed, at the cost of one more evaluation (Hairer et al., section
  * II.4). `solve` and `adaptiveFlow` begin with it.
  *
+ * @category Differential equations
  * @param f The right-hand side.
  * @param outset Where the solution starts, and how far it goes.
  * @param method The order of the method, and the tolerances.
@@ -150,7 +166,7 @@ export interface Outset {
  *
  * @example The faster f changes x, the shorter
  * ```ts
- * import { firstLength } from "@tweedie/tweedie";
+ * import { firstLength } from "@tweedie/tweedie/solve";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -169,7 +185,7 @@ export async function firstLength(
   { order, control = {} }: { readonly order: number; readonly control?: StepControl },
 ): Promise<number> {
   return await scope(function* () {
-    const norm = (each: tf.Tensor) => awaited(errorNorm(each, [x], control));
+    const norm = (each: Tensor) => awaited(errorNorm(each, [x], control));
     const reach = Math.abs(way), size = yield* norm(x), speed = yield* norm(first);
     const trial = Math.min(size > 1e-5 && speed > 1e-5 ? 0.01 * size / speed : 1e-6, reach);
     const h = trial * Math.sign(way), second = yield* slope(f, moved(x, [first], [h]), t + h);
@@ -183,6 +199,7 @@ export async function firstLength(
  * Refuses what cannot control steps: a method that does not estimate its error, or options outside their domain. `solve`
  * and `adaptiveFlow` call it before they begin.
  *
+ * @category Differential equations
  * @param tableau The method.
  * @param control How its steps are to be chosen.
  * @throws {TypeError} If the method has no estimate of its error, or no order, or an option is unknown.
@@ -190,7 +207,8 @@ export async function firstLength(
  *
  * @example
  * ```ts
- * import { checkControl, tableaus } from "@tweedie/tweedie";
+ * import { checkControl } from "@tweedie/tweedie/solve";
+ * import { tableaus } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * checkControl(tableaus.dormandPrince, { relative: 1e-3 });

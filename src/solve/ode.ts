@@ -28,18 +28,27 @@ import {
   type VectorField,
 } from "./rungekutta.ts";
 import { isFirstSameAsLast, type Tableau, tableaus } from "./tableau.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
-/** A point of a solution, or of a path of an SDE. */
+/**
+ * A point of a solution, or of a path of an SDE.
+ *
+ * @category Differential equations
+ */
 export interface PathState {
   /** x(t). */
-  readonly x: tf.Tensor;
+  readonly x: Tensor;
   /** Time. */
   readonly t: number;
   /** Number of steps made up to here, or to the end of the step that t lies in; 0 at the start. */
   readonly step: number;
 }
 
-/** A point of the solution of an ODE. */
+/**
+ * A point of the solution of an ODE.
+ *
+ * @category Differential equations
+ */
 export interface OdeState extends PathState {
   /** Number of steps made in vain, so far. */
   readonly rejected: number;
@@ -47,10 +56,14 @@ export interface OdeState extends PathState {
   readonly evaluations: number;
 }
 
-/** Options of {@link solve}. */
+/**
+ * Options of {@link solve}.
+ *
+ * @category Differential equations
+ */
 export interface SolveOptions {
   /** Where the solution starts, shape [N, ...sample] or any other. It stays the caller's. */
-  readonly x: tf.Tensor;
+  readonly x: Tensor;
   /** First and last time; they may fall. */
   readonly span: readonly [number, number];
   /** The method. Default: `tableaus.dormandPrince`. */
@@ -89,12 +102,12 @@ interface CheckedOptions extends SolveOptions {
 
 /** Where the solver stands. */
 interface Front {
-  readonly x: tf.Tensor;
+  readonly x: Tensor;
   readonly t: number;
   readonly step: number;
   readonly rejected: number;
   /** f(x, t), where it is known. */
-  readonly first?: tf.Tensor;
+  readonly first?: Tensor;
   /** Length of the step to try next, above 0; 0 at the start, where it is still to be found. */
   readonly length: number;
   /** Error of the step before. */
@@ -105,7 +118,7 @@ interface Front {
 interface Advance {
   readonly next: Front;
   readonly h: number;
-  readonly stages: readonly tf.Tensor[];
+  readonly stages: readonly Tensor[];
 }
 
 /**
@@ -113,6 +126,7 @@ interface Advance {
  *
  * Ownership: a yielded x lives until the next pull; the start belongs to the caller; breaking off frees everything.
  *
+ * @category Differential equations
  * @param f The right-hand side.
  * @param options Start, span and method; steps of one length, or the control of their length.
  * @returns The stream, which computes nothing until it is iterated; each iteration starts afresh.

@@ -19,38 +19,50 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { type Awaitable, owned, scope, type Scoped } from "../tensor/scope.ts";
 import type { Tableau } from "./tableau.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /**
  * The right-hand side f(x, t): a tensor of the shape of x, handed over to the caller. It owns neither x nor anything of
  * the solver's. It may answer later.
+ *
+ * @category Differential equations
  */
-export type VectorField = (x: tf.Tensor, t: number) => Awaitable<tf.Tensor>;
+export type VectorField = (x: Tensor, t: number) => Awaitable<Tensor>;
 
-/** A step to be made. */
+/**
+ * A step to be made.
+ *
+ * @category Differential equations
+ */
 export interface Move {
   /** Where it starts, of any shape. Not disposed of. */
-  readonly x: tf.Tensor;
+  readonly x: Tensor;
   /** Time there. */
   readonly t: number;
   /** Length of the step; negative where time falls. */
   readonly h: number;
   /** f(x, t), where it is known, such as from the last stage of a step before. Not disposed of. Default: evaluated. */
-  readonly first?: tf.Tensor;
+  readonly first?: Tensor;
 }
 
-/** A step that was made. Its tensors are the scope's, or the caller's where there is none. */
+/**
+ * A step that was made. Its tensors are the scope's, or the caller's where there is none.
+ *
+ * @category Differential equations
+ */
 export interface RungeKuttaStep {
   /** x(t + h), shape of x. */
-  readonly x: tf.Tensor;
+  readonly x: Tensor;
   /** Estimate of its error, shape of x; absent where the tableau has none. */
-  readonly error?: tf.Tensor;
+  readonly error?: Tensor;
   /** The stages k_1 … k_s, each of the shape of x. */
-  readonly stages: readonly tf.Tensor[];
+  readonly stages: readonly Tensor[];
 }
 
 /**
  * The stages of one step, k_i = f(x + h·Σ_j a_ij·k_j, t + c_i·h).
  *
+ * @category Differential equations
  * @param tableau The method.
  * @param f The right-hand side.
  * @param move Where the step starts, and how long it is.
@@ -60,7 +72,8 @@ export interface RungeKuttaStep {
  *
  * @example Heun's two slopes of dx/dt = −x
  * ```ts
- * import { stages, tableaus } from "@tweedie/tweedie";
+ * import { stages } from "@tweedie/tweedie/solve";
+ * import { tableaus } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -70,11 +83,11 @@ export interface RungeKuttaStep {
  * assert.deepEqual(slopes.map((k) => k.dataSync()[0]), [-1, -0.5]);
  * ```
  */
-export function stages(tableau: Tableau, f: VectorField, move: Move): Awaitable<tf.Tensor[]> {
+export function stages(tableau: Tableau, f: VectorField, move: Move): Awaitable<Tensor[]> {
   return scope(() => slopes(tableau, f, move));
 }
 
-function* slopes({ a, c }: Tableau, f: VectorField, move: Move): Scoped<tf.Tensor[]> {
+function* slopes({ a, c }: Tableau, f: VectorField, move: Move): Scoped<Tensor[]> {
   const { x, t, h, first } = move, k = first ? [tf.clone(first)] : [];
   for (let i = k.length; i < c.length; i++) {
     k.push(yield* slope(f, moved(x, k, a[i]!.map((weight) => h * weight)), t + c[i]! * h));
@@ -83,7 +96,7 @@ function* slopes({ a, c }: Tableau, f: VectorField, move: Move): Scoped<tf.Tenso
 }
 
 /** f(x, t) of the shape of x, the scope's; one of shape [N] at x of [N, 1] would be broadcast to [N, N] in silence. */
-export function* slope(f: VectorField, x: tf.Tensor, t: number): Scoped<tf.Tensor> {
+export function* slope(f: VectorField, x: Tensor, t: number): Scoped<Tensor> {
   const k = yield* owned(f(x, t), x), { shape } = x;
   // A field may answer with its own argument.
   if (tf.util.arraysEqual(k.shape, shape)) return k === x ? tf.clone(k) : k;
@@ -93,16 +106,16 @@ export function* slope(f: VectorField, x: tf.Tensor, t: number): Scoped<tf.Tenso
 }
 
 /** Σ_i w_i·k_i, or undefined where all weights are 0. */
-const mixed = (k: readonly tf.Tensor[], weights: readonly number[]): tf.Tensor | undefined =>
+const mixed = (k: readonly Tensor[], weights: readonly number[]): Tensor | undefined =>
   k.flatMap((each, i) => weights[i] ? [tf.mul(each, weights[i]!)] : [])
-    .reduce<tf.Tensor | undefined>((sum, term) => sum ? tf.add(sum, term) : term, undefined);
+    .reduce<Tensor | undefined>((sum, term) => sum ? tf.add(sum, term) : term, undefined);
 
 /** x + Σ_i w_i·k_i. */
 export const moved = (
-  x: tf.Tensor,
-  k: readonly tf.Tensor[],
+  x: Tensor,
+  k: readonly Tensor[],
   weights: readonly number[],
-): tf.Tensor =>
+): Tensor =>
   scope(() => {
     const change = mixed(k, weights);
     return change ? tf.add(x, change) : tf.clone(x);
@@ -111,12 +124,14 @@ export const moved = (
 /**
  * One step of a method, as a pure function.
  *
+ * @category Differential equations
  * @param tableau The method.
  * @returns The step: of f and a {@link Move}, at once where f answers at once.
  *
  * @example One step of RK4 is exp(−h) to fourth order
  * ```ts
- * import { rungeKutta, tableaus } from "@tweedie/tweedie";
+ * import { rungeKutta } from "@tweedie/tweedie/solve";
+ * import { tableaus } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -142,14 +157,18 @@ export function rungeKutta(
     });
 }
 
-/** A point within a step. */
+/**
+ * A point within a step.
+ *
+ * @category Differential equations
+ */
 export interface DensePoint {
   /** Where the step started. Not disposed of. */
-  readonly x: tf.Tensor;
+  readonly x: Tensor;
   /** Its length; negative where time falls. */
   readonly h: number;
   /** Its stages. Not disposed of. */
-  readonly stages: readonly tf.Tensor[];
+  readonly stages: readonly Tensor[];
   /** Share of the step, in [0, 1]. */
   readonly theta: number;
 }
@@ -157,6 +176,7 @@ export interface DensePoint {
 /**
  * The solution within a step, x(t + theta·h) ≈ x + h·Σ_i b_i(theta)·k_i, without another evaluation of f.
  *
+ * @category Differential equations
  * @param tableau The method that made the step.
  * @param point The step, and where in it.
  * @returns Shape of x. It is the scope's, or the caller's where there is none.
@@ -165,7 +185,8 @@ export interface DensePoint {
  *
  * @example The middle of a long step
  * ```ts
- * import { denseOutput, stages, tableaus } from "@tweedie/tweedie";
+ * import { denseOutput, stages } from "@tweedie/tweedie/solve";
+ * import { tableaus } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -180,7 +201,7 @@ export interface DensePoint {
 export function denseOutput(
   { dense }: Tableau,
   { x, h, stages: made, theta }: DensePoint,
-): tf.Tensor {
+): Tensor {
   if (!dense) {
     throw new TypeError(
       "Cannot interpolate a step: tableau.dense must be given, got a tableau without it",

@@ -39,14 +39,21 @@ import type { Keys } from "../tensor/random.ts";
 import { type Awaitable, own, owned, scope, type Scoped } from "../tensor/scope.ts";
 import { brownianSteps } from "./brownian.ts";
 import type { PathState } from "./ode.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /**
  * A function of x and t: a tensor that broadcasts to the shape of x, handed over to the caller, or a number. It may answer
  * later.
+ *
+ * @category Differential equations
  */
-export type SdeField = (x: tf.Tensor, t: number) => Awaitable<tf.Tensor | number>;
+export type SdeField = (x: Tensor, t: number) => Awaitable<Tensor | number>;
 
-/** An Itô SDE with diagonal noise, dx = f(x, t) dt + g(x, t) dW, as data. */
+/**
+ * An Itô SDE with diagonal noise, dx = f(x, t) dt + g(x, t) dW, as data.
+ *
+ * @category Differential equations
+ */
 export interface Sde {
   /** f(x, t), in units of x per unit of time. */
   readonly drift: SdeField;
@@ -56,29 +63,41 @@ export interface Sde {
   readonly diffusionSlope?: SdeField;
 }
 
-/** A step of an SDE to be made. */
+/**
+ * A step of an SDE to be made.
+ *
+ * @category Differential equations
+ */
 export interface SdeMove {
   /** Where it starts. Not disposed of. */
-  readonly x: tf.Tensor;
+  readonly x: Tensor;
   /** Time there. */
   readonly t: number;
   /** Length of the step; negative where time falls. */
   readonly h: number;
   /** Increment of the Brownian motion, shape of x, N(0, |h|·I). Not disposed of. */
-  readonly dw: tf.Tensor;
+  readonly dw: Tensor;
 }
 
-/** A scheme for SDEs with diagonal noise. */
+/**
+ * A scheme for SDEs with diagonal noise.
+ *
+ * @category Differential equations
+ */
 export interface SdeScheme {
   /** Strong order, where g depends on x. */
   readonly order: number;
   /** Whether it asks for `diffusionSlope`. */
   readonly slope: boolean;
   /** x(t + h), shape of x, handed over; at once where the SDE answers at once. */
-  readonly step: (sde: Sde, move: SdeMove) => Awaitable<tf.Tensor>;
+  readonly step: (sde: Sde, move: SdeMove) => Awaitable<Tensor>;
 }
 
-/** The schemes by name; see {@link sdeSchemes}. */
+/**
+ * The schemes by name; see {@link sdeSchemes}.
+ *
+ * @category Differential equations
+ */
 export interface SdeSchemes {
   /** x + f·h + g·dW: strong order ½, weak order 1. */
   readonly eulerMaruyama: SdeScheme;
@@ -90,7 +109,7 @@ export interface SdeSchemes {
   readonly platen: SdeScheme;
 }
 
-type Value = tf.Tensor | number;
+type Value = Tensor | number;
 
 /** What fields say at one point, in turn; of the scope's. */
 function* at(
@@ -103,18 +122,18 @@ function* at(
   return values;
 }
 
-const sum = (first: tf.Tensor, ...terms: tf.Tensor[]): tf.Tensor =>
+const sum = (first: Tensor, ...terms: Tensor[]): Tensor =>
   terms.reduce((a, b) => tf.add(a, b), first);
 
 /** x + f·h + g·dw. */
-const moved = ({ x, h, dw }: SdeMove, f: Value, g: Value): tf.Tensor =>
+const moved = ({ x, h, dw }: SdeMove, f: Value, g: Value): Tensor =>
   sum(x, tf.mul(f, h), tf.mul(g, dw));
 
 /** (dW² − |h|)/2, the double integral of dW over itself. */
-const twofold = ({ h, dw }: SdeMove): tf.Tensor => tf.mul(tf.sub(tf.square(dw), Math.abs(h)), 0.5);
+const twofold = ({ h, dw }: SdeMove): Tensor => tf.mul(tf.sub(tf.square(dw), Math.abs(h)), 0.5);
 
 /** The Stratonovich drift over a step, f·h − ½·g·(∂g/∂x)·|h|. */
-const stratonovich = (h: number, f: Value, g: Value, slope: Value): tf.Tensor =>
+const stratonovich = (h: number, f: Value, g: Value, slope: Value): Tensor =>
   tf.sub(tf.mul(f, h), tf.mul(tf.mul(g, slope), Math.abs(h) / 2));
 
 /** `diffusionSlope`, or an error without it. */
@@ -129,6 +148,7 @@ function slopeOf({ diffusionSlope }: Sde): SdeField {
  * The schemes, for diagonal noise: see the table at the top of this file. Heun's reads the SDE as Itô's, like the others,
  * and corrects the drift itself.
  *
+ * @category Differential equations
  * @example One step of geometric Brownian motion: Milstein's adds (dW² − h)/2
  * ```ts
  * import { geometricBrownianMotion, sdeSchemes } from "@tweedie/tweedie";
@@ -168,7 +188,7 @@ export const sdeSchemes: SdeSchemes = {
     step: (sde, { x, t, h, dw }) =>
       scope(function* () {
         const { drift, diffusion } = sde, diffusionSlope = slopeOf(sde);
-        function* change(x: tf.Tensor, t: number): Scoped<tf.Tensor> {
+        function* change(x: Tensor, t: number): Scoped<Tensor> {
           const [f, g, slope] = yield* at({ x, t }, drift, diffusion, diffusionSlope);
           return tf.add(stratonovich(h, f!, g!, slope!), tf.mul(g!, dw));
         }
@@ -193,7 +213,11 @@ export const sdeSchemes: SdeSchemes = {
 const finite = is("a finite number", Number.isFinite);
 const deviation = inTurn(finite, is("at least 0", (value) => value >= 0));
 
-/** Options of {@link brownianMotion}. */
+/**
+ * Options of {@link brownianMotion}.
+ *
+ * @category Differential equations
+ */
 export interface BrownianMotionOptions {
   /** Drift, in units of x per unit of time. Default: 0. */
   readonly drift?: number;
@@ -206,6 +230,7 @@ const motionRules: Rules<BrownianMotionOptions> = { drift: finite, sigma: deviat
 /**
  * Brownian motion with drift, dx = mu dt + sigma dW: x(t) ~ N(x(0) + mu·t, sigma²·t).
  *
+ * @category Differential equations
  * @param options Drift and sigma.
  * @returns The SDE. Every scheme is exact for it.
  * @throws {TypeError} If an option is unknown.
@@ -213,7 +238,7 @@ const motionRules: Rules<BrownianMotionOptions> = { drift: finite, sigma: deviat
  *
  * @example
  * ```ts
- * import { brownianMotion } from "@tweedie/tweedie";
+ * import { brownianMotion } from "@tweedie/tweedie/solve";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -227,7 +252,11 @@ export function brownianMotion(options: BrownianMotionOptions = {}): Sde {
   return { drift: () => drift, diffusion: () => sigma, diffusionSlope: () => 0 };
 }
 
-/** Options of {@link geometricBrownianMotion}. */
+/**
+ * Options of {@link geometricBrownianMotion}.
+ *
+ * @category Differential equations
+ */
 export interface GeometricBrownianMotionOptions {
   /** Rate of growth of the mean, per unit of time. Default: 0. */
   readonly mu?: number;
@@ -241,6 +270,7 @@ const geometricRules: Rules<GeometricBrownianMotionOptions> = { mu: finite, sigm
  * Geometric Brownian motion, dx = mu·x dt + sigma·x dW, whose solution is known for each path:
  * x(t) = x(0)·exp((mu − sigma²/2)·t + sigma·W(t)), with mean x(0)·exp(mu·t).
  *
+ * @category Differential equations
  * @param options Growth and sigma.
  * @returns The SDE.
  * @throws {TypeError} If an option is unknown.
@@ -271,7 +301,11 @@ export function geometricBrownianMotion(options: GeometricBrownianMotionOptions 
   };
 }
 
-/** Options of {@link ornsteinUhlenbeck}. */
+/**
+ * Options of {@link ornsteinUhlenbeck}.
+ *
+ * @category Differential equations
+ */
 export interface OrnsteinUhlenbeckOptions {
   /** Rate of return, per unit of time. Default: 1. */
   readonly theta?: number;
@@ -291,6 +325,7 @@ const returnRules: Rules<OrnsteinUhlenbeckOptions> = {
  * Ornstein and Uhlenbeck's process, dx = theta·(mean − x) dt + sigma dW. Over a time u, x goes to
  * N(mean + (x − mean)·e^(−theta·u), sigma²·(1 − e^(−2·theta·u))/(2·theta)); the stationary law is N(mean, sigma²/(2·theta)).
  *
+ * @category Differential equations
  * @param options Rate, noise and mean.
  * @returns The SDE.
  * @throws {TypeError} If an option is unknown.
@@ -298,7 +333,7 @@ const returnRules: Rules<OrnsteinUhlenbeckOptions> = {
  *
  * @example
  * ```ts
- * import { ornsteinUhlenbeck } from "@tweedie/tweedie";
+ * import { ornsteinUhlenbeck } from "@tweedie/tweedie/solve";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -318,10 +353,14 @@ export function ornsteinUhlenbeck(options: OrnsteinUhlenbeckOptions = {}): Sde {
   };
 }
 
-/** Options of {@link simulate}. */
+/**
+ * Options of {@link simulate}.
+ *
+ * @category Differential equations
+ */
 export interface SimulateOptions {
   /** Where the paths start, shape [N, ...sample] or any other under one key. It stays the caller's. */
-  readonly x: tf.Tensor;
+  readonly x: Tensor;
   /** First and last time; they may fall. */
   readonly span: readonly [number, number];
   /** Number of steps, at least 1, all of one length. */
@@ -358,6 +397,7 @@ const simulateRules: Rules<SimulateOptions> = {
  *
  * Ownership: a yielded x lives until the next pull; the start belongs to the caller; breaking off frees everything.
  *
+ * @category Differential equations
  * @param sde The SDE.
  * @param options Start, span, steps, keys and scheme.
  * @returns The stream, which computes nothing until it is iterated; each iteration is the same.
@@ -417,7 +457,7 @@ async function* path(
 }
 
 /** The state that follows; a field that broadcasts x, such as one of shape [N] for x [N, 1], would go on in silence. */
-function sameShape(next: tf.Tensor, { shape }: tf.Tensor): tf.Tensor {
+function sameShape(next: Tensor, { shape }: Tensor): Tensor {
   if (tf.util.arraysEqual(next.shape, shape)) return next;
   throw new RangeError(
     `Cannot simulate an SDE: drift and diffusion must fit x of shape [${shape}], got [${next.shape}] after a step`,

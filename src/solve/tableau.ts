@@ -8,7 +8,11 @@
  * @module
  */
 
-/** An explicit Runge-Kutta method of s stages, as data (a Butcher tableau). */
+/**
+ * An explicit Runge-Kutta method of s stages, as data (a Butcher tableau).
+ *
+ * @category Differential equations
+ */
 export interface Tableau {
   /** Row i holds the i weights of the stages before stage i; the first row is empty. */
   readonly a: readonly (readonly number[])[];
@@ -24,7 +28,11 @@ export interface Tableau {
   readonly dense?: readonly (readonly number[])[];
 }
 
-/** The methods by name; see {@link tableaus}. */
+/**
+ * The methods by name; see {@link tableaus}.
+ *
+ * @category Differential equations
+ */
 export interface Tableaus {
   /** Euler's method: order 1, 1 stage. */
   readonly euler: Tableau;
@@ -71,9 +79,11 @@ const quartic = (b: readonly number[], d: readonly number[]): number[][] =>
  * The methods, as data. Dense output is of order 1 for Euler, 2 for midpoint and Heun, 3 for RK4, 4 for Dormand-Prince
  * (Hairer et al., sections II.1, II.5 and II.6).
  *
+ * @category Differential equations
  * @example A method is a table: Ralston's, of order 2, is three lines of numbers
  * ```ts
- * import { rungeKutta, type Tableau, tableaus } from "@tweedie/tweedie";
+ * import { rungeKutta, type Tableau } from "@tweedie/tweedie/solve";
+ * import { tableaus } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";

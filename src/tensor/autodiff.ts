@@ -27,6 +27,7 @@ import type { Gradient } from "./gradient/rule.ts";
 import { shape } from "./gradient/shape.ts";
 import { window } from "./gradient/window.ts";
 import { activeName } from "./scope.ts";
+import type { Tensor } from "./tensor.ts";
 
 export { exp, logSoftmax, sigmoid, silu, softmax, tanh } from "./gradient/smooth.ts";
 
@@ -36,7 +37,7 @@ function register(kernelName: string, { save, all, vjp }: Gradient): void {
     kernelName,
     inputsToSave: save ?? [],
     saveAllInputs: all ?? false,
-    gradFunc: (dy, saved, attrs) => vjp(dy as tf.Tensor, saved, attrs),
+    gradFunc: (dy, saved, attrs) => vjp(dy as Tensor, saved, attrs),
   });
 }
 

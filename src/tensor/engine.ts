@@ -11,12 +11,21 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Awaitable } from "./scope.ts";
+import type { Tensor } from "./tensor.ts";
 
-/** Tensors by name. */
-export type Tensors = Readonly<Record<string, tf.Tensor>>;
+/**
+ * Tensors by name.
+ *
+ * @category Engines
+ */
+export type Tensors = Readonly<Record<string, Tensor>>;
 
-/** A pure, synchronous function from named tensors to named tensors, which the caller disposes of. */
-export type Pure = (inputs: Tensors) => Record<string, tf.Tensor>;
+/**
+ * A pure, synchronous function from named tensors to named tensors, which the caller disposes of.
+ *
+ * @category Engines
+ */
+export type Pure = (inputs: Tensors) => Record<string, Tensor>;
 
 /** One turn of the event loop: what waits in it (timers, signals, sockets) has its turn before the promise is kept. */
 const turn = (): Promise<void> =>
@@ -30,12 +39,13 @@ const turn = (): Promise<void> =>
  * signal arrives and no server answers until it is over. It turns for less than a hundredth of the time that has passed, more
  * than once, since an answer to a request takes several turns.
  *
+ * @category Engines
  * @param every Milliseconds of work between pauses. Default: 25.
  * @returns A function to call between pieces of work, which answers with a promise when it is time to pause.
  *
  * @example A timer fires in the middle of a loop
  * ```ts
- * import { pacer } from "@tweedie/tweedie";
+ * import { pacer } from "@tweedie/tweedie/tensor";
  * import assert from "node:assert/strict";
  *
  * const pace = pacer();
@@ -59,39 +69,59 @@ export function pacer(every = 25): () => Awaitable<void> {
   };
 }
 
-/** A function on an engine. */
+/**
+ * A function on an engine.
+ *
+ * @category Engines
+ */
 export interface Compiled {
   /**
    * The function's answer. The inputs stay the caller's; the outputs, on tfjs's current backend, are handed over.
    * Rejects with an error that names the function's fault, or the engine's.
    */
-  readonly run: (inputs: Tensors) => Promise<Record<string, tf.Tensor>>;
+  readonly run: (inputs: Tensors) => Promise<Record<string, Tensor>>;
   /** Frees what the engine holds for it. Calling it again does nothing. */
   readonly dispose: () => Promise<void>;
 }
 
-/** What a step of a fold answers: the state that follows, of the names and shapes of the one before, and outputs. */
+/**
+ * What a step of a fold answers: the state that follows, of the names and shapes of the one before, and outputs.
+ *
+ * @category Engines
+ */
 export interface Folded {
   /** The state that follows. */
-  readonly state: Record<string, tf.Tensor>;
+  readonly state: Record<string, Tensor>;
   /** What the caller is told. */
-  readonly outputs: Record<string, tf.Tensor>;
+  readonly outputs: Record<string, Tensor>;
 }
 
-/** A pure, synchronous step of a fold. */
+/**
+ * A pure, synchronous step of a fold.
+ *
+ * @category Engines
+ */
 export type FoldStep = (state: Tensors, inputs: Tensors) => Folded;
 
-/** A fold whose state stays with the engine, for steps whose state is large and seldom looked at. */
+/**
+ * A fold whose state stays with the engine, for steps whose state is large and seldom looked at.
+ *
+ * @category Engines
+ */
 export interface Fold {
   /** Makes a step: inputs stay the caller's, outputs are handed over. */
-  readonly step: (inputs: Tensors) => Promise<Record<string, tf.Tensor>>;
+  readonly step: (inputs: Tensors) => Promise<Record<string, Tensor>>;
   /** A copy of the state, handed over. */
-  readonly state: () => Promise<Record<string, tf.Tensor>>;
+  readonly state: () => Promise<Record<string, Tensor>>;
   /** Frees what the engine holds for it. Calling it again does nothing. */
   readonly dispose: () => Promise<void>;
 }
 
-/** Something that runs pure functions of tensors. */
+/**
+ * Something that runs pure functions of tensors.
+ *
+ * @category Engines
+ */
 export interface Engine {
   /** What runs them, in a few words, for people. */
   readonly name: string;
@@ -119,12 +149,16 @@ export interface Engine {
    * @param inputs Its inputs, which stay the caller's.
    * @returns Its answer, handed over.
    */
-  readonly run: (fn: Pure, inputs: Tensors) => Promise<Record<string, tf.Tensor>>;
+  readonly run: (fn: Pure, inputs: Tensors) => Promise<Record<string, Tensor>>;
   /** Frees everything. Calling it again does nothing. */
   readonly close: () => Promise<void>;
 }
 
-/** A pure function with constants of its own, which an engine that traces what surrounds it takes as one piece. */
+/**
+ * A pure function with constants of its own, which an engine that traces what surrounds it takes as one piece.
+ *
+ * @category Engines
+ */
 export interface Unit {
   /** The function. */
   readonly fn: Pure;
@@ -132,12 +166,20 @@ export interface Unit {
   readonly constants: Tensors;
 }
 
-/** Takes the call of a unit down, instead of carrying it out. */
-export type Outliner = (unit: Unit, inputs: Tensors) => Record<string, tf.Tensor>;
+/**
+ * Takes the call of a unit down, instead of carrying it out.
+ *
+ * @category Engines
+ */
+export type Outliner = (unit: Unit, inputs: Tensors) => Record<string, Tensor>;
 
 let outliner: Outliner | undefined;
 
-/** Carries out a synchronous body, in which calls of units are taken down, or with none also within one that does. */
+/**
+ * Carries out a synchronous body, in which calls of units are taken down, or with none also within one that does.
+ *
+ * @category Engines
+ */
 export function outlining<A>(take: Outliner | undefined, body: () => A): A {
   const before = outliner;
   outliner = take;
@@ -152,6 +194,7 @@ export function outlining<A>(take: Outliner | undefined, body: () => A): A {
  * Marks a pure function as one piece for engines: traced once for each set of shapes, however often what surrounds it is.
  * Elsewhere, and where a gradient is taken through it, it is the function itself.
  *
+ * @category Engines
  * @param fn The function.
  * @param constants Inputs that never change, such as weights. They stay the caller's.
  * @returns The function of the other inputs.
@@ -164,11 +207,15 @@ export function outlined(fn: Pure, constants: Tensors = {}): Pure {
       : fn({ ...constants, ...inputs });
 }
 
-/** Other tensors by the same names. */
+/**
+ * Other tensors by the same names.
+ *
+ * @category Engines
+ */
 export function mapTensors(
   tensors: Tensors,
-  f: (tensor: tf.Tensor, name: string) => tf.Tensor,
-): Record<string, tf.Tensor> {
+  f: (tensor: Tensor, name: string) => Tensor,
+): Record<string, Tensor> {
   return Object.fromEntries(
     Object.entries(tensors).map(([name, tensor]) => [name, f(tensor, name)]),
   );
@@ -178,6 +225,7 @@ export function mapTensors(
  * The engine that calls each function as it is, on tfjs's current backend. It holds nothing, so to close it does nothing:
  * folds are disposed of one by one.
  *
+ * @category Engines
  * @example Twice what is given
  * ```ts
  * import { eager } from "@tweedie/tweedie";
@@ -223,7 +271,7 @@ export const eager: Engine = {
 const soon = <A>(f: () => A): Promise<A> => new Promise((resolve) => resolve(f()));
 
 /** Handles of their own, so that an output that is an input, or is there twice, can be disposed of by itself. */
-const cloned = (tensors: Tensors): Record<string, tf.Tensor> =>
+const cloned = (tensors: Tensors): Record<string, Tensor> =>
   mapTensors(tensors, (tensor) => tf.clone(tensor));
 
 function eagerFold(step: FoldStep, start: Tensors): Fold {

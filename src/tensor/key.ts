@@ -12,7 +12,11 @@
 
 import { checkKey, refusal } from "./check/check.ts";
 
-/** A Philox key: two unsigned 32-bit words. Plain data; make one with {@link key}. */
+/**
+ * A Philox key: two unsigned 32-bit words. Plain data; make one with {@link key}.
+ *
+ * @category Random numbers
+ */
 export interface Key {
   /** High word, in [0, 2³²). */
   readonly hi: number;
@@ -22,7 +26,11 @@ export interface Key {
 
 export { checkKey } from "./check/check.ts";
 
-/** Four unsigned 32-bit words: a Philox counter, or the block of random bits that it maps to. */
+/**
+ * Four unsigned 32-bit words: a Philox counter, or the block of random bits that it maps to.
+ *
+ * @category Random numbers
+ */
 export type Block = readonly [number, number, number, number];
 
 /** Which family a derived key belongs to: keeps children apart from the draws of their parent. */
@@ -58,6 +66,7 @@ function rounds(words: Uint32Array, at: number, under: Key): void {
 /**
  * The Philox 4x32-10 bijection: ten rounds of a counter under a key (SC 2011, section 3.3).
  *
+ * @category Random numbers
  * @param counter Four unsigned 32-bit words.
  * @param under The key; `lo` is the first key word of the paper, `hi` the second.
  * @returns Four unsigned 32-bit words, uniform over all counters.
@@ -65,7 +74,7 @@ function rounds(words: Uint32Array, at: number, under: Key): void {
  *
  * @example The first known-answer vector
  * ```ts
- * import { philox } from "@tweedie/tweedie";
+ * import { philox } from "@tweedie/tweedie/tensor";
  * import assert from "node:assert/strict";
  *
  * assert.deepEqual(philox([0, 0, 0, 0], { hi: 0, lo: 0 }), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
@@ -88,6 +97,7 @@ const scratch = new Uint32Array(4);
 /**
  * A root key from a seed.
  *
+ * @category Random numbers
  * @param seed A whole number in [0, 2⁵³): every such number gives another key.
  * @returns The key.
  * @throws {RangeError} If the seed is not a whole number in [0, 2⁵³).
@@ -111,6 +121,7 @@ export function key(seed: number): Key {
  * The child of a key that bears a number or a name. Different data give independent keys, and no child's draws
  * overlap its parent's.
  *
+ * @category Random numbers
  * @param parent The key to derive from; it may go on being used.
  * @param data A whole number in [0, 2⁵³), or a name such as `"ancestral"`.
  * @returns The derived key.
@@ -148,6 +159,7 @@ function derive(parent: Key, low: number, high: number, kind: number): Key {
 /**
  * The first children of a key, `fold(parent, 0)` to `fold(parent, count - 1)`.
  *
+ * @category Random numbers
  * @param parent The key to derive from.
  * @param count How many children. Default: 2.
  * @returns The children.
@@ -177,6 +189,7 @@ export function split(parent: Key, count: number = 2): Key[] {
 /**
  * Fills an array with the key's own stream of random bits: block i is `philox([i, 0, 0, 0], key)`.
  *
+ * @category Random numbers
  * @param under The key.
  * @param words The array to fill, of any length.
  * @returns The same array.
@@ -184,7 +197,8 @@ export function split(parent: Key, count: number = 2): Key[] {
  *
  * @example
  * ```ts
- * import { fillBits, key, philox } from "@tweedie/tweedie";
+ * import { fillBits, philox } from "@tweedie/tweedie/tensor";
+ * import { key } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * assert.deepEqual([...fillBits(key(5), new Uint32Array(4))], [...philox([0, 0, 0, 0], key(5))]);

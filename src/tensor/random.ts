@@ -14,8 +14,13 @@ import { checkBackend } from "./check/ready.ts";
 import { checkShape, refusal } from "./check/check.ts";
 import { decoded, type Rules } from "./check/decode.ts";
 import { checkKey, fillBits, type Key } from "./key.ts";
+import type { Tensor } from "./tensor.ts";
 
-/** One key for the whole tensor, or one for each sample along a new leading axis. */
+/**
+ * One key for the whole tensor, or one for each sample along a new leading axis.
+ *
+ * @category Random numbers
+ */
 export type Keys = Key | readonly Key[];
 
 /** A distribution: how many words of bits its numbers take, and how it writes them into a part of an array. */
@@ -48,7 +53,7 @@ function checkCount(action: string, count: number): void {
 const bits = (key: Key, count: number): Uint32Array => fillBits(key, new Uint32Array(count));
 
 /** Fills a tensor: each key fills its own row, or the only key the whole shape. */
-function drawn(action: string, draw: Draw, keys: Keys, shape: readonly number[]): tf.Tensor {
+function drawn(action: string, draw: Draw, keys: Keys, shape: readonly number[]): Tensor {
   checkBackend(action);
   checkShape(action, shape);
   const list = listed(action, keys), size = tf.util.sizeFromShape([...shape]);
@@ -103,6 +108,7 @@ function doubles(key: Key, count: number): Float64Array {
 /**
  * Standard normal draws, N(0, I).
  *
+ * @category Random numbers
  * @param keys One key, or one for each sample.
  * @param shape Shape of the tensor under one key, or of one sample under many.
  * @returns float32, `shape` or `[keys.length, ...shape]`. The caller disposes of it. No draw exceeds 6.67 in size,
@@ -122,13 +128,14 @@ function doubles(key: Key, count: number): Float64Array {
  * assert.deepEqual(batch[2], normal(keys[2]!, [2]).arraySync());
  * ```
  */
-export function normal(keys: Keys, shape: readonly number[]): tf.Tensor {
+export function normal(keys: Keys, shape: readonly number[]): Tensor {
   return drawn("draw normals", normalDraw, keys, shape);
 }
 
 /**
  * Standard normal draws as a plain array, for host work: the same numbers as {@link normal}.
  *
+ * @category Random numbers
  * @param key The key.
  * @param count How many.
  * @returns `count` floats.
@@ -137,7 +144,8 @@ export function normal(keys: Keys, shape: readonly number[]): tf.Tensor {
  *
  * @example The numbers of the tensor, without a backend
  * ```ts
- * import { key, normals } from "@tweedie/tweedie";
+ * import { key } from "@tweedie/tweedie";
+ * import { normals } from "@tweedie/tweedie/tensor";
  * import assert from "node:assert/strict";
  *
  * const draws = normals(key(3), 10_000);
@@ -149,7 +157,11 @@ export function normals(key: Key, count: number): Float32Array {
   return drawnArray(normalDraw, listed("draw normals", key), count);
 }
 
-/** Bounds of {@link uniform}. */
+/**
+ * Bounds of {@link uniform}.
+ *
+ * @category Random numbers
+ */
 export interface UniformOptions {
   /** Lower bound, drawn with the rest. Default: 0. */
   readonly low?: number;
@@ -162,6 +174,7 @@ const uniformOptions: Rules<UniformOptions> = { low: true, high: true };
 /**
  * Uniform draws on [low, high): `low + (high − low)·u`, with u a multiple of 2⁻²⁴ in [0, 1).
  *
+ * @category Random numbers
  * @param keys One key, or one for each sample.
  * @param shape Shape of the tensor under one key, or of one sample under many.
  * @param options See {@link UniformOptions}.
@@ -184,7 +197,7 @@ export function uniform(
   keys: Keys,
   shape: readonly number[],
   options: UniformOptions = {},
-): tf.Tensor {
+): Tensor {
   const { low = 0, high = 1 } = decoded("draw uniforms", options, uniformOptions);
   if (!(low <= high && Number.isFinite(high - low))) {
     throw new RangeError(
@@ -197,6 +210,7 @@ export function uniform(
 /**
  * Uniform draws on [0, 1) as a plain array, for host work: the same numbers as {@link uniform}.
  *
+ * @category Random numbers
  * @param key The key.
  * @param count How many.
  * @returns `count` floats, each a multiple of 2⁻²⁴.
@@ -205,7 +219,8 @@ export function uniform(
  *
  * @example Metropolis accepts where log u < −ΔE
  * ```ts
- * import { key, uniforms } from "@tweedie/tweedie";
+ * import { key } from "@tweedie/tweedie";
+ * import { uniforms } from "@tweedie/tweedie/tensor";
  * import assert from "node:assert/strict";
  *
  * const accepted = uniforms(key(0), 10_000).filter((u) => Math.log(u) < -1).length;
@@ -221,6 +236,7 @@ export function uniforms(key: Key, count: number): Float32Array {
  * Rademacher draws, −1 or +1 with equal odds: the probes of least variance for the trace estimator E[εᵀAε] = tr A
  * (M. Hutchinson, "A stochastic estimator of the trace of the influence matrix", 1990).
  *
+ * @category Random numbers
  * @param keys One key, or one for each sample.
  * @param shape Shape of the tensor under one key, or of one sample under many.
  * @returns float32 of −1 and +1, `shape` or `[keys.length, ...shape]`. The caller disposes of it.
@@ -229,7 +245,8 @@ export function uniforms(key: Key, count: number): Float32Array {
  *
  * @example Every probe has the norm √d exactly
  * ```ts
- * import { key, rademacher } from "@tweedie/tweedie";
+ * import { key } from "@tweedie/tweedie";
+ * import { rademacher } from "@tweedie/tweedie/tensor";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import assert from "node:assert/strict";
  *
@@ -238,11 +255,15 @@ export function uniforms(key: Key, count: number): Float32Array {
  * assert.equal(Math.hypot(...probe), 7);
  * ```
  */
-export function rademacher(keys: Keys, shape: readonly number[]): tf.Tensor {
+export function rademacher(keys: Keys, shape: readonly number[]): Tensor {
   return drawn("draw signs", rademacherDraw, keys, shape);
 }
 
-/** Weights of the categories, all of at least 0: one vector for all samples, or a row for each of them. */
+/**
+ * Weights of the categories, all of at least 0: one vector for all samples, or a row for each of them.
+ *
+ * @category Random numbers
+ */
 export type Weights = readonly number[] | readonly (readonly number[])[];
 
 const isRows = (weights: Weights): weights is readonly (readonly number[])[] =>
@@ -252,6 +273,7 @@ const isRows = (weights: Weights): weights is readonly (readonly number[])[] =>
  * Categorical draws: index k with probability pₖ, by the inverse of the cumulative sum, in float64 with 53-bit
  * uniforms.
  *
+ * @category Random numbers
  * @param keys One key, or one for each sample.
  * @param probabilities One vector for all samples; or, with many keys, a row for each key. Scaled to sum to 1.
  * @param shape Shape of the tensor under one key, or of one sample under many. Default: `[]`, one index.
@@ -262,7 +284,8 @@ const isRows = (weights: Weights): weights is readonly (readonly number[])[] =>
  *
  * @example A class for each sample
  * ```ts
- * import { categorical, key, split } from "@tweedie/tweedie";
+ * import { categorical } from "@tweedie/tweedie/tensor";
+ * import { key, split } from "@tweedie/tweedie";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import assert from "node:assert/strict";
  *
@@ -275,7 +298,7 @@ export function categorical(
   keys: Keys,
   probabilities: Weights,
   shape: readonly number[] = [],
-): tf.Tensor {
+): Tensor {
   checkShape("draw categories", shape);
   const list = listed("draw categories", keys);
   const rows = isRows(probabilities) ? probabilities : list.map(() => probabilities);
@@ -305,7 +328,11 @@ function choices(key: Key, count: number, sums: readonly number[]): number[] {
   return Array.from(doubles(key, count), (u) => sums.findIndex((sum) => sum > u * total));
 }
 
-/** Range of {@link randint}. */
+/**
+ * Range of {@link randint}.
+ *
+ * @category Random numbers
+ */
 export interface IntegerRange {
   /** Smallest number drawn. Default: 0. */
   readonly low?: number;
@@ -320,6 +347,7 @@ const integerRange: Rules<IntegerRange> = { low: true, high: true };
  *
  * A number's probability is off by at most 2⁻⁵³, so a range of a million is uneven by one part in 10¹⁰.
  *
+ * @category Random numbers
  * @param key The key.
  * @param count How many.
  * @param range See {@link IntegerRange}.
@@ -329,7 +357,8 @@ const integerRange: Rules<IntegerRange> = { low: true, high: true };
  *
  * @example The indices of a batch
  * ```ts
- * import { key, randint } from "@tweedie/tweedie";
+ * import { key } from "@tweedie/tweedie";
+ * import { randint } from "@tweedie/tweedie/tensor";
  * import assert from "node:assert/strict";
  *
  * const indices = randint(key(0), 64, { high: 60_000 });

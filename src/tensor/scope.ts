@@ -22,14 +22,27 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import type { Tensor } from "./tensor.ts";
 
-/** A value, or a promise of it. */
+/**
+ * A value, or a promise of it.
+ *
+ * @category Memory
+ */
 export type Awaitable<A> = A | Promise<A>;
 
-/** Work that may have to wait, written `function*`. A part of it is called by `yield*`. */
+/**
+ * Work that may have to wait, written `function*`. A part of it is called by `yield*`.
+ *
+ * @category Memory
+ */
 export type Scoped<A> = Generator<Promise<unknown>, A, unknown>;
 
-/** Options of {@link scope}. */
+/**
+ * Options of {@link scope}.
+ *
+ * @category Memory
+ */
 export interface ScopeOptions {
   /** Calls the scope off, if it still waits 50 ms after the signal. Default: none. */
   readonly signal?: AbortSignal | undefined;
@@ -38,7 +51,7 @@ export interface ScopeOptions {
 /** What a scope holds. */
 interface Arena {
   /** What is to be freed, besides what tfjs's scope tracks. */
-  readonly made: Set<tf.Tensor>;
+  readonly made: Set<Tensor>;
   /** The scopes in it that wait. */
   readonly waiting: Set<Arena>;
   /** `"off"`: called off, so that what is still to come for it is freed as it comes. */
@@ -49,12 +62,13 @@ interface Arena {
 
 let current: Arena | undefined;
 
-const tensorsIn = (value: unknown): tf.Tensor[] =>
+const tensorsIn = (value: unknown): Tensor[] =>
   tf.tensor_util.getTensorsInContainer({ value } as unknown as tf.TensorContainer);
 
 /**
  * Carries out work whose tensors are freed when it is over, but for those of its result.
  *
+ * @category Memory
  * @param work A generator, which may wait, or a plain function, which may not.
  * @param options A signal that calls it off.
  * @returns The result: at once, unless the work waits.
@@ -129,7 +143,7 @@ function carriedOn<A>(arena: Arena, resume: () => Step<A>, isLate = false): Step
   }
 }
 
-function hold(arena: Arena, tracked: readonly tf.Tensor[]): void {
+function hold(arena: Arena, tracked: readonly Tensor[]): void {
   for (const each of tracked) if (!each.isDisposed && !each.kept) arena.made.add(tf.keep(each));
 }
 
@@ -237,6 +251,7 @@ const grace = 50;
 /**
  * Gives tensors to the scope that is under way, which frees them unless they are in its result.
  *
+ * @category Memory
  * @param value A tensor, or a tree of plain data with tensors in it.
  * @param but Whose tensors stay whose they are. Default: none's.
  * @returns The value.
@@ -251,6 +266,7 @@ export function own<A>(value: A, but?: unknown): A {
 /**
  * A value that may be still to come. Its tensors stay whose they are.
  *
+ * @category Memory
  * @param value The value, or a promise of it.
  * @returns The value; a part of work, called by `yield*`.
  */
@@ -261,6 +277,7 @@ export function* awaited<A>(value: Awaitable<A>): Scoped<A> {
 /**
  * A value that may be still to come, and is handed over: what a model answers, what a transition gives.
  *
+ * @category Memory
  * @param value The value, or a promise of it.
  * @param but Whose tensors stay whose they are, such as those of the state that a transition starts from. Default: none's.
  * @returns The value; a part of work, called by `yield*`.
@@ -284,6 +301,7 @@ function release(value: unknown, others: unknown): void {
 /**
  * A value carried through steps, each a scope of its own: however many there are, what the scope holds does not grow.
  *
+ * @category Memory
  * @param first The value to start from. Its tensors stay whose they are.
  * @param count Number of steps.
  * @param step The value that follows; of the one before, what it does not hold is freed.
@@ -333,7 +351,7 @@ function releaseTape(): void {
  * @param x What it may have been made of.
  * @returns Whether operations lead from x to it; true where no gradient is taken.
  */
-export function follows(value: tf.Tensor, x: tf.Tensor): boolean {
+export function follows(value: Tensor, x: Tensor): boolean {
   const { activeTape, gradientDepth } = tf.engine().state;
   if (gradientDepth === 0 || activeTape == null) return true;
   const reached = new Set([x.id]);

@@ -34,8 +34,13 @@ import { scope } from "../tensor/scope.ts";
 import type { ImageBatch } from "../data/batches.ts";
 import type { Objective } from "./loop.ts";
 import { sampleTimes, type TimeSampler, uniformTimes } from "./timestep.ts";
+import type { Scalar, Tensor } from "../tensor/tensor.ts";
 
-/** Options of {@link diffusionLoss}. */
+/**
+ * Options of {@link diffusionLoss}.
+ *
+ * @category Training
+ */
 export interface DiffusionLossOptions {
   /** The noise schedule. */
   readonly schedule: Schedule;
@@ -74,6 +79,7 @@ const lossOptions: Rules<DiffusionLossOptions> = {
  * The network is trained in the schedule's {@link unit}: it is shown x_t/√(alpha² + sigma²), and its target is that of the
  * variance-preserving schedule of the same log-SNR.
  *
+ * @category Training
  * @param network The network, which takes times in [0, 1000] and a class or null a sample.
  * @param options Schedule, meaning of the output, weighting, share of samples without a class.
  * @returns The objective: its times, noise and dropped classes come from the key, one key a sample. A network without
@@ -85,7 +91,8 @@ const lossOptions: Rules<DiffusionLossOptions> = {
  *
  * @example A network that starts at zero loses the mean square of the noise, 1
  * ```ts
- * import { batches, diffusionLoss, initialize, key, linear, lossOf, unet } from "@tweedie/tweedie";
+ * import { batches, diffusionLoss, initialize, key, linear, unet } from "@tweedie/tweedie";
+ * import { lossOf } from "@tweedie/tweedie/train";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import assert from "node:assert/strict";
  *
@@ -113,7 +120,7 @@ export function diffusionLoss(
     kind,
     weighting: ownUnit(reweighted(options), schedule),
   };
-  const inputs = (batch: ImageBatch, key: Key): Record<string, tf.Tensor> => {
+  const inputs = (batch: ImageBatch, key: Key): Record<string, Tensor> => {
     checkBatch(batch, key);
     const [n] = batch.shape, labels = network.classes > 0 ? batch.labels : undefined;
     const condition = dropped(labels, n, { key: fold(key, "null"), share: nullShare });
@@ -123,11 +130,11 @@ export function diffusionLoss(
       return { ...regression(draws, weighed), ...network.inputs(times, condition) };
     });
   };
-  const loss = (params: Params, { xt, target, weights, time, label }: Tensors): tf.Scalar =>
+  const loss = (params: Params, { xt, target, weights, time, label }: Tensors): Scalar =>
     scope(() => {
       const under = { time: time!, ...(label && { label }) };
       const answer = network.forward(params, xt!, under);
-      return tf.mean(regressionErrors(answer, { target: target!, weights: weights! })) as tf.Scalar;
+      return tf.mean(regressionErrors(answer, { target: target!, weights: weights! })) as Scalar;
     });
   return { inputs, loss };
 }
@@ -209,7 +216,11 @@ function drawn(
   return { x0: tf.tensor4d(images, [...shape]), eps, t };
 }
 
-/** Options of {@link noisyClassifierLoss}. */
+/**
+ * Options of {@link noisyClassifierLoss}.
+ *
+ * @category Training
+ */
 export interface NoisyClassifierLossOptions {
   /** The noise schedule. */
   readonly schedule: Schedule;
@@ -228,6 +239,7 @@ const classifierOptions: Rules<NoisyClassifierLossOptions> = { schedule: true };
  * in nats. It is least where p is p_t(y | x_t), whatever the law of the times: that is what guidance asks for. A
  * classifier of clean images, shown noisy ones, says something else.
  *
+ * @category Training
  * @param network The network, which takes times in [0, 1000].
  * @param options The schedule.
  * @returns The objective: its times and noise come from the key, one key a sample, and are those of {@link diffusionLoss}.
@@ -237,7 +249,9 @@ const classifierOptions: Rules<NoisyClassifierLossOptions> = { schedule: true };
  *
  * @example A network that starts without an opinion loses about ln 2 over two classes
  * ```ts
- * import { batches, initialize, key, linear, lossOf, noisyClassifierLoss, timedClassifier } from "@tweedie/tweedie";
+ * import { batches, initialize, key, linear } from "@tweedie/tweedie";
+ * import { lossOf, noisyClassifierLoss } from "@tweedie/tweedie/train";
+ * import { timedClassifier } from "@tweedie/tweedie/network";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import assert from "node:assert/strict";
  *
@@ -257,7 +271,7 @@ export function noisyClassifierLoss(
   options: NoisyClassifierLossOptions,
 ): Objective<ImageBatch> {
   const { schedule } = decoded("make a loss", options, classifierOptions), { at } = unit(schedule);
-  const inputs = (batch: ImageBatch, key: Key): Record<string, tf.Tensor> => {
+  const inputs = (batch: ImageBatch, key: Key): Record<string, Tensor> => {
     const { labels } = batch;
     if (labels === undefined) {
       throw new TypeError("Cannot train a classifier: the batch must have labels, got none");
@@ -269,7 +283,7 @@ export function noisyClassifierLoss(
       return { xt: jumpMany(x0, t.map(at), eps), time, label: oneHot(labels, network.classes) };
     });
   };
-  const loss = (params: Params, { xt, time, label }: Tensors): tf.Scalar =>
+  const loss = (params: Params, { xt, time, label }: Tensors): Scalar =>
     scope(() => crossEntropy(network.forward(params, xt!, { time: time! }), label!));
   return { inputs, loss };
 }

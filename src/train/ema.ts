@@ -13,11 +13,13 @@ import { checkTensors } from "../tensor/check/check.ts";
 import { decoded, is, needed, type Rules, wholeNumber } from "../tensor/check/decode.ts";
 import { mapTensors } from "../tensor/engine.ts";
 import { scope } from "../tensor/scope.ts";
+import type { Scalar, Tensor } from "../tensor/tensor.ts";
 
 /**
  * The share of the old average that is kept at a step: min(decay, (1 + step)/(10 + step)), small at first so that the
  * start is soon forgotten, `decay` in the end.
  *
+ * @category Training
  * @param step Number of the step, from 1.
  * @param decay Final share, in [0, 1).
  * @returns A number in [0, 1).
@@ -26,7 +28,11 @@ export function emaDecay(step: number, decay: number): number {
   return Math.min(decay, (1 + step) / (10 + step));
 }
 
-/** Options of {@link ema}. */
+/**
+ * Options of {@link ema}.
+ *
+ * @category Training
+ */
 export interface EmaOptions {
   /** Number of this step, from 1. */
   readonly step: number;
@@ -42,6 +48,7 @@ const emaOptions: Rules<EmaOptions> = {
 /**
  * The average after one more step: d·average + (1 − d)·params, with d from {@link emaDecay}.
  *
+ * @category Training
  * @param average The average so far, by name. Not disposed of.
  * @param params The new weights, by the same names. Not disposed of.
  * @param options See {@link EmaOptions}.
@@ -52,7 +59,7 @@ const emaOptions: Rules<EmaOptions> = {
  *
  * @example Far along, with a decay of 3/4
  * ```ts
- * import { ema } from "@tweedie/tweedie";
+ * import { ema } from "@tweedie/tweedie/train";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -66,7 +73,7 @@ export function ema(
   average: Params,
   params: Params,
   options: EmaOptions,
-): Record<string, tf.Tensor> {
+): Record<string, Tensor> {
   const constants = emaConstants(options);
   const names = Object.keys(average), missing = names.find((name) => params[name] === undefined);
   if (missing !== undefined || names.length !== Object.keys(params).length) {
@@ -82,17 +89,22 @@ export function ema(
   return emaUpdate({ average, params }, constants);
 }
 
-/** The shares of a step of {@link ema}; tensors where the step is compiled once. */
+/**
+ * The shares of a step of {@link ema}; tensors where the step is compiled once.
+ *
+ * @category Training
+ */
 export interface EmaConstants {
   /** Share d of the old average. */
-  readonly kept: number | tf.Scalar;
+  readonly kept: number | Scalar;
   /** Share 1 − d of the new weights. */
-  readonly taken: number | tf.Scalar;
+  readonly taken: number | Scalar;
 }
 
 /**
  * The shares of a step, in float64 on the host.
  *
+ * @category Training
  * @param options Number of the step, and the final decay.
  * @returns d and 1 − d.
  * @throws {TypeError} If there is an option that is not known.
@@ -109,6 +121,7 @@ export function emaConstants(
 /**
  * The arithmetic of {@link ema}: a pure function of tensors.
  *
+ * @category Training
  * @param current The average and the new weights, by the same names. Not disposed of.
  * @param constants The shares, {@link emaConstants}.
  * @returns New tensors. They are the scope's, or the caller's where there is none.
@@ -116,7 +129,7 @@ export function emaConstants(
 export function emaUpdate(
   { average, params }: { readonly average: Params; readonly params: Params },
   { kept, taken }: EmaConstants,
-): Record<string, tf.Tensor> {
+): Record<string, Tensor> {
   return scope(() =>
     mapTensors(
       average,

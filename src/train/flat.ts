@@ -23,9 +23,14 @@ import {
   type Optimizer,
   type OptimizerState,
 } from "./optimizer.ts";
+import type { Scalar, Tensor } from "../tensor/tensor.ts";
 
-/** Weights with what a step of training keeps beside them, by name. */
-export interface Weights<O extends OptimizerState = Moments> {
+/**
+ * Weights with what a step of training keeps beside them, by name.
+ *
+ * @category Training
+ */
+export interface StepState<O extends OptimizerState = Moments> {
   /** Weights. */
   readonly params: Params;
   /** Moving average of the weights. */
@@ -36,18 +41,30 @@ export interface Weights<O extends OptimizerState = Moments> {
   readonly carried?: Tensors;
 }
 
-/** A loss, and what an objective is told beside it. */
+/**
+ * A loss, and what an objective is told beside it.
+ *
+ * @category Training
+ */
 export interface Told {
   /** The loss: one number. */
-  readonly value: tf.Scalar;
+  readonly value: Scalar;
   /** Tensors whose numbers the host is to see, such as the error of each sample. No gradient goes through them. */
   readonly told: Tensors;
 }
 
-/** What a step makes of weights and inputs: a pure function of tensors, differentiable in the weights. */
-export type StepLoss = (params: Params, inputs: Tensors) => tf.Scalar | Told;
+/**
+ * What a step makes of weights and inputs: a pure function of tensors, differentiable in the weights.
+ *
+ * @category Training
+ */
+export type StepLoss = (params: Params, inputs: Tensors) => Scalar | Told;
 
-/** What is made ready before the loss of a step, through which no gradient goes. */
+/**
+ * What is made ready before the loss of a step, through which no gradient goes.
+ *
+ * @category Training
+ */
 export interface Prepared {
   /** More inputs of the loss. */
   readonly inputs: Tensors;
@@ -55,7 +72,11 @@ export interface Prepared {
   readonly carried?: Tensors;
 }
 
-/** Inputs that depend on the weights, and on what is carried: a pure function of tensors. */
+/**
+ * Inputs that depend on the weights, and on what is carried: a pure function of tensors.
+ *
+ * @category Training
+ */
 export type Prepare = (params: Params, inputs: Tensors, carried: Tensors) => Prepared;
 
 /** Constants of a run. */
@@ -84,17 +105,16 @@ export function layoutOf(params: Params): Layout {
 const oihw = [3, 2, 0, 1], hwio = [2, 3, 1, 0];
 
 /** Weights end to end in one vector, filters as OIHW. It is the scope's, or the caller's where there is none. */
-export function flattened(params: Params, layout: Layout): tf.Tensor {
-  const lying = (weight: tf.Tensor): tf.Tensor =>
-    weight.rank === 4 ? tf.transpose(weight, oihw) : weight;
+export function flattened(params: Params, layout: Layout): Tensor {
+  const lying = (weight: Tensor): Tensor => weight.rank === 4 ? tf.transpose(weight, oihw) : weight;
   return scope(() => tf.concat(layout.map(([name]) => tf.reshape(lying(params[name]!), [-1]))));
 }
 
 /** The weights that lie in a vector. They are the scope's, or the caller's where there is none. */
-export function unflattened(vector: tf.Tensor, layout: Layout): Record<string, tf.Tensor> {
+export function unflattened(vector: Tensor, layout: Layout): Record<string, Tensor> {
   return scope(() => {
     const parts = tf.split(vector, layout.map(([, shape]) => tf.util.sizeFromShape([...shape])));
-    const weight = (part: tf.Tensor, shape: readonly number[]): tf.Tensor =>
+    const weight = (part: Tensor, shape: readonly number[]): Tensor =>
       shape.length === 4
         ? tf.transpose(tf.reshape(part, oihw.map((axis) => shape[axis]!)), hwio)
         : tf.reshape(part, [...shape]);
@@ -104,9 +124,9 @@ export function unflattened(vector: tf.Tensor, layout: Layout): Record<string, t
 
 /** The vectors of a state, and what it carries. They are the scope's, or the caller's where there is none. */
 export function flatState(
-  { params, ema, moments, carried = {} }: Weights<OptimizerState>,
+  { params, ema, moments, carried = {} }: StepState<OptimizerState>,
   layout: Layout,
-): Record<string, tf.Tensor> {
+): Record<string, Tensor> {
   return {
     ...mapGroups({ params, ema, ...moments }, (group) => flattened(group, layout)),
     ...prefixed(isCarried, mapTensors(carried, (tensor) => tf.clone(tensor))),
@@ -122,8 +142,8 @@ export function flatState(
  */
 export async function namedState(
   vectors: Tensors,
-  named: (vector: tf.Tensor) => Promise<Params>,
-): Promise<Weights> {
+  named: (vector: Tensor) => Promise<Params>,
+): Promise<StepState> {
   return await scope(function* () {
     const groups: Record<string, Params> = {}, carried = only(isCarried, vectors);
     for (const [name, vector] of Object.entries(vectors)) {
@@ -133,7 +153,7 @@ export async function namedState(
     const kept = mapTensors(carried, (tensor) => tf.clone(tensor));
     const any = Object.keys(kept).length > 0;
     return { params: params!, ema: ema!, moments, ...(any && { carried: kept }) };
-  }) as Weights;
+  }) as StepState;
 }
 
 /**
@@ -147,7 +167,7 @@ export async function namedState(
 export function flatInputs(
   inputs: Tensors,
   { step, decay, ...options }: StepOptions & { readonly step: number },
-): Record<string, tf.Tensor> {
+): Record<string, Tensor> {
   const { kept, taken } = emaConstants({ step, ...(decay !== undefined && { decay }) });
   const numbers = { ...optimizerOf(options).numbers(step), kept, taken };
   return {
@@ -161,18 +181,18 @@ export function flatInputs(
 /** What names begin with: of the loss's inputs, beside the numbers of the step; of what is carried; of what is told. */
 const ofLoss = "loss.", isCarried = "carried.", isTold = "told.";
 
-const prefixed = (prefix: string, tensors: Tensors): Record<string, tf.Tensor> =>
+const prefixed = (prefix: string, tensors: Tensors): Record<string, Tensor> =>
   Object.fromEntries(Object.entries(tensors).map(([name, each]) => [`${prefix}${name}`, each]));
 
 /** The tensors whose names begin with a prefix, without it. */
-export const only = (prefix: string, tensors: Tensors): Record<string, tf.Tensor> =>
+export const only = (prefix: string, tensors: Tensors): Record<string, Tensor> =>
   Object.fromEntries(
     Object.entries(tensors).filter(([name]) => name.startsWith(prefix))
       .map(([name, tensor]) => [name.slice(prefix.length), tensor]),
   );
 
 /** What an engine's step has told the host. */
-export const toldBy = (outputs: Tensors): Record<string, tf.Tensor> => only(isTold, outputs);
+export const toldBy = (outputs: Tensors): Record<string, Tensor> => only(isTold, outputs);
 
 /**
  * The step: what is made ready, loss and gradient, the optimizer, the moving average.
@@ -201,9 +221,9 @@ export function flatStep(
     const moments = mapGroups(without(isCarried, rest), (vector) => ({ all: vector }));
     const next = update(
       { params: { all: params! }, gradients: { all: flattened(gradients, layout) }, moments },
-      Object.fromEntries(names.map((name) => [name, inputs[name] as tf.Scalar])),
+      Object.fromEntries(names.map((name) => [name, inputs[name] as Scalar])),
     );
-    const shares = { kept: inputs["kept"] as tf.Scalar, taken: inputs["taken"] as tf.Scalar };
+    const shares = { kept: inputs["kept"] as Scalar, taken: inputs["taken"] as Scalar };
     const average = emaUpdate({ average: { all: ema! }, params: next.params }, shares);
     const carried = { ...before, ...ready?.carried };
     const sum = total({ ...next, carried });
@@ -233,11 +253,11 @@ const without = (prefix: string, tensors: Tensors): Tensors =>
  * theirs is not: a gradient that is not finite leaves its mark in every group. It may also be so of finite ones, where they
  * are too large for a sum. It is the scope's, or the caller's where there is none.
  */
-export function total({ params, moments, carried = {} }: Omit<Weights<OptimizerState>, "ema">) {
+export function total({ params, moments, carried = {} }: Omit<StepState<OptimizerState>, "ema">) {
   return scope(() => {
     const groups = [params, ...Object.values(moments).slice(-1), carried];
     const all = groups.flatMap((tensors) => Object.values(tensors));
-    return tf.sum(tf.concat(all.map((tensor) => tf.reshape(tensor, [-1])))) as tf.Scalar;
+    return tf.sum(tf.concat(all.map((tensor) => tf.reshape(tensor, [-1])))) as Scalar;
   });
 }
 
@@ -249,14 +269,14 @@ export function total({ params, moments, carried = {} }: Omit<Weights<OptimizerS
  * @returns New tensors. They are the scope's, or the caller's where there is none.
  * @throws {RangeError} If the loss is not one number, or does not depend on one of the weights, with its name.
  */
-export function differentiated(loss: (params: Params) => tf.Scalar | Told, params: Params): {
-  readonly value: tf.Scalar;
-  readonly gradients: Record<string, tf.Tensor>;
-  readonly told: Record<string, tf.Tensor>;
+export function differentiated(loss: (params: Params) => Scalar | Told, params: Params): {
+  readonly value: Scalar;
+  readonly gradients: Record<string, Tensor>;
+  readonly told: Record<string, Tensor>;
 } {
   const names = Object.keys(params), weights = Object.values(params);
   return scope(() => {
-    let told: Record<string, tf.Tensor> = {};
+    let told: Record<string, Tensor> = {};
     const { value, grads } = tf.engine().gradients(
       () => {
         const said = loss(params);
@@ -280,7 +300,7 @@ export function differentiated(loss: (params: Params) => tf.Scalar | Told, param
   });
 }
 
-function one(loss: tf.Scalar): tf.Scalar {
+function one(loss: Scalar): Scalar {
   if (loss.size === 1) return loss;
   throw new RangeError(`Cannot train: the loss must be one number, got shape [${loss.shape}]`);
 }

@@ -45,11 +45,11 @@ import {
   optimizerOf,
   type Prepare,
   type StepLoss,
+  type StepState,
   type Told,
   toldBy,
   total,
   unflattened,
-  type Weights,
 } from "./flat.ts";
 import {
   type AdamOptions,
@@ -59,10 +59,13 @@ import {
   type Optimizer,
   type OptimizerState,
 } from "./optimizer.ts";
+import type { Scalar, Tensor } from "../tensor/tensor.ts";
 
 /**
  * Where a training run stands. All of it is plain data and tensors: written to disk and read again, it goes on bit for bit.
  * `O` is what the optimizer keeps.
+ *
+ * @category Training
  */
 export interface TrainState<O extends OptimizerState = Moments> {
   /** Number of steps made. */
@@ -83,18 +86,26 @@ export interface TrainState<O extends OptimizerState = Moments> {
   readonly losses: readonly number[];
 }
 
-/** A differentiable loss: weights, batch and key to a scalar. */
-export type Loss<Batch> = (params: Params, batch: Batch, key: Key) => tf.Scalar;
+/**
+ * A differentiable loss: weights, batch and key to a scalar.
+ *
+ * @category Training
+ */
+export type Loss<Batch> = (params: Params, batch: Batch, key: Key) => Scalar;
 
-/** A loss in two parts, the second of which an engine can compile. */
+/**
+ * A loss in two parts, the second of which an engine can compile.
+ *
+ * @category Training
+ */
 export interface Objective<Batch> {
   /**
    * Makes the loss's inputs on the host: draws under the key, gathers, computes whatever does not depend on the weights.
    * What it makes is disposed of after the step.
    */
-  readonly inputs: (batch: Batch, key: Key) => Record<string, tf.Tensor>;
+  readonly inputs: (batch: Batch, key: Key) => Record<string, Tensor>;
   /** The loss: a pure function of tensors, differentiable in the weights, which reads no values. */
-  readonly loss: (params: Params, inputs: Tensors) => tf.Scalar;
+  readonly loss: (params: Params, inputs: Tensors) => Scalar;
 }
 
 /**
@@ -110,10 +121,12 @@ export interface Objective<Batch> {
  * `prepare` makes inputs under the weights of the step, such as what the model draws for contrastive divergence, and `carried` are
  * the chains that it goes on with; both are compiled with the step. `remember` is for what draws on the host depend on, such
  * as times that are drawn where the loss is large.
+ *
+ * @category Training
  */
 export interface StatefulObjective<Batch, M = unknown> {
   /** As of an {@link Objective}, also of what is remembered. */
-  inputs(batch: Batch, key: Key, memory: M): Record<string, tf.Tensor>;
+  inputs(batch: Batch, key: Key, memory: M): Record<string, Tensor>;
   /** As of an {@link Objective}; it may tell the host numbers besides. */
   readonly loss: StepLoss;
   /** Inputs that depend on the weights, and what is carried on. Default: none. */
@@ -125,13 +138,15 @@ export interface StatefulObjective<Batch, M = unknown> {
 /**
  * An objective as one function, to evaluate it.
  *
+ * @category Training
  * @param objective The objective.
  * @param state What it carries and remembers. Default: nothing.
  * @returns The loss.
  *
  * @example A square
  * ```ts
- * import { key, lossOf } from "@tweedie/tweedie";
+ * import { key } from "@tweedie/tweedie";
+ * import { lossOf } from "@tweedie/tweedie/train";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -156,7 +171,11 @@ export function lossOf<Batch>(
     });
 }
 
-/** What a training run is made of. */
+/**
+ * What a training run is made of.
+ *
+ * @category Training
+ */
 export interface TrainOptions<Batch> {
   /** The loss, in one part or two. Pure: its only randomness is the key, another one each step. */
   readonly loss: Loss<Batch> | Objective<Batch> | StatefulObjective<Batch>;
@@ -193,7 +212,11 @@ const trainOptions: Rules<TrainOptions<never>> = {
   finite: true,
 };
 
-/** Options of {@link newTraining}. */
+/**
+ * Options of {@link newTraining}.
+ *
+ * @category Training
+ */
 export interface NewTrainingOptions {
   /** The optimizer of the run. Default: Adam. */
   readonly optimizer?: Optimizer;
@@ -212,6 +235,7 @@ const newTrainingOptions: Rules<NewTrainingOptions> = {
 /**
  * The state before the first step.
  *
+ * @category Training
  * @param params First weights. They stay the caller's.
  * @param options The optimizer; what the objective carries and remembers.
  * @returns A state with tensors of its own, which the caller disposes of.
@@ -240,6 +264,7 @@ export function newTraining(params: Params, options: NewTrainingOptions = {}): T
 /**
  * Trains: yields the state after each batch, or after every so many, for as long as there are batches.
  *
+ * @category Training
  * @param start The state to go on from; it stays the caller's, and must outlive the iteration.
  * @param options Loss, key and constants; engine.
  * @returns A function of the batches that follow the start's, whose result computes nothing until it is iterated.
@@ -303,7 +328,7 @@ interface Steps<Batch> {
   /** Makes a step, of this number. Frees the state that was asked for before. */
   readonly step: (batch: Batch, step: number) => Promise<Made>;
   /** The state. Frees that which was asked for before, on an engine. */
-  readonly state: () => Promise<Weights & Pick<TrainState, "memory">>;
+  readonly state: () => Promise<StepState & Pick<TrainState, "memory">>;
   /** Frees everything. */
   readonly close: () => Promise<void>;
 }
@@ -344,9 +369,13 @@ async function* training<Batch>(
   }
 }
 
-/** Disposes of the tensors of a state. */
+/**
+ * Disposes of the tensors of a state.
+ *
+ * @category Training
+ */
 export function disposeTraining(
-  { params, ema, moments, carried = {} }: Weights<OptimizerState>,
+  { params, ema, moments, carried = {} }: StepState<OptimizerState>,
 ): void {
   tf.dispose([params, ema, ...Object.values(moments), carried].map((each) => Object.values(each)));
 }
@@ -373,10 +402,10 @@ function beginning<Batch>(
 /** A step's loss as a function of the weights, and what is carried on from it. */
 function lossAt<Batch>(
   loss: Loss<Batch> | StatefulObjective<Batch>,
-  { params, carried = {}, memory }: Weights & Pick<TrainState, "memory">,
+  { params, carried = {}, memory }: StepState & Pick<TrainState, "memory">,
   batch: Batch,
   key: Key,
-): { readonly of: (params: Params) => tf.Scalar | Told; readonly carried: Tensors } {
+): { readonly of: (params: Params) => Scalar | Told; readonly carried: Tensors } {
   if (typeof loss === "function") return { of: (params) => loss(params, batch, key), carried };
   const given = loss.inputs(batch, key, memory), ready = loss.prepare?.(params, given, carried);
   return {
@@ -400,7 +429,7 @@ function* remembered<Batch>(
 function plainSteps<Batch>(start: TrainState, options: TrainOptions<Batch>): Steps<Batch> {
   const { key, loss, decay = 0.999, finite = true, signal } = options;
   const { numbers, update } = optimizerOf(options);
-  let held: Weights & Pick<TrainState, "memory"> = start;
+  let held: StepState & Pick<TrainState, "memory"> = start;
   const free = (): void => {
     if (held !== start) disposeTraining(held);
   };
@@ -449,7 +478,7 @@ function plainSteps<Batch>(start: TrainState, options: TrainOptions<Batch>): Ste
  * A number that is finite only if weights and mean squares are: one of them where they are at hand, or {@link total}, which is
  * the scope's.
  */
-function summed({ params, moments, carried = {} }: Weights): Awaitable<number> {
+function summed({ params, moments, carried = {} }: StepState): Awaitable<number> {
   const groups = [params, ...Object.values(moments).slice(-1), carried];
   for (const tensor of groups.flatMap((tensors) => Object.values(tensors))) {
     const values = atHand(tensor);
@@ -473,7 +502,7 @@ async function engineSteps<Batch>(
   const running = await scope(() => awaited(engine.fold(step, flatState(start, layout))));
   // On the engine too: tfjs's backends take ten times as long to turn the filters round.
   const reading = engine.compile(({ vector }) => unflattened(vector!, layout));
-  let held: Weights | undefined;
+  let held: StepState | undefined;
   const free = (): void => {
     if (held !== undefined) disposeTraining(held);
     held = undefined;
@@ -547,7 +576,7 @@ async function checkStart<Batch>(
 async function checkMade(
   { loss, sum }: Made,
   step: number,
-  state: () => Promise<Weights>,
+  state: () => Promise<StepState>,
 ): Promise<void> {
   if (!Number.isFinite(loss)) throw lost("loss must be finite", `${loss}`, step);
   if (Number.isFinite(sum)) return;
@@ -601,7 +630,7 @@ function* numbersIn(
   value: unknown,
   at: string,
   depth = 0,
-): Generator<readonly [at: string, numbers: tf.Tensor | ArrayLike<number>]> {
+): Generator<readonly [at: string, numbers: Tensor | ArrayLike<number>]> {
   if (typeof value === "number") yield [at, [value]];
   else if (value instanceof tf.Tensor) {
     if (value.dtype === "float32") yield [at, value];

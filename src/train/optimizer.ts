@@ -13,11 +13,20 @@ import { checkTensors, refusal } from "../tensor/check/check.ts";
 import { above, atLeast, decoded, is, type Rule, type Rules } from "../tensor/check/decode.ts";
 import { mapTensors } from "../tensor/engine.ts";
 import { scope } from "../tensor/scope.ts";
+import type { Scalar, Tensor } from "../tensor/tensor.ts";
 
-/** What an optimizer keeps beside the weights: groups of tensors, each of the names and shapes of the weights. */
+/**
+ * What an optimizer keeps beside the weights: groups of tensors, each of the names and shapes of the weights.
+ *
+ * @category Training
+ */
 export type OptimizerState = Readonly<Record<string, Params>>;
 
-/** Weights and what an optimizer keeps beside them. */
+/**
+ * Weights and what an optimizer keeps beside them.
+ *
+ * @category Training
+ */
 export interface OptimizerStep {
   /** Weights. */
   readonly params: Params;
@@ -30,6 +39,8 @@ export interface OptimizerStep {
  *
  * A step is compiled once, and with all weights end to end in one vector: so its numbers are given by name, and `update` must
  * not ask which weight a number belongs to.
+ *
+ * @category Training
  */
 export interface Optimizer {
   /** Its name, for messages and checkpoints. */
@@ -41,11 +52,15 @@ export interface Optimizer {
   /** The weights that follow, and what is kept then: a pure function of tensors. The numbers may be tensors. */
   readonly update: (
     current: OptimizerStep & { readonly gradients: Params },
-    numbers: Readonly<Record<string, number | tf.Scalar>>,
+    numbers: Readonly<Record<string, number | Scalar>>,
   ) => OptimizerStep;
 }
 
-/** First and second moments of the gradients, by the weights' names. */
+/**
+ * First and second moments of the gradients, by the weights' names.
+ *
+ * @category Training
+ */
 export type Moments = {
   /** Running mean of the gradient. */
   readonly mean: Params;
@@ -53,7 +68,11 @@ export type Moments = {
   readonly square: Params;
 };
 
-/** Options of {@link adam}. */
+/**
+ * Options of {@link adam}.
+ *
+ * @category Training
+ */
 export interface AdamOptions {
   /** Step size after warm-up. Default: 1e-3. */
   readonly rate?: number;
@@ -90,15 +109,23 @@ export const adamOptions: Rules<AdamOptions> = {
   clip: positive,
 };
 
-/** Weights and moments after a step. */
+/**
+ * Weights and moments after a step.
+ *
+ * @category Training
+ */
 export interface Updated {
   /** New weights. */
-  readonly params: Record<string, tf.Tensor>;
+  readonly params: Record<string, Tensor>;
   /** New moments. */
   readonly moments: Moments;
 }
 
-/** Zero moments for weights. They are the scope's, or the caller's where there is none. */
+/**
+ * Zero moments for weights. They are the scope's, or the caller's where there is none.
+ *
+ * @category Training
+ */
 export function noMoments(params: Params): Moments {
   const zeros = () => mapTensors(params, (weight) => tf.zerosLike(weight));
   return { mean: zeros(), square: zeros() };
@@ -111,6 +138,7 @@ export function noMoments(params: Params): Moments {
  * Source of the cosine: I. Loshchilov, F. Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017),
  * equation 5, of one run that ends at 0.
  *
+ * @category Training
  * @param step Number of the step, from 1.
  * @param options The constants; `rate`, `warmup` and `anneal` are read.
  * @returns The step size.
@@ -119,7 +147,7 @@ export function noMoments(params: Params): Moments {
  *
  * @example Half way up, at the top, half way down
  * ```ts
- * import { learningRate } from "@tweedie/tweedie";
+ * import { learningRate } from "@tweedie/tweedie/train";
  * import assert from "node:assert/strict";
  *
  * assert.equal(learningRate(50, { rate: 1, warmup: 100 }), 0.5);
@@ -145,6 +173,7 @@ function rateAt(step: number, { rate = 1e-3, warmup = 0, anneal }: AdamOptions):
  *   w ← w − rate·(m/(1 − β1ᵏ) / (√(v/(1 − β2ᵏ)) + epsilon) + decay·w)
  * ```
  *
+ * @category Training
  * @param current Weights, their gradients, the moments so far, and the number k of this step, from 1. Not disposed of.
  * @param options The constants.
  * @returns New weights and moments. They are the scope's, or the caller's where there is none.
@@ -154,7 +183,7 @@ function rateAt(step: number, { rate = 1e-3, warmup = 0, anneal }: AdamOptions):
  *
  * @example The first step goes against the sign of the gradient, by the step size
  * ```ts
- * import { adam, noMoments } from "@tweedie/tweedie";
+ * import { adam, noMoments } from "@tweedie/tweedie/train";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -181,6 +210,7 @@ export function adam(
 /**
  * {@link adam} as an optimizer.
  *
+ * @category Training
  * @param options The constants.
  * @returns The optimizer, which keeps {@link Moments}.
  * @throws {TypeError} If there is an option that is not known.
@@ -214,7 +244,11 @@ export function byAdam(options: AdamOptions = {}): Optimizer {
   };
 }
 
-/** Options of {@link byMomentum}. */
+/**
+ * Options of {@link byMomentum}.
+ *
+ * @category Training
+ */
 export interface MomentumOptions {
   /** Step size. Default: 1e-2. */
   readonly rate?: number;
@@ -231,6 +265,7 @@ const momentumOptions: Rules<MomentumOptions> = { rate: size, momentum: share };
  *   u ← momentum·u + g      w ← w − rate·u
  * ```
  *
+ * @category Training
  * @param options Step size and momentum.
  * @returns The optimizer, which keeps `velocity`.
  * @throws {TypeError} If there is an option that is not known.
@@ -274,7 +309,11 @@ export function byMomentum(options: MomentumOptions = {}): Optimizer {
 /** What cannot be done with a constant out of range. */
 const action = "make a step of Adam";
 
-/** Weights, their gradients and the moments so far, by the same names. */
+/**
+ * Weights, their gradients and the moments so far, by the same names.
+ *
+ * @category Training
+ */
 export interface AdamInputs {
   /** Weights. */
   readonly params: Params;
@@ -284,7 +323,11 @@ export interface AdamInputs {
   readonly moments: Moments;
 }
 
-/** The numbers of a step of Adam. Those that change with the step may be tensors, for steps that are compiled once. */
+/**
+ * The numbers of a step of Adam. Those that change with the step may be tensors, for steps that are compiled once.
+ *
+ * @category Training
+ */
 export interface AdamConstants {
   /** Decay of the mean of gradients. */
   readonly beta1: number;
@@ -295,16 +338,17 @@ export interface AdamConstants {
   /** Greatest norm of the gradient; no limit when absent. */
   readonly clip?: number;
   /** Step size over 1 − β1ᵏ. */
-  readonly move: number | tf.Scalar;
+  readonly move: number | Scalar;
   /** 1/(1 − β2ᵏ). */
-  readonly scale: number | tf.Scalar;
+  readonly scale: number | Scalar;
   /** 1 − step size · decay; absent without weight decay. */
-  readonly keep?: number | tf.Scalar;
+  readonly keep?: number | Scalar;
 }
 
 /**
  * The numbers of a step, in float64 on the host.
  *
+ * @category Training
  * @param step Number k of the step, from 1.
  * @param options The constants of the run.
  * @returns Those of the step.
@@ -313,7 +357,7 @@ export interface AdamConstants {
  *
  * @example Moments that start at zero are scaled up at first
  * ```ts
- * import { adamConstants } from "@tweedie/tweedie";
+ * import { adamConstants } from "@tweedie/tweedie/train";
  * import assert from "node:assert/strict";
  *
  * const { scale } = adamConstants(1, { beta2: 0.75 });
@@ -348,6 +392,7 @@ function constantsAt(step: number, options: AdamOptions): ReturnType<typeof adam
 /**
  * The arithmetic of {@link adam}: a pure function of tensors.
  *
+ * @category Training
  * @param current Weights, gradients and moments. Not disposed of.
  * @param constants The numbers of the step, {@link adamConstants}.
  * @returns New weights and moments. They are the scope's, or the caller's where there is none.
@@ -377,6 +422,7 @@ export function adamUpdate(current: AdamInputs, constants: AdamConstants): Updat
  * Source: R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neural networks" (2013),
  * algorithm 1.
  *
+ * @category Training
  * @param gradients Gradients by name. Not disposed of.
  * @param limit Greatest norm of all of them together, above 0.
  * @returns New tensors by the same names. They are the scope's, or the caller's where there is none.
@@ -384,7 +430,7 @@ export function adamUpdate(current: AdamInputs, constants: AdamConstants): Updat
  *
  * @example A gradient of norm 5
  * ```ts
- * import { clipped } from "@tweedie/tweedie";
+ * import { clipped } from "@tweedie/tweedie/train";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -394,7 +440,7 @@ export function adamUpdate(current: AdamInputs, constants: AdamConstants): Updat
  * assert.ok(Math.abs(Math.hypot(a!.dataSync()[0]!, b!.dataSync()[0]!) - 1) < 1e-6);
  * ```
  */
-export function clipped(gradients: Params, limit: number): Record<string, tf.Tensor> {
+export function clipped(gradients: Params, limit: number): Record<string, Tensor> {
   if (!(limit > 0)) {
     throw new RangeError(`Cannot clip gradients: limit must be above 0, got ${limit}`);
   }
@@ -410,5 +456,5 @@ export function clipped(gradients: Params, limit: number): Record<string, tf.Ten
 }
 
 /** share·a + (1 − share)·b. */
-const blend = (a: tf.Tensor, b: tf.Tensor, share: number): tf.Tensor =>
+const blend = (a: Tensor, b: Tensor, share: number): Tensor =>
   tf.add(tf.mul(a, share), tf.mul(b, 1 - share));

@@ -52,7 +52,11 @@ import {
 import type { Key } from "../tensor/key.ts";
 import { uniforms } from "../tensor/random.ts";
 
-/** Options of {@link uniformTimes}. */
+/**
+ * Options of {@link uniformTimes}.
+ *
+ * @category Training
+ */
 export interface UniformTimesOptions {
   /**
    * Least time of a continuous schedule, on whose span it lies. Default: the span's least, where sigma is above 0; otherwise
@@ -85,6 +89,7 @@ const cutOff = ({ span: [start, end] }: Schedule): number => start + 1e-3 * (end
  *
  * Source: D. Kingma, T. Salimans, B. Poole, J. Ho, "Variational diffusion models" (2021), appendix I.1.
  *
+ * @category Training
  * @param schedule Discrete: the whole times whose sigma is above 0. Continuous: the span, from `least` up.
  * @param n How many.
  * @param key The key.
@@ -124,7 +129,11 @@ export function uniformTimes(
   });
 }
 
-/** A law of t as data, neither normalized nor cut off: any positive function of t is one. */
+/**
+ * A law of t as data, neither normalized nor cut off: any positive function of t is one.
+ *
+ * @category Training
+ */
 export interface TimeLaw {
   /** What it is, such as `"likelihood"`. */
   readonly name: string;
@@ -136,7 +145,11 @@ export interface TimeLaw {
   readonly inverse?: (value: number) => number;
 }
 
-/** Constants of the laws by a normal variable. */
+/**
+ * Constants of the laws by a normal variable.
+ *
+ * @category Training
+ */
 export interface NormalLawOptions {
   /** Mean of the normal variable. Default: 0 for the logit, −1.2 for ln(sigma/alpha). */
   readonly mean?: number;
@@ -144,7 +157,11 @@ export interface NormalLawOptions {
   readonly deviation?: number;
 }
 
-/** The laws by name; see {@link timeLaws}. */
+/**
+ * The laws by name; see {@link timeLaws}.
+ *
+ * @category Training
+ */
 export interface TimeLaws {
   /** p(t) = 1. */
   readonly uniform: () => TimeLaw;
@@ -180,9 +197,11 @@ const bell = (z: number): number => Math.exp(-z * z / 2);
  * `likelihood` steadies the objective of `variational(schedule)`, the bound on −log p(x): as g²/sigma² is the slope of −log-SNR,
  * its integral and inverse are those of log-SNR. `logitNormal` and `logNormal` are meant without reweighting.
  *
+ * @category Training
  * @example Every law is a function of t; so is one of your own
  * ```ts
- * import { type TimeLaw, timeLaws, timeSampler, vp } from "@tweedie/tweedie";
+ * import { type TimeLaw, timeLaws, timeSampler } from "@tweedie/tweedie/train";
+ * import { vp } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * const late: TimeLaw = { name: "late", density: (t) => t };
@@ -248,7 +267,11 @@ export const timeLaws: TimeLaws = {
   },
 };
 
-/** How the n times of a batch are spread over the law; see {@link timeSpreads}. */
+/**
+ * How the n times of a batch are spread over the law; see {@link timeSpreads}.
+ *
+ * @category Training
+ */
 export type TimeSpread = "systematic" | "stratified" | "antithetic" | "independent";
 
 /** From n uniforms to the n shares of the law that a batch takes, each in [0, 1). */
@@ -262,10 +285,18 @@ const spreads: Readonly<Record<TimeSpread, (u: Float32Array) => number[]>> = {
 /** 1 − u, but for a u of 0, which stays below 1. */
 const opposite = (u: number): number => u === 0 ? 1 - 2 ** -24 : 1 - u;
 
-/** The spreads, by name. `systematic` and `stratified` put sample i into the i-th of n equal parts of the law. */
+/**
+ * The spreads, by name. `systematic` and `stratified` put sample i into the i-th of n equal parts of the law.
+ *
+ * @category Training
+ */
 export const timeSpreads: readonly TimeSpread[] = Object.keys(spreads) as TimeSpread[];
 
-/** A law of training times, cut off and normalized: data, and the functions that follow from it. */
+/**
+ * A law of training times, cut off and normalized: data, and the functions that follow from it.
+ *
+ * @category Training
+ */
 export interface TimeSampler {
   /** The law's name. */
   readonly name: string;
@@ -283,7 +314,11 @@ export interface TimeSampler {
   readonly spread: TimeSpread;
 }
 
-/** Options of {@link timeSampler}. */
+/**
+ * Options of {@link timeSampler}.
+ *
+ * @category Training
+ */
 export interface TimeSamplerOptions {
   /** The law. Default: `timeLaws.uniform()`. */
   readonly law?: TimeLaw;
@@ -311,6 +346,7 @@ function samplerOptions({ steps }: Schedule): Rules<TimeSamplerOptions> {
 /**
  * A law of training times on a schedule.
  *
+ * @category Training
  * @param schedule Its times and their meaning.
  * @param options Law, cut-off, spread over a batch.
  * @returns The sampler; give it to {@link diffusionLoss} as `times`, or to {@link sampleTimes}.
@@ -320,7 +356,8 @@ function samplerOptions({ steps }: Schedule): Rules<TimeSamplerOptions> {
  *
  * @example Times by 1/sigma² of the Ornstein-Uhlenbeck process, in closed form
  * ```ts
- * import { timeLaws, timeSampler, vp } from "@tweedie/tweedie";
+ * import { timeLaws, timeSampler } from "@tweedie/tweedie/train";
+ * import { vp } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * const schedule = vp({ betaMin: 1, betaMax: 1, end: 5 });
@@ -485,6 +522,7 @@ function inverted(
 /**
  * The times of a batch.
  *
+ * @category Training
  * @param sampler The law and its spread.
  * @param n How many.
  * @param key The key.
@@ -494,7 +532,9 @@ function inverted(
  *
  * @example Half of the times where log-SNR is in the upper half of its range
  * ```ts
- * import { key, logSnr, sampleTimes, timeLaws, timeSampler, vp } from "@tweedie/tweedie";
+ * import { key, vp } from "@tweedie/tweedie";
+ * import { logSnr } from "@tweedie/tweedie/noise";
+ * import { sampleTimes, timeLaws, timeSampler } from "@tweedie/tweedie/train";
  * import assert from "node:assert/strict";
  *
  * const schedule = vp(), times = timeSampler(schedule, { law: timeLaws.likelihood(schedule) });

@@ -10,13 +10,14 @@ import type { Params } from "../network/layer.ts";
 /**
  * The weights of several networks as one record.
  *
+ * @category Training
  * @param parts Weights by the names of networks; no name has a slash.
  * @returns `network/weight` for each weight. The tensors are shared.
  * @throws {RangeError} If a network's name has a slash.
  *
  * @example
  * ```ts
- * import { branch, tree } from "@tweedie/tweedie";
+ * import { branch, tree } from "@tweedie/tweedie/train";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -44,6 +45,7 @@ export function tree(parts: Readonly<Record<string, Params>>): Params {
 /**
  * The weights of one network of a {@link tree}.
  *
+ * @category Training
  * @param params The tree.
  * @param name The network's name.
  * @returns Its weights by their own names. The tensors are shared.

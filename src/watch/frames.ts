@@ -25,8 +25,13 @@ import {
   whole,
   wholeNumber,
 } from "../tensor/check/decode.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
-/** A picture on the host. */
+/**
+ * A picture on the host.
+ *
+ * @category Watchers
+ */
 export interface Image {
   /** Width in pixels. */
   readonly width: number;
@@ -38,7 +43,11 @@ export interface Image {
   readonly data: Uint8Array;
 }
 
-/** Options of {@link toImage}. */
+/**
+ * Options of {@link toImage}.
+ *
+ * @category Watchers
+ */
 export interface ImageOptions {
   /** Rows and columns of tiles, at least as many as samples. Default: near-square, no fewer columns than rows. */
   readonly grid?: readonly [rows: number, columns: number];
@@ -74,7 +83,11 @@ const imageOptions: Rules<ImageOptions> = {
   scale: wholeNumber(1),
 };
 
-/** Options of {@link frames}. */
+/**
+ * Options of {@link frames}.
+ *
+ * @category Watchers
+ */
 export interface FrameOptions extends ImageOptions {
   /**
    * What to draw: `"x"` the state x_t; `"x0"` the x0 prediction that led there, or x_t where there is none, as at the
@@ -99,7 +112,7 @@ function refuse(parameter: string, wanted: string, got: unknown, action = making
 
 type Shape = readonly [count: number, height: number, width: number, channels: 1 | 3];
 
-function shapeOf(x: tf.Tensor, name: string): Shape {
+function shapeOf(x: Tensor, name: string): Shape {
   if (!(x instanceof tf.Tensor) || x.isDisposed) {
     const got = x instanceof tf.Tensor ? "one that was disposed of" : typeof x;
     throw new TypeError(`Cannot ${making}: ${name} must be a tensor that lives, got ${got}`);
@@ -200,6 +213,7 @@ function enlarged(image: Image, scale: number): Image {
 /**
  * A batch as one picture: its samples side by side in a grid, row by row.
  *
+ * @category Watchers
  * @param x Shape [count, height, width, 1 or 3]. Not disposed of; it must live until the promise settles.
  * @param options Grid, range of values, gaps, scale.
  * @returns The picture, (rows·(height + pad) − pad)·scale pixels high and as wide in its turn.
@@ -219,11 +233,11 @@ function enlarged(image: Image, scale: number): Image {
  * assert.deepEqual(image, { width: 2, height: 1, channels: 1, data: new Uint8Array([0, 255]) });
  * ```
  */
-export async function toImage(x: tf.Tensor, options: ImageOptions = {}): Promise<Image> {
+export async function toImage(x: Tensor, options: ImageOptions = {}): Promise<Image> {
   return await drawn(x, "x", decoded(making, options, imageOptions));
 }
 
-async function drawn(x: tf.Tensor, name: string, options: ImageOptions): Promise<Image> {
+async function drawn(x: Tensor, name: string, options: ImageOptions): Promise<Image> {
   const shape = shapeOf(x, name), grid = gridOf(shape[0], options.grid);
   checkSize(shape, grid, options);
   const values = await x.data();
@@ -235,6 +249,7 @@ async function drawn(x: tf.Tensor, name: string, options: ImageOptions): Promise
 /**
  * Pictures of the states of a trajectory, one for each.
  *
+ * @category Watchers
  * @param options What to draw and how.
  * @returns The watcher: pictures as they are pulled.
  * @throws {RangeError} If an option is out of its range; while iterated, if a state is not a batch of images, or holds NaN or
@@ -269,6 +284,7 @@ const sizeOf = ({ width, height, channels }: Image): string => `${width}x${heigh
 /**
  * Throws unless a picture has pixels and as many bytes as they need.
  *
+ * @category Watchers
  * @param image The picture.
  * @param name What to call it in the message. Default: `"image"`.
  * @throws {RangeError} If width or height is not a whole number of at least 1, channels are neither 1 nor 3, or the data
@@ -277,7 +293,7 @@ const sizeOf = ({ width, height, channels }: Image): string => `${width}x${heigh
  *
  * @example
  * ```ts
- * import { checkImage } from "@tweedie/tweedie";
+ * import { checkImage } from "@tweedie/tweedie/watch";
  * import assert from "node:assert/strict";
  *
  * const short = { width: 2, height: 2, channels: 1, data: new Uint8Array(3) } as const;
@@ -302,6 +318,7 @@ export function checkImage(image: Image, name: string = "image"): void {
 /**
  * Passes pictures on if each is whole and all are of one size, as films must be.
  *
+ * @category Watchers
  * @param source Pictures.
  * @returns The same pictures.
  * @throws {RangeError} While iterated, at the first picture, counted from 0, that has no pixels, whose bytes do not fit
@@ -309,7 +326,8 @@ export function checkImage(image: Image, name: string = "image"): void {
  *
  * @example
  * ```ts
- * import { type Image, sameSize } from "@tweedie/tweedie";
+ * import { type Image } from "@tweedie/tweedie";
+ * import { sameSize } from "@tweedie/tweedie/watch";
  * import assert from "node:assert/strict";
  *
  * const image = (width: number): Image => ({ width, height: 1, channels: 1, data: new Uint8Array(width) });

@@ -16,7 +16,11 @@ import { tap } from "ix/asynciterable/operators/tap";
 import { builtin, isDeno } from "../tensor/backend/runtime.ts";
 import { among, decoded, is, type Rules, wholeNumber } from "../tensor/check/decode.ts";
 
-/** What progress reads of an item, where it is there: a state of a chain or of training, or anything else. */
+/**
+ * What progress reads of an item, where it is there: a state of a chain or of training, or anything else.
+ *
+ * @category Watchers
+ */
 export interface Progressing {
   /** Steps made so far. Default: the item's index from 0. */
   readonly step?: number;
@@ -26,7 +30,11 @@ export interface Progressing {
   readonly loss?: number;
 }
 
-/** Options of {@link progress}. */
+/**
+ * Options of {@link progress}.
+ *
+ * @category Watchers
+ */
 export interface ProgressOptions {
   /** Steps in all, for the share done and the time left. Default: unknown. */
   readonly total?: number;
@@ -67,6 +75,7 @@ interface Place extends Progressing {
  * Writes a line of progress and passes the items on. It uses no timer, and ends its line when the stream ends or is
  * broken off.
  *
+ * @category Watchers
  * @param options Number of steps, how often, where to.
  * @returns The watcher.
  * @throws {TypeError} If an option is unknown.

@@ -20,7 +20,11 @@ import { map } from "ix/asynciterable/operators/map";
 import { retained } from "../sample/path.ts";
 import { refusal, shown as told } from "../tensor/check/check.ts";
 
-/** A stream to a stream of the same items. */
+/**
+ * A stream to a stream of the same items.
+ *
+ * @category Watchers
+ */
 export type Watcher = <S>(source: AsyncIterable<S>) => AsyncIterable<S>;
 
 const disposeOf = (item: unknown): void => tf.dispose(item as tf.TensorContainer);
@@ -31,6 +35,7 @@ const disposeOf = (item: unknown): void => tf.dispose(item as tf.TensorContainer
  * Whether an item is the last is known only when the next is asked for, which ends the item's life, so a passed-over
  * item is held as a copy until then: at most one, which shares its numbers with the original.
  *
+ * @category Watchers
  * @param n How many items from one that passes to the next, a whole number of at least 1.
  * @returns The watcher: items 0, n, 2n, … and the last, each alive until the next pull.
  * @throws {RangeError} If n is not a whole number of at least 1.
@@ -71,6 +76,7 @@ async function* picked<S>(
 /**
  * Copies of a stream's items, which outlive the next pull.
  *
+ * @category Watchers
  * @returns The watcher. The caller disposes of each item that it was given.
  *
  * @example Three tensors that their maker has disposed of
@@ -100,6 +106,7 @@ export function kept(): Watcher {
 /**
  * The last item of a stream: where a trajectory ends.
  *
+ * @category Watchers
  * @param stream The stream, which is run to its end.
  * @returns A copy of the last item. The caller disposes of its tensors.
  * @throws {RangeError} If the stream is empty.
@@ -134,6 +141,7 @@ export async function last<S>(stream: AsyncIterable<S>): Promise<S> {
 /**
  * All items of a stream, in memory at once.
  *
+ * @category Watchers
  * @param stream The stream, which is run to its end.
  * @returns Copies of its items, in order. The caller disposes of their tensors: `tf.dispose(states)`.
  * @throws What the stream throws, after disposing of what was recorded.
@@ -160,6 +168,7 @@ export async function recorded<S>(stream: AsyncIterable<S>): Promise<S[]> {
 /**
  * Shows each item to a function and passes it on: logging, counters, a metric along the way.
  *
+ * @category Watchers
  * @param look Called with each item and its index from 0, before the consumer sees it; awaited. What it throws ends the
  * stream. The item stays the stream's: do not dispose of it.
  * @returns The watcher.

@@ -3,20 +3,9 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import ndarray from "ndarray";
 import { pipe } from "fp-ts/lib/function.js";
-import {
-  type Chain,
-  chain,
-  type ChainEnv,
-  type ChainTransition,
-  fold,
-  key,
-  last,
-  normals,
-  run,
-  scope,
-  underlaid,
-  uniforms,
-} from "../../mod.ts";
+import { type Chain, chain, type ChainEnv, fold, key, last, run, scope } from "../../mod.ts";
+import { type ChainTransition, underlaid } from "../../src/chain/mod.ts";
+import { normals, uniforms } from "../../src/tensor/mod.ts";
 import { after, rearranged, refined } from "../../src/chain/chain.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 

@@ -13,7 +13,6 @@ import { pipe } from "fp-ts/lib/function.js";
 import { map } from "ix/asynciterable/operators";
 import {
   adaptiveFlow,
-  type AdaptiveState,
   after,
   arrived,
   corrected,
@@ -35,13 +34,11 @@ import {
   lms,
   logLikelihood,
   mixture,
-  mixtureLogDensity,
   mlp,
   type Model,
   normal,
   prior,
   run,
-  sampleKeys,
   type Sampler,
   sampler,
   slerp,
@@ -49,12 +46,15 @@ import {
   type State,
   tableaus,
   times,
-  type Trace,
   type Transition,
   uniform,
   vp,
   type Weighed,
 } from "../../mod.ts";
+import type { AdaptiveState } from "../../src/sample/mod.ts";
+import { mixtureLogDensity } from "../../src/denoise/mod.ts";
+import { sampleKeys } from "../../src/chain/mod.ts";
+import type { Trace } from "../../src/refine/mod.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 
 const schedule = vp(), top = schedule.span[1], clean: Level = { alpha: 1, sigma: 0 };

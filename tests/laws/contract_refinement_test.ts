@@ -15,18 +15,15 @@ import {
   arrived,
   byClassifier,
   byEnergy,
-  classifierEnergy,
   classifierFree,
   type Condition,
   convert,
   corrected,
-  type CorrectedOptions,
   ddim,
   ddpm,
   deis,
   dpmSinglestep,
   dpmSolver,
-  type Energy,
   fixedLangevin,
   flow,
   gaussian,
@@ -36,13 +33,10 @@ import {
   kdpm2,
   key,
   langevin,
-  type LangevinCorrector,
   last,
   type Level,
   lms,
-  type Mixture,
   mixture,
-  mixtureLogDensity,
   type Model,
   normal,
   pndm,
@@ -60,6 +54,12 @@ import {
   uniPc,
   vp,
 } from "../../mod.ts";
+import {
+  classifierEnergy,
+  type CorrectedOptions,
+  type LangevinCorrector,
+} from "../../src/refine/mod.ts";
+import { type Energy, type Mixture, mixtureLogDensity } from "../../src/denoise/mod.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 
 const schedule = vp(), top = schedule.span[1];

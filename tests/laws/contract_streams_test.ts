@@ -17,7 +17,6 @@ import {
   arrived,
   byClassifier,
   byEnergy,
-  classifierEnergy,
   classifierFree,
   convert,
   corrected,
@@ -28,7 +27,6 @@ import {
   dpmSolver,
   fixedLangevin,
   flow,
-  fromTensors,
   guided,
   hutchinson,
   inpainted,
@@ -58,10 +56,11 @@ import {
   type State,
   summed,
   thresholded,
-  toTensors,
   uniPc,
   vp,
 } from "../../mod.ts";
+import { classifierEnergy } from "../../src/refine/mod.ts";
+import { fromTensors, toTensors } from "../../src/io/mod.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { inFolder } from "../io/folder.ts";
 

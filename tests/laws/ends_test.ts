@@ -12,14 +12,10 @@ import {
   ddimInverse,
   ddpm,
   deis,
-  discretized,
   dpmSinglestep,
   dpmSolver,
   edm,
   flow,
-  fromAlphaBars,
-  fromBetas,
-  fromLevel,
   gaussian,
   type GridOptions,
   kdpm2,
@@ -29,8 +25,6 @@ import {
   type Model,
   multistep,
   pndm,
-  posterior,
-  pseudoAdams,
   rectified,
   reverseSde,
   run,
@@ -38,18 +32,26 @@ import {
   type Sampler,
   scaledLinear,
   type Schedule,
-  sigmoidBetas,
-  sigmoidContinuous,
   type State,
   subVp,
   tableaus,
   times,
   uniPc,
-  unit,
   ve,
   vp,
-  zeroTerminalSnr,
 } from "../../mod.ts";
+import {
+  discretized,
+  fromAlphaBars,
+  fromBetas,
+  fromLevel,
+  sigmoidBetas,
+  sigmoidContinuous,
+  unit,
+  zeroTerminalSnr,
+} from "../../src/noise/mod.ts";
+import { posterior } from "../../src/denoise/mod.ts";
+import { pseudoAdams } from "../../src/sample/mod.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 
 const data = { mean: 1.5, variance: 0.25 }, deviation = 0.5;

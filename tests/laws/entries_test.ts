@@ -1,8 +1,9 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { faults } from "../gate/docs.ts";
 import { npmOnly, npmOnlyLock, readConfig, root } from "../gate/config.ts";
-import { packageOf, rootPackages } from "./layers.ts";
+import { onDemand, order, packageOf, rootPackages } from "./layers.ts";
 
 const core = ["@tensorflow/tfjs-core"];
 
@@ -32,9 +33,43 @@ async function script(
   return { code, said: decode(stdout) + decode(stderr) };
 }
 
+/** The doors of the rooms. */
+const sources = (await Array.fromAsync(Deno.readDir(new URL("src/", root))))
+  .filter(({ name, isDirectory }) => isDirectory && existsSync(new URL(`src/${name}/mod.ts`, root)))
+  .map(({ name }) => `/src/${name}/mod.ts`);
+
+/** The names, values and types, that a door lets out. */
+async function exported(path: string): Promise<string[]> {
+  const text = await Deno.readTextFile(new URL(path, root));
+  const bare = text.replaceAll(/\/\*[^]*?\*\//g, "");
+  return [
+    ...[...bare.matchAll(/export (?:type )?\{([^}]*)\}/g)].flatMap(([, names]) =>
+      names!.split(",").map((name) => name.trim().replace(/^type /, "").split(" as ").at(-1)!)
+        .filter((name) => name !== "")
+    ),
+    ...[...bare.matchAll(/export (?:const|interface) (\w+)|export \* as (\w+)/g)].map(([, a, b]) =>
+      (a ?? b)!
+    ),
+  ];
+}
+
 describe("the entry points", () => {
-  it("the entry points include the root, the backend and the command line", () => {
+  it("the entry points include the root, each room, the backend and the command line", () => {
     assert.ok([".", "./backend", "./cli"].every((name) => name in config.exports));
+    for (const room of order) {
+      const path = `./src/${room}/mod.ts`, isRoom = Object.values(config.exports).includes(path);
+      const isThere = sources.some((each) => path.endsWith(each));
+      assert.equal(isRoom, isThere, room);
+    }
+  });
+
+  it("the root exports at most 170 names, and each of them a room exports too", async () => {
+    const root = await exported("mod.ts");
+    const rooms = await Promise.all(sources.map((path) => exported(path.slice(1))));
+    const all = new Set(rooms.flat());
+    assert.ok(root.length > 100 && root.length <= 170, `${root.length}`);
+    assert.deepEqual(root.filter((name) => !all.has(name) && !["pipe", "Pipe"].includes(name)), []);
+    assert.equal(rooms.flat().length - all.size, 0);
   });
 
   for (const [name, path] of Object.entries(config.exports)) {
@@ -52,7 +87,9 @@ describe("the entry points", () => {
     });
   }
 
-  for (const [name, packages] of Object.entries({ ".": rootPackages, "./backend": core })) {
+  for (const name of Object.keys(config.exports)) {
+    if (["./onnx", "./cli"].includes(name)) continue;
+    const packages = name === "./backend" ? core : [...rootPackages, ...onDemand];
     it(`importing ${name} brings in no engine, by Deno's own reading`, async () => {
       const { success, stdout } = await new Deno.Command(Deno.execPath(), {
         args: ["info", "--json", "--no-lock", config.exports[name]!],
@@ -65,7 +102,6 @@ describe("the entry points", () => {
       };
       const brought = modules.map(({ specifier }) => specifier)
         .filter((specifier) => specifier.startsWith("npm:") && !specifier.includes("/@types/"));
-      assert.ok(brought.length > 0);
       assert.deepEqual(brought.filter((one) => !packages.includes(packageOf(one))), []);
     });
   }

@@ -14,14 +14,12 @@ import {
   ddim,
   ddpm,
   edited,
-  type Energy,
   type Engine,
   fixedLangevin,
   flow,
   guided,
   inpainted,
   key,
-  type Kind,
   last,
   likelihood,
   mask,
@@ -38,6 +36,7 @@ import {
   uniPc,
   vp,
 } from "../../mod.ts";
+import type { Energy, Kind } from "../../src/denoise/mod.ts";
 import { compiler } from "../../src/engine/compile/compile.ts";
 import { start as startOnnx } from "../../src/engine/runtime/session.ts";
 import { type Backend, useBackend } from "../../src/tensor/backend/backend.ts";

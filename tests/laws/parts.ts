@@ -6,14 +6,13 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { adams } from "../../src/sample/mod.ts";
 import {
-  adams,
   adaptiveFlow,
   after,
   annealedLangevin,
   byClassifier,
   byEnergy,
-  classifierEnergy,
   classifierFree,
   conditioned,
   corrected,
@@ -52,9 +51,9 @@ import {
   summed,
   tableaus,
   thresholded,
-  type ThresholdOptions,
   uniPc,
 } from "../../mod.ts";
+import { classifierEnergy, type ThresholdOptions } from "../../src/refine/mod.ts";
 
 type Root = typeof import("../../mod.ts");
 

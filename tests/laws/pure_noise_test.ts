@@ -25,12 +25,11 @@ import {
   run,
   type Sampler,
   type Schedule,
-  sigmoidContinuous,
   tableaus,
   vp,
   type Weighed,
-  zeroTerminalSnr,
 } from "../../mod.ts";
+import { sigmoidContinuous, zeroTerminalSnr } from "../../src/noise/mod.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 
 /** Schedules whose greatest time has no signal. */

@@ -6,7 +6,8 @@
 
 import { readFile } from "node:fs/promises";
 import process from "node:process";
-import { loadDenoiser, toStdout, writeAtomically } from "@tweedie/tweedie";
+import { loadDenoiser, toStdout } from "@tweedie/tweedie";
+import { writeAtomically } from "@tweedie/tweedie/io";
 import { answers } from "./program.ts";
 
 const [weights, packed] = process.argv.slice(2) as [string, string];

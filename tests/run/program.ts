@@ -9,11 +9,7 @@ import {
   annealedLangevin,
   corrected,
   ddim,
-  decodeIdx,
-  decodeSafetensors,
   dpmSolver,
-  encodeSafetensors,
-  floats,
   key,
   last,
   linear,
@@ -26,6 +22,8 @@ import {
   run,
   type Sampler,
 } from "@tweedie/tweedie";
+import { decodeIdx } from "@tweedie/tweedie/data";
+import { decodeSafetensors, encodeSafetensors, floats } from "@tweedie/tweedie/io";
 import { type BackendOptions, useBackend } from "@tweedie/tweedie/backend";
 
 /** How the runtime comes by each engine. */

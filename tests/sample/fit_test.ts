@@ -29,10 +29,10 @@ import {
   type Start,
   type State,
   subVp,
-  unit,
   ve,
   vp,
 } from "../../mod.ts";
+import { unit } from "../../src/noise/mod.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 
 const root = key(7), live = (): number => tf.memory().numTensors;

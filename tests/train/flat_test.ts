@@ -12,8 +12,8 @@ import {
   flattened,
   layoutOf,
   namedState,
+  type StepState,
   unflattened,
-  type Weights,
 } from "../../src/train/flat.ts";
 import { adam } from "../../src/train/optimizer.ts";
 import { assertClose } from "../network/weights.ts";
@@ -25,7 +25,7 @@ const drawn = (seed: number): Record<string, tf.Tensor> =>
     Object.entries(shapes).map(([name, shape], i) => [name, normal(key(10 * seed + i), shape)]),
   );
 
-const weights = (): Weights => ({
+const weights = (): StepState => ({
   params: drawn(1),
   ema: drawn(2),
   moments: {
@@ -67,9 +67,11 @@ describe("flat weights", () => {
       flat,
       (vector) => Promise.resolve(unflattened(vector, layout)),
     );
-    const of = ({ params, ema, moments: { mean, square } }: Weights) => [params, ema, mean, square];
+    const of = (
+      { params, ema, moments: { mean, square } }: StepState,
+    ) => [params, ema, mean, square];
     for (const name of Object.keys(shapes)) {
-      const values = (groups: Weights) => of(groups).map((group) => group[name]!.arraySync());
+      const values = (groups: StepState) => of(groups).map((group) => group[name]!.arraySync());
       assert.deepEqual(values(back), values(state));
     }
     tf.dispose([Object.values(flat), ...[...of(state), ...of(back)].map(Object.values)]);

@@ -19,7 +19,11 @@ export interface OpenFile {
   readonly fill: <B extends Uint8Array>(bytes: B, offset: number) => Promise<B>;
 }
 
-/** A file by its path, or the bytes of one. */
+/**
+ * A file by its path, or the bytes of one.
+ *
+ * @category Data
+ */
 export type FileSource = string | Uint8Array;
 
 /** What messages call a file: its path, where it has one. */

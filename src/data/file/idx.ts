@@ -18,7 +18,11 @@ import { builtin } from "../../tensor/backend/runtime.ts";
 import { type OpenFile, room, withFile } from "./file.ts";
 import { gunzip, joined } from "./gzip.ts";
 
-/** An array of bytes with a shape, as an IDX file holds it. */
+/**
+ * An array of bytes with a shape, as an IDX file holds it.
+ *
+ * @category Data
+ */
 export interface IdxArray {
   /** Size of each axis, at least one. */
   readonly shape: readonly number[];
@@ -59,6 +63,7 @@ function fault(what: string, wanted: string, got: unknown): SyntaxError {
 /**
  * Reads an IDX file of unsigned bytes, compressed by gzip or not.
  *
+ * @category Data
  * @param bytes The whole file.
  * @returns Shape and data. The data are a view into the bytes where these are not compressed.
  * @throws {SyntaxError} If the compressed data are damaged, the elements are not unsigned bytes, or there are more or
@@ -67,7 +72,7 @@ function fault(what: string, wanted: string, got: unknown): SyntaxError {
  *
  * @example Two numbers
  * ```ts
- * import { decodeIdx } from "@tweedie/tweedie";
+ * import { decodeIdx } from "@tweedie/tweedie/data";
  * import assert from "node:assert/strict";
  *
  * const { shape, data } = decodeIdx(new Uint8Array([0, 0, 8, 1, 0, 0, 0, 2, 40, 41]));
@@ -188,6 +193,7 @@ function checkPacked(layout: Layout, size: number): void {
 /**
  * Reads an IDX file of unsigned bytes, compressed by gzip or not: header and size first, then no more than these say.
  *
+ * @category Data
  * @param path Where it is.
  * @returns Shape and data.
  * @throws {SyntaxError} If the file is damaged, as {@link decodeIdx} does, with the path.

@@ -21,10 +21,16 @@ import { PictureFault } from "./header.ts";
  * How a picture becomes an image of another size: `"cover"` is resized until it just covers the image, and cut to its centre;
  * `"pad"` is placed in the middle, on black, made smaller where it does not fit and never larger; `"crop"` is cut to its
  * centre as it is, and must be large enough.
+ *
+ * @category Data
  */
 export type ImageFit = "cover" | "pad" | "crop";
 
-/** Options of {@link fitted}. */
+/**
+ * Options of {@link fitted}.
+ *
+ * @category Data
+ */
 export interface FitOptions {
   /** Height and width of the images. Default: those of the pictures, which must then be of one size. */
   readonly size?: readonly [height: number, width: number];
@@ -164,6 +170,7 @@ export function fitInto(
 /**
  * A set of images brought to another size or number of channels, by an area filter.
  *
+ * @category Data
  * @param set The set.
  * @param options Size, channels, and how.
  * @returns The set of the images; the same where nothing changes.
@@ -173,7 +180,7 @@ export function fitInto(
  *
  * @example The mean of four pixels; colours to grey
  * ```ts
- * import { fitted } from "@tweedie/tweedie";
+ * import { fitted } from "@tweedie/tweedie/data";
  * import assert from "node:assert/strict";
  *
  * const set = { images: new Uint8Array([1, 2, 3, 6]), shape: [1, 2, 2, 1] } as const;

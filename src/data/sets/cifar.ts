@@ -12,7 +12,11 @@ import { entriesOf, type OpenFile, room, withFile } from "../file/file.ts";
 import type { ImageSet } from "../images.ts";
 import type { Split } from "./mnist.ts";
 
-/** Options of {@link cifarImages}. */
+/**
+ * Options of {@link cifarImages}.
+ *
+ * @category Data
+ */
 export interface CifarOptions {
   /** Which half of a folder, the files `data_batch_….bin` or the file `test_batch.bin`. Default: `"train"`. */
   readonly split?: Split;
@@ -34,6 +38,7 @@ export const cifarNames: Readonly<Record<Split, RegExp>> = {
 /**
  * Images and classes of CIFAR-10, from its binary files.
  *
+ * @category Data
  * @param path The folder of the files, or one file of records.
  * @param options Which half of a folder.
  * @returns Images [N, 32, 32, 3] with labels, the files of a folder in the order of their names; the names of the ten classes,
@@ -45,7 +50,7 @@ export const cifarNames: Readonly<Record<Split, RegExp>> = {
  *
  * @example A file of one record
  * ```ts
- * import { cifarImages } from "@tweedie/tweedie";
+ * import { cifarImages } from "@tweedie/tweedie/data";
  * import assert from "node:assert/strict";
  *
  * const path = await Deno.makeTempFile({ suffix: ".bin" });

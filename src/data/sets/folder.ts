@@ -15,7 +15,11 @@ import { decodePicture } from "../picture/decode.ts";
 import { checkFit, fitInto, type FitOptions, fitOptions, type ImageFit } from "../picture/fit.ts";
 import { headerSizes, PictureFault, type PictureHeader, pictureHeader } from "../picture/header.ts";
 
-/** Options of {@link pictures}. */
+/**
+ * Options of {@link pictures}.
+ *
+ * @category Data
+ */
 export interface PicturesOptions extends FitOptions {
   /** The images are kept in memory if they have at most so many bytes together. Default: 0, they are decoded at each use. */
   readonly hold?: number;
@@ -25,7 +29,11 @@ export interface PicturesOptions extends FitOptions {
 
 const picturesOptions: Known<PicturesOptions> = { ...fitOptions, hold: true, signal: true };
 
-/** A file that is no image of a source, and why. */
+/**
+ * A file that is no image of a source, and why.
+ *
+ * @category Data
+ */
 export interface SkippedFile {
   /** Its path, from the folder. */
   readonly path: string;
@@ -33,7 +41,11 @@ export interface SkippedFile {
   readonly reason: string;
 }
 
-/** Images out of the files of a folder. */
+/**
+ * Images out of the files of a folder.
+ *
+ * @category Data
+ */
 export interface PictureSource extends ImageSource {
   /** The file of each image, its path from the folder. */
   readonly files: readonly string[];
@@ -52,6 +64,7 @@ const action = "read pictures";
  * Pictures may be grey or in colour, of 8 or 16 bits, of any size; what is transparent is on black. Names that begin with a
  * dot, and files that are no pictures by their names, are passed over; damaged pictures are left out and listed.
  *
+ * @category Data
  * @param folder The folder.
  * @param options Size, channels and how pictures get them; how much may be held in memory.
  * @returns The images, in the order of classes and names, for {@link batches}; or all at once by {@link inMemory}.

@@ -12,10 +12,18 @@ import { checkOptions, type Known, refusal } from "../../tensor/check/check.ts";
 import { type IdxArray, readIdx } from "../file/idx.ts";
 import type { ImageSet } from "../images.ts";
 
-/** Which half of a set: that to train on, or that to test with. */
+/**
+ * Which half of a set: that to train on, or that to test with.
+ *
+ * @category Data
+ */
 export type Split = "train" | "test";
 
-/** Options of {@link idxImages}. */
+/**
+ * Options of {@link idxImages}.
+ *
+ * @category Data
+ */
 export interface IdxImagesOptions {
   /** Which half, the files `train-…` or the files `t10k-…`. Default: `"train"`. */
   readonly split?: Split;
@@ -74,6 +82,7 @@ function checkSplit(action: string, split: unknown): void {
  * A set of grey images and, if they are there, their labels, from IDX files of the names that MNIST has given them:
  * `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, and `t10k-…` to test with, gzipped (`.gz`) or not.
  *
+ * @category Data
  * @param folder Where the files are.
  * @param options Which half; the names or the number of the classes.
  * @returns Images [N, H, W, 1], with labels where there is such a file.
@@ -83,7 +92,8 @@ function checkSplit(action: string, split: unknown): void {
  *
  * @example A set of two classes, which are named here
  * ```ts
- * import { classesOf, idxImages } from "@tweedie/tweedie";
+ * import { classesOf } from "@tweedie/tweedie/data";
+ * import { idxImages } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * const folder = await Deno.makeTempDir();
@@ -153,6 +163,7 @@ function withClasses(
 /**
  * Fashion-MNIST: 28x28 grey images of ten kinds of clothes. Other sets in the same files are {@link idxImages}' to read.
  *
+ * @category Data
  * @param folder Where the four files are, gzipped (`.gz`) or not. Default: where Debian's package
  * `dataset-fashion-mnist` puts them.
  * @param split Which half. Default: `"train"`.

@@ -28,6 +28,7 @@ const labelNames = ["labels", "y_train", "train_labels", "y", "targets"];
  * floats, in [0, 1] or, where any is negative, in [−1, 1], which are rounded to the nearest of 256 values. Labels are whole
  * numbers [N] or [N, 1].
  *
+ * @category Data
  * @param path The `.npz` or `.npy` file.
  * @returns Images [N, H, W, C], with labels where there are any.
  * @throws {SyntaxError} If a file is damaged, or its arrays are not such.
@@ -36,7 +37,7 @@ const labelNames = ["labels", "y_train", "train_labels", "y", "targets"];
  *
  * @example
  * ```ts
- * import { numpyImages } from "@tweedie/tweedie";
+ * import { numpyImages } from "@tweedie/tweedie/data";
  * import assert from "node:assert/strict";
  *
  * // numpy.save(path, numpy.array([[[0, 255]]], numpy.uint8))

@@ -13,6 +13,7 @@ import type { Executor, Feed, Fetch, HostTensor } from "../runtime/executor.ts";
 import { encode } from "../onnx/proto.ts";
 import { expanded, library } from "../graph/call.ts";
 import { type OutlinedUnits, type Program, type Spec, specsOf, trace, traceOnce } from "./trace.ts";
+import type { Tensor, Tensor4D } from "../../tensor/tensor.ts";
 
 /** Options of {@link compiler}. */
 export interface CompilerOptions {
@@ -89,7 +90,7 @@ async function blockOf(executor: Executor): Promise<number> {
 async function trial(executor: Executor, block: number): Promise<Float32Array> {
   const specs = { x: { shape: [1, 4, 3, 32] }, w: { shape: [3, 3, 32, 48] } };
   const { graph } = trace(
-    ({ x, w }) => ({ y: tf.conv2d(x as tf.Tensor4D, w as tf.Tensor4D, 1, "same") }),
+    ({ x, w }) => ({ y: tf.conv2d(x as Tensor4D, w as Tensor4D, 1, "same") }),
     specs,
     {},
     { block },
@@ -208,7 +209,7 @@ async function ran(
     readonly hosts: Readonly<Record<string, Feed>>;
     readonly kept?: Readonly<Record<string, Fetch>>;
   },
-): Promise<Record<string, tf.Tensor>> {
+): Promise<Record<string, Tensor>> {
   if (id === undefined) return {};
   const fetches: Record<string, Fetch> = mapped(program.outputs, (_, name) => kept[name] ?? true);
   const answer = await executor.run(id, feedsOf(program, hosts), fetches);
@@ -243,7 +244,7 @@ const steps = 8;
 
 /** Tensors as the executor takes them, in copies that it may keep. */
 async function toHosts(tensors: Tensors): Promise<Record<string, HostTensor>> {
-  const host = async ([name, tensor]: [string, tf.Tensor]): Promise<[string, HostTensor]> => {
+  const host = async ([name, tensor]: [string, Tensor]): Promise<[string, HostTensor]> => {
     const data = (await tensor.data()).slice();
     return [name, { type: tensor.dtype as DType, dims: tensor.shape, data }];
   };
@@ -257,7 +258,7 @@ const feedsOf = ({ graph }: Program, hosts: Readonly<Record<string, Feed>>): Rec
     return feed === undefined ? [] : [[name, feed]];
   }));
 
-function toTensors(values: Readonly<Record<string, HostTensor>>): Record<string, tf.Tensor> {
+function toTensors(values: Readonly<Record<string, HostTensor>>): Record<string, Tensor> {
   return mapped(
     values,
     ({ data, dims, type }) =>

@@ -34,6 +34,7 @@ import { gatheringKernels } from "../lower/gather.ts";
 import { poolKernels } from "../lower/pool.ts";
 import { ownKernels, reducingKernels } from "../lower/reduce.ts";
 import { shapeKernels } from "../lower/shape.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
 /** The shape and type of a tensor. */
 export interface Spec {
@@ -275,7 +276,7 @@ export function trace(
   );
 }
 
-function fixedOf(tensor: tf.Tensor): Value {
+function fixedOf(tensor: Tensor): Value {
   const type = traceable(tensor.dtype);
   return constantOf(tensor.dataSync(), { type, shape: tensor.shape });
 }
@@ -322,7 +323,7 @@ function outlinedCall(
   rec: Recorder,
   { library, programs }: OutlinedUnits,
   { unit, inputs }: { readonly unit: Unit; readonly inputs: Tensors },
-): Record<string, tf.Tensor> {
+): Record<string, Tensor> {
   const tracer = install(), specs = specsOf(inputs), key = JSON.stringify(specs);
   const known = programs.get(unit) ?? new Map<string, Program>();
   programs.set(unit, known);
@@ -347,7 +348,7 @@ export const specsOf = (inputs: Tensors): Record<string, Required<Spec>> =>
     ) => [name, { shape, dtype: traceable(dtype) }]),
   );
 
-const tensorOf = (tracer: TraceBackend, value: Value): tf.Tensor =>
+const tensorOf = (tracer: TraceBackend, value: Value): Tensor =>
   tf.engine().makeTensorFromTensorInfo({
     dataId: tracer.keep(value),
     shape: [...value.shape],
@@ -372,7 +373,7 @@ function traced(fn: Pure, { specs, fixed, rec }: Setting): Program {
   try {
     // Of the scope's result only this function is looked at for tensors, and not all the numbers of the program.
     return scope(() => {
-      const tensor = (value: Value): tf.Tensor => tensorOf(tracer, value);
+      const tensor = (value: Value): Tensor => tensorOf(tracer, value);
       const inputs = Object.entries(specs).map(([name, spec]) =>
         [name, tensor(declared(rec, name, spec))] as const
       );
@@ -394,10 +395,10 @@ function declared(rec: Recorder, name: string, { shape, dtype: type = "float32" 
   return namedValue(name, { type, shape });
 }
 
-function checkedAnswer(answer: unknown): Record<string, tf.Tensor> {
+function checkedAnswer(answer: unknown): Record<string, Tensor> {
   const isRecord = answer !== null && typeof answer === "object" && !("then" in answer) &&
     Object.values(answer).every((value) => value instanceof tf.Tensor);
-  if (isRecord) return answer as Record<string, tf.Tensor>;
+  if (isRecord) return answer as Record<string, Tensor>;
   const got = answer instanceof Promise ? "a promise" : typeof answer;
   // Its own failure, which is to come, is no news.
   if (answer instanceof Promise) answer.catch(() => undefined);

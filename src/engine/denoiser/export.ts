@@ -27,6 +27,7 @@ import type { Attribute, Constant, Graph, Port } from "../graph/graph.ts";
 import { denoiserFormat } from "./import.ts";
 import { encode } from "../onnx/proto.ts";
 import { trace } from "../compile/trace.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
 /** The number of samples that graphs are traced for: a prime that no layer's size is a multiple of. */
 const marker = 7919;
@@ -126,7 +127,7 @@ const pure = (network: Network): Pure => ({ x, t, label, ...weights }) => ({
 });
 
 /** What `timeFeatures` computes in float64: see the head of this file. */
-function features(t: tf.Tensor, size: number): tf.Tensor {
+function features(t: Tensor, size: number): Tensor {
   const half = size / 2, rates = Array.from({ length: half }, (_, i) => 10000 ** (-i / half));
   const coarse = rates.map((rate) => Math.round(rate * 2 ** 13) / 2 ** 13);
   const fine = rates.map((rate, i) => rate - coarse[i]!);

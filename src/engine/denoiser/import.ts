@@ -17,6 +17,7 @@ import { inUnits } from "../../network/model.ts";
 import { type ScheduleConfig, scheduleOf } from "../../noise/named.ts";
 import type { Executor, HostTensor, SessionPort } from "../runtime/executor.ts";
 import { decode, type Description } from "../onnx/proto.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
 /** What the metadata of a denoiser's file have under `format`. */
 export const denoiserFormat = "tweedie.denoise";
@@ -270,7 +271,7 @@ function described(metadata: Description["metadata"]): Schedule {
 
 /** What the model is asked about. */
 interface ModelInputs {
-  readonly x: tf.Tensor;
+  readonly x: Tensor;
   readonly t: number;
   readonly condition: Condition | undefined;
 }
@@ -299,11 +300,11 @@ const turned = (shape: readonly number[], { layout }: KnownGraph): number[] =>
   layout === "NHWC" ? [...shape] : [shape[0]!, shape.at(-1)!, ...shape.slice(1, -1)];
 
 /** x as the graph wants it; a new tensor. */
-const laidOut = (x: tf.Tensor, graph: KnownGraph): tf.Tensor =>
+const laidOut = (x: Tensor, graph: KnownGraph): Tensor =>
   graph.layout === "NHWC" ? tf.clone(x) : tf.transpose(x, turned([...x.shape.keys()], graph));
 
 /** A tensor's elements in an array of their own, since they are handed over, and a backend may hold what it answers. */
-async function elementsOf(y: tf.Tensor): Promise<Float32Array> {
+async function elementsOf(y: Tensor): Promise<Float32Array> {
   try {
     return new Float32Array(await y.data());
   } finally {
@@ -357,7 +358,7 @@ const refusedCondition = (wanted: string, got: unknown): RangeError =>
   new RangeError(`Cannot predict: condition must be ${wanted}, got ${got}`);
 
 /** The graph's answer, with its channels where x has them. */
-function answered(graph: KnownGraph, { type, dims, data }: HostTensor, x: tf.Tensor): tf.Tensor {
+function answered(graph: KnownGraph, { type, dims, data }: HostTensor, x: Tensor): Tensor {
   const wanted = turned(x.shape, graph);
   if (type !== "float32" || !tf.util.arraysEqual([...dims], wanted)) {
     throw new RangeError(

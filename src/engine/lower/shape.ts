@@ -19,6 +19,7 @@ import {
   type Value,
 } from "../graph/value.ts";
 import type { Lowerings } from "./elementwise.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
 /** The axis that tfjs means: negative ones count from the end. */
 export const axisOf = (value: Value, axis: number): number =>
@@ -164,7 +165,7 @@ export const shapeKernels: Lowerings = {
   Pack: (rec, parts, { axis }) =>
     concat(rec, Object.values(parts).map((part) => expanded(rec, part, axis)), axis),
   SplitV: (rec, { x }, { numOrSizeSplits, axis }) => {
-    const along = axisOf(x!, axis), shaped = { shape: [...x!.shape] } as tf.Tensor;
+    const along = axisOf(x!, axis), shaped = { shape: [...x!.shape] } as Tensor;
     return split(rec, x!, tf.backend_util.prepareSplitSize(shaped, numOrSizeSplits, along), along);
   },
   Unpack: (rec, { value }, { axis }) => {
@@ -173,7 +174,7 @@ export const shapeKernels: Lowerings = {
     return split(rec, value!, ones, along).map((part) => reshaped(rec, part, shape));
   },
   Slice: (rec, { x }, { begin, size }) => {
-    const shaped = { shape: [...x!.shape], rank: x!.shape.length } as tf.Tensor;
+    const shaped = { shape: [...x!.shape], rank: x!.shape.length } as Tensor;
     const [from, sizes] = tf.slice_util.parseSliceParams(shaped, begin, size);
     const end = from!.map((at, i) => at + sizes![i]!);
     return sliced(rec, x!, { begin: from!, end, steps: end.map(() => 1) });

@@ -30,7 +30,11 @@ import { notFinite } from "../tensors/device.ts";
 import { toJson } from "../tensors/plain.ts";
 import { type Entry, type Header, isRecord } from "../tensors/header.ts";
 
-/** A classifier's description, with the names of its classes. */
+/**
+ * A classifier's description, with the names of its classes.
+ *
+ * @category Files
+ */
 export type NamedClassifierConfig = ClassifierConfig & {
   /** Names of the classes. */
   readonly names?: readonly string[];
@@ -38,7 +42,11 @@ export type NamedClassifierConfig = ClassifierConfig & {
   readonly architecture?: string;
 };
 
-/** The description of a classifier of noisy images: besides, the schedule of the noise that it was trained under. */
+/**
+ * The description of a classifier of noisy images: besides, the schedule of the noise that it was trained under.
+ *
+ * @category Files
+ */
 export type NoisyClassifierConfig = NamedClassifierConfig & { readonly schedule: ScheduleConfig };
 
 /** The most steps of a schedule that is described in a file: each costs memory before anything is known to be amiss. */

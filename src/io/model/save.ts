@@ -29,7 +29,11 @@ import {
   type Wanted,
 } from "./description.ts";
 
-/** Options of {@link saveDenoiser}, {@link saveClassifier} and {@link saveNoisyClassifier}. */
+/**
+ * Options of {@link saveDenoiser}, {@link saveClassifier} and {@link saveNoisyClassifier}.
+ *
+ * @category Files
+ */
 export interface SaveOptions extends ArchitectureOptions {
   /** Store floats as this type: "F16" is half as large, rounded to the nearest. Default: "F32", to the last bit. */
   readonly dtype?: FloatDtype;
@@ -43,7 +47,11 @@ const saveOptions: Rules<SaveOptions> = {
   architectures: true,
 };
 
-/** A description and its weights, on the host or on the backend. */
+/**
+ * A description and its weights, on the host or on the backend.
+ *
+ * @category Files
+ */
 export interface Trained<Config> {
   /** What the network is built from. */
   readonly config: Config;
@@ -55,6 +63,7 @@ export interface Trained<Config> {
  * Writes a denoiser to a file that `loadDenoiser` and `tweedie sample` read. The file that it replaces stays whole
  * until the new one is.
  *
+ * @category Files
  * @param path Where to.
  * @param denoiser Description and weights, as `loadDenoiser` gives them. The caller keeps the weights, and may
  * dispose of them right after the call.
@@ -91,6 +100,7 @@ export async function saveDenoiser(
  * Writes a classifier of clean images to a file that `loadClassifier` reads. The file that it replaces stays whole
  * until the new one is.
  *
+ * @category Files
  * @param path Where to.
  * @param classifier Description and weights, as `loadClassifier` gives them. The caller keeps the weights.
  * @param options How to store the weights; what else to note.
@@ -100,7 +110,8 @@ export async function saveDenoiser(
  *
  * @example
  * ```ts
- * import { classifier, initialize, key, loadClassifier, saveClassifier } from "@tweedie/tweedie";
+ * import { classifier, initialize, key, loadClassifier } from "@tweedie/tweedie";
+ * import { saveClassifier } from "@tweedie/tweedie/io";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import assert from "node:assert/strict";
  *
@@ -125,6 +136,7 @@ export async function saveClassifier(
  * Writes a classifier of noisy images to a file that `loadNoisyClassifier` and `tweedie sample --classifier` read.
  * The file that it replaces stays whole until the new one is.
  *
+ * @category Files
  * @param path Where to.
  * @param classifier Description, with the schedule, and weights, as `loadNoisyClassifier` gives them. The caller keeps
  * the weights.
@@ -134,7 +146,9 @@ export async function saveClassifier(
  *
  * @example Half as large
  * ```ts
- * import { initialize, key, loadNoisyClassifier, saveNoisyClassifier, timedClassifier } from "@tweedie/tweedie";
+ * import { initialize, key, loadNoisyClassifier } from "@tweedie/tweedie";
+ * import { saveNoisyClassifier } from "@tweedie/tweedie/io";
+ * import { timedClassifier } from "@tweedie/tweedie/network";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import assert from "node:assert/strict";
  *

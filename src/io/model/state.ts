@@ -17,6 +17,7 @@ import { type Header, isRecord, shown } from "../tensors/header.ts";
 import { withTensors } from "../tensors/open.ts";
 import { checkPlain, toJson } from "../tensors/plain.ts";
 import { holdsInstead } from "./description.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
 /** A state as it stands in a file. */
 type Tree =
@@ -44,6 +45,7 @@ const deepest = 64;
  * Model, key and sampler are not in the state: who goes on gives the same ones, and gets bit for bit what the unbroken run
  * gives.
  *
+ * @category Files
  * @param path Where to put it.
  * @param state The state, which stays the caller's; it may be disposed of right after the call.
  * @returns When the file is there. Needs the permissions to read and to write its folder.
@@ -80,10 +82,10 @@ export async function saveState(path: string, state: State): Promise<void> {
 /** A state's tree and its tensors; those that share their numbers, shape and type are one. */
 function taken(state: unknown): {
   readonly tree: Tree;
-  readonly tensors: Readonly<Record<string, tf.Tensor>>;
+  readonly tensors: Readonly<Record<string, Tensor>>;
 } {
-  const tensors = new Map<string, tf.Tensor>();
-  const nameOf = (tensor: tf.Tensor, at: string): string => {
+  const tensors = new Map<string, Tensor>();
+  const nameOf = (tensor: Tensor, at: string): string => {
     for (const [name, other] of tensors) if (isSame(tensor, other)) return name;
     let name = at;
     while (tensors.has(name)) name += "'";
@@ -117,7 +119,7 @@ const tooDeep = (place: string): TypeError =>
 const isPlain = (value: unknown): value is Record<string, unknown> =>
   isRecord(value) && [Object.prototype, null].includes(Object.getPrototypeOf(value));
 
-const isSame = (a: tf.Tensor, b: tf.Tensor): boolean =>
+const isSame = (a: Tensor, b: Tensor): boolean =>
   a.dataId === b.dataId && a.dtype === b.dtype && tf.util.arraysEqual(a.shape, b.shape);
 
 /** Refuses what no run could start from. */
@@ -135,6 +137,7 @@ function checkState(tree: unknown, fault: (wanted: string, got: string) => Error
 /**
  * Reads a state that {@link saveState} wrote.
  *
+ * @category Files
  * @param path Where it is.
  * @returns The state, on the backend in use, with all that it held. The caller disposes of its tensors:
  * `tf.dispose({ ...state })`. Its type is the caller's to know: that of the sampler that it came from.
@@ -162,7 +165,7 @@ export async function loadState<S extends State = State>(path: string): Promise<
     checkNames(names, file, path);
     const tensors = uploaded(await file.read([...names])), spare = new Set(names);
     // A tensor that stands there twice is a copy the second time, so that each can be disposed of by itself.
-    const placed = (name: string): tf.Tensor =>
+    const placed = (name: string): Tensor =>
       spare.delete(name) ? tensors[name]! : tf.clone(tensors[name]!);
     return restored(tree, placed) as S;
   });
@@ -216,7 +219,7 @@ function checkNames(names: ReadonlySet<string>, { entries }: Header, path: strin
 }
 
 /** The state of a tree. */
-function restored(tree: Tree, tensor: (name: string) => tf.Tensor): unknown {
+function restored(tree: Tree, tensor: (name: string) => Tensor): unknown {
   if (typeof tree !== "object" || tree === null) return tree;
   if (Array.isArray(tree)) return tree.map((inner) => restored(inner, tensor));
   if ("tensor" in tree) return tensor((tree as { readonly tensor: string }).tensor);

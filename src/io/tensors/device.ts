@@ -8,9 +8,10 @@ import * as tf from "@tensorflow/tfjs-core";
 import { checkBackend } from "../../tensor/check/ready.ts";
 import { scope } from "../../tensor/scope.ts";
 import { floats, type HostTensor, type HostTensors, isFloat } from "./dtype.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
 /** A tensor, wherever it is. */
-export type AnyTensor = HostTensor | tf.Tensor;
+export type AnyTensor = HostTensor | Tensor;
 
 /** What a tensor of the backend is made of. */
 type Values = ["float32" | "int32" | "bool", Float32Array | Int32Array | Uint8Array];
@@ -19,6 +20,7 @@ type Values = ["float32" | "int32" | "bool", Float32Array | Int32Array | Uint8Ar
  * Uploads host tensors: floats as float32, whole numbers of up to 32 bits (and 64-bit ones that fit) as int32, booleans
  * as bool. A tensor does not share memory with its host tensor.
  *
+ * @category Files
  * @param group Host tensors by name.
  * @returns tfjs tensors by name. They are the scope's, or the caller's where there is none.
  * @throws {RangeError} If a whole number does not fit int32, or the backend has no room for a tensor; no tensor is left.
@@ -26,7 +28,7 @@ type Values = ["float32" | "int32" | "bool", Float32Array | Int32Array | Uint8Ar
  *
  * @example
  * ```ts
- * import { toTensors } from "@tweedie/tweedie";
+ * import { toTensors } from "@tweedie/tweedie/io";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import assert from "node:assert/strict";
  *
@@ -36,7 +38,7 @@ type Values = ["float32" | "int32" | "bool", Float32Array | Int32Array | Uint8Ar
  * w!.dispose();
  * ```
  */
-export function toTensors(group: HostTensors): Record<string, tf.Tensor> {
+export function toTensors(group: HostTensors): Record<string, Tensor> {
   // Copies, since the "cpu" backend keeps the array that it is given.
   return uploaded(group, ([dtype, data]) => [dtype, data.slice()]);
 }
@@ -51,7 +53,7 @@ export function toTensors(group: HostTensors): Record<string, tf.Tensor> {
 export function uploaded(
   group: HostTensors,
   own: (values: Values) => Values = (values) => values,
-): Record<string, tf.Tensor> {
+): Record<string, Tensor> {
   const named = Object.entries(group).map(([name, tensor]) =>
     [name, tensor, onDevice(name, tensor)] as const
   );
@@ -65,7 +67,7 @@ export function uploaded(
   );
 }
 
-function placed(name: string, { shape }: HostTensor, make: () => tf.Tensor): tf.Tensor {
+function placed(name: string, { shape }: HostTensor, make: () => Tensor): Tensor {
   try {
     return make();
   } catch (cause) {
@@ -94,13 +96,14 @@ function onDevice(name: string, tensor: HostTensor): Values {
  * Downloads tensors: float32 as F32, int32 as I32, bool as BOOL. All reads start before the promise is returned, so
  * the tensors may be disposed of right after the call.
  *
+ * @category Files
  * @param record tfjs tensors by name; the caller keeps them.
  * @returns Host tensors by name, copies of their own.
  * @throws {TypeError} If a tensor is of complex numbers or strings, or was disposed of.
  *
  * @example
  * ```ts
- * import { fromTensors } from "@tweedie/tweedie";
+ * import { fromTensors } from "@tweedie/tweedie/io";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
@@ -112,7 +115,7 @@ function onDevice(name: string, tensor: HostTensor): Values {
  * ```
  */
 export async function fromTensors(
-  record: Readonly<Record<string, tf.Tensor>>,
+  record: Readonly<Record<string, Tensor>>,
 ): Promise<Record<string, HostTensor>> {
   return await downloaded("read tensors", record);
 }
@@ -149,7 +152,7 @@ function checkReadable(action: string, name: string, tensor: unknown): void {
   }
 }
 
-async function fromTensor(tensor: tf.Tensor): Promise<HostTensor> {
+async function fromTensor(tensor: Tensor): Promise<HostTensor> {
   const { dtype } = tensor, shape = [...tensor.shape], data = await tensor.data();
   if (dtype === "int32") return { dtype: "I32", shape, data: Int32Array.from(data) };
   if (dtype === "bool") return { dtype: "BOOL", shape, data: Uint8Array.from(data) };

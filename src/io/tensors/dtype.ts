@@ -9,7 +9,11 @@
 
 import { widenHalves } from "./half.ts";
 
-/** The array that holds each element type on the host. */
+/**
+ * The array that holds each element type on the host.
+ *
+ * @category Files
+ */
 export interface HostArrays {
   /** Booleans, a byte each, 0 or 1. */
   readonly BOOL: Uint8Array;
@@ -43,10 +47,18 @@ export interface HostArrays {
   readonly F64: Float64Array;
 }
 
-/** An element type, by its name in the file. */
+/**
+ * An element type, by its name in the file.
+ *
+ * @category Files
+ */
 export type Dtype = keyof HostArrays;
 
-/** A tensor on the host: plain data, not bound to any engine. */
+/**
+ * A tensor on the host: plain data, not bound to any engine.
+ *
+ * @category Files
+ */
 export interface HostTensor<D extends Dtype = Dtype> {
   /** Element type. */
   readonly dtype: D;
@@ -56,7 +68,11 @@ export interface HostTensor<D extends Dtype = Dtype> {
   readonly data: HostArrays[D];
 }
 
-/** Host tensors by name. */
+/**
+ * Host tensors by name.
+ *
+ * @category Files
+ */
 export type HostTensors = Readonly<Record<string, HostTensor>>;
 
 /** The array of each element type; that of F16 is looked up when it is used, as not every runtime has it. */
@@ -121,12 +137,13 @@ export function tensorOn(
 /**
  * A tensor's elements as float32: bfloat16, float16 and the two kinds of float8 widened without loss, others rounded to the nearest.
  *
+ * @category Files
  * @param tensor The tensor.
  * @returns As many floats as the tensor has elements: its own array when that is float32 already, else a new one.
  *
  * @example The bits 0x3fc0 are 1.5 in bfloat16
  * ```ts
- * import { floats } from "@tweedie/tweedie";
+ * import { floats } from "@tweedie/tweedie/io";
  * import assert from "node:assert/strict";
  *
  * const half = { dtype: "BF16", shape: [2], data: new Uint16Array([0x3fc0, 0xc000]) } as const;

@@ -17,7 +17,11 @@ import {
 } from "./guard.ts";
 import type { Schedule } from "./schedule.ts";
 
-/** Options of {@link vp} and {@link subVp}. */
+/**
+ * Options of {@link vp} and {@link subVp}.
+ *
+ * @category Schedules
+ */
 export interface VpOptions {
   /** beta(0), above 0. Default: 0.1. */
   readonly betaMin?: number;
@@ -27,7 +31,11 @@ export interface VpOptions {
   readonly end?: number;
 }
 
-/** Options of {@link ve}. */
+/**
+ * Options of {@link ve}.
+ *
+ * @category Schedules
+ */
 export interface VeOptions {
   /** sigma(0), above 0, in units of the data. Default: 0.01. */
   readonly sigmaMin?: number;
@@ -37,7 +45,11 @@ export interface VeOptions {
   readonly fromZero?: boolean;
 }
 
-/** Options of {@link edm}. */
+/**
+ * Options of {@link edm}.
+ *
+ * @category Schedules
+ */
 export interface EdmOptions {
   /** Least sigma of the span, above 0, in units of the data. Default: 0.002. */
   readonly sigmaMin?: number;
@@ -45,7 +57,11 @@ export interface EdmOptions {
   readonly sigmaMax?: number;
 }
 
-/** Options of {@link cosineContinuous}. */
+/**
+ * Options of {@link cosineContinuous}.
+ *
+ * @category Schedules
+ */
 export interface CosineContinuousOptions {
   /** Offset s, at least 0. Default: 0.008. */
   readonly offset?: number;
@@ -53,7 +69,11 @@ export interface CosineContinuousOptions {
   readonly end?: number;
 }
 
-/** Options of {@link sigmoidContinuous}. */
+/**
+ * Options of {@link sigmoidContinuous}.
+ *
+ * @category Schedules
+ */
 export interface SigmoidContinuousOptions {
   /** Where on the logistic curve t = 0 lies. Default: −3. */
   readonly start?: number;
@@ -124,6 +144,7 @@ function linearRate(name: string, options: VpOptions): Attenuation {
  * With `betaMin` = `betaMax` = 1 it is the Ornstein–Uhlenbeck process: alpha = exp(−t/2), sigma² = 1 − exp(−t).
  * Sampling usually ends at t = 1e-3, training at 1e-5.
  *
+ * @category Schedules
  * @param options Both betas and the greatest time.
  * @returns The schedule, on [0, end]; its functions answer beyond the end too.
  * @throws {RangeError} If not 0 < betaMin ≤ betaMax, or `end` is not above 0.
@@ -145,6 +166,7 @@ export function vp(options: VpOptions = {}): Schedule {
  * The sub-variance-preserving SDE dx = −beta·x/2 dt + √(beta·(1 − exp(−2B))) dw: alpha = exp(−B/2),
  * sigma = 1 − exp(−B), B = ∫ beta (Song et al., eqs. 12 and 29). Its variance is at most that of {@link vp}.
  *
+ * @category Schedules
  * @param options Both betas and the greatest time.
  * @returns The schedule, on [0, end]; its functions answer beyond the end too.
  * @throws {RangeError} If not 0 < betaMin ≤ betaMax, or `end` is not above 0.
@@ -178,6 +200,7 @@ export function subVp(options: VpOptions = {}): Schedule {
  * the data; eq. 31, appendix C and the released code drop sigma(0)². The default is the code's: x_0 is then the data
  * with noise sigmaMin already on them. `fromZero` is eq. 29. Both have the same g.
  *
+ * @category Schedules
  * @param options Both sigmas and the choice of marginal.
  * @returns The schedule, on [0, 1]; its functions answer beyond t = 1 too.
  * @throws {RangeError} If not 0 < sigmaMin < sigmaMax.
@@ -217,6 +240,7 @@ export function ve(options: VeOptions = {}): Schedule {
  * The span starts at `sigmaMin`, but t = 0, the data, is answered too, and grids end there. They are spaced by `"karras"`: of
  * 50 equal steps in sigma only the last would reach below 1.6.
  *
+ * @category Schedules
  * @param options Least and greatest sigma of the span.
  * @returns The schedule, on [sigmaMin, sigmaMax]; its functions answer for every t ≥ 0.
  * @throws {RangeError} If not 0 < sigmaMin < sigmaMax.
@@ -251,6 +275,7 @@ export function edm(options: EdmOptions = {}): Schedule {
  * Source: X. Liu, C. Gong, Q. Liu, "Flow straight and fast" (ICLR 2023), eq. 1, with time reversed so that noise is
  * at t = 1.
  *
+ * @category Schedules
  * @returns The schedule, on [0, 1].
  *
  * @example Half way
@@ -280,6 +305,7 @@ export function rectified(): Schedule {
  *
  * Source: A. Nichol, P. Dhariwal, "Improved denoising diffusion probabilistic models" (ICML 2021), eq. 17.
  *
+ * @category Schedules
  * @param options Offset s and the greatest time.
  * @returns The schedule, on [0, end]; its functions answer up to t = 1.
  * @throws {RangeError} If `offset` is negative or `end` is not in (0, 1].
@@ -324,13 +350,14 @@ export function cosineContinuous(options: CosineContinuousOptions = {}): Schedul
  * Source: A. Jabri, D. Fleet, T. Chen, "Scalable adaptive computation for iterative generation" (ICML 2023), and
  * T. Chen, "On the importance of noise scheduling for diffusion models" (2023), algorithm 1.
  *
+ * @category Schedules
  * @param options The stretch of the logistic curve, its temperature and the greatest time.
  * @returns The schedule, on [0, end]; its functions answer up to t = 1.
  * @throws {RangeError} If `stop` is not above `start`, `temperature` not above 0 or `end` not in (0, 1].
  *
  * @example Symmetric about the middle
  * ```ts
- * import { sigmoidContinuous } from "@tweedie/tweedie";
+ * import { sigmoidContinuous } from "@tweedie/tweedie/noise";
  * import assert from "node:assert/strict";
  *
  * assert.ok(Math.abs(sigmoidContinuous().at(0.5).alpha ** 2 - 0.5) < 1e-15);

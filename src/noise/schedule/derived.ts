@@ -8,7 +8,11 @@ import type { Known } from "../../tensor/check/check.ts";
 import { checkAbove, checkSteps, guarded, known, unmade } from "./guard.ts";
 import { type GridDefaults, type Level, logSnr, type Schedule } from "./schedule.ts";
 
-/** Options of {@link fromLevel}. */
+/**
+ * Options of {@link fromLevel}.
+ *
+ * @category Schedules
+ */
 export interface FromLevelOptions {
   /** What the schedule is called. Default: `"custom"`. */
   readonly name?: string;
@@ -26,6 +30,7 @@ const gridDefaults: Known<GridDefaults> = { spacing: true, rho: true, shift: tru
  * g² = (sigma²)′ − 2 f sigma² by five-point differences 1/4000 of the span apart, good to seven digits or more for
  * the schedules of this file; the inverse of log-SNR by bisection, as far as the level has digits.
  *
+ * @category Schedules
  * @param at Marginal at time t; log-SNR must fall strictly over the span.
  * @param options Name, span and layout of grids.
  * @returns A continuous schedule. Where alpha is 0, f and g are infinite.
@@ -33,7 +38,8 @@ const gridDefaults: Known<GridDefaults> = { spacing: true, rho: true, shift: tru
  *
  * @example Straight paths again
  * ```ts
- * import { fromLevel, rectified } from "@tweedie/tweedie";
+ * import { fromLevel } from "@tweedie/tweedie/noise";
+ * import { rectified } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * const mine = fromLevel((t) => ({ alpha: 1 - t, sigma: t }), { name: "straight" });
@@ -108,6 +114,7 @@ function bisected(
  * The marginals are the continuous ones, exactly; so beta_t is 1 − exp(−∫ beta) over the step, not the
  * beta(t)/T of a chain that discretises the SDE.
  *
+ * @category Schedules
  * @param schedule A continuous schedule.
  * @param steps T, a whole number of at least 1.
  * @returns A discrete schedule that also answers between whole times, by the continuous one. t = 0 is the least time
@@ -116,7 +123,8 @@ function bisected(
  *
  * @example NCSN's ten noise levels
  * ```ts
- * import { discretized, ve } from "@tweedie/tweedie";
+ * import { discretized } from "@tweedie/tweedie/noise";
+ * import { ve } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * const levels = discretized(ve({ sigmaMin: 0.01, sigmaMax: 1 }), 9);
@@ -153,12 +161,14 @@ export function discretized(schedule: Schedule, steps: number): Schedule {
  *
  * Networks see x in this unit, whatever the schedule: numbers of size 1 at every level of noise.
  *
+ * @category Schedules
  * @param schedule Any schedule.
  * @returns The schedule in that unit; itself if that is its own.
  *
  * @example The exploding noise does not
  * ```ts
- * import { logSnr, unit, ve } from "@tweedie/tweedie";
+ * import { logSnr, unit } from "@tweedie/tweedie/noise";
+ * import { ve } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * const { alpha, sigma } = unit(ve()).at(1);

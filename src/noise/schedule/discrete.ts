@@ -18,7 +18,11 @@ import {
 } from "./guard.ts";
 import type { Level, Schedule } from "./schedule.ts";
 
-/** Options of the discrete schedules that run from one beta to another. */
+/**
+ * Options of the discrete schedules that run from one beta to another.
+ *
+ * @category Schedules
+ */
 export interface BetaOptions {
   /** Number of steps T, at least 1. Default: 1000. */
   readonly steps?: number;
@@ -28,7 +32,11 @@ export interface BetaOptions {
   readonly betaEnd?: number;
 }
 
-/** Options of {@link cosine}. */
+/**
+ * Options of {@link cosine}.
+ *
+ * @category Schedules
+ */
 export interface CosineOptions {
   /** Number of steps T, at least 1. Default: 1000. */
   readonly steps?: number;
@@ -127,6 +135,7 @@ function intervalWith(wanted: number, snr: Float64Array): number {
  *
  * The product starts at s = 1: there is no beta_0. Constant betas are `fromBetas(Array(T).fill(beta))`.
  *
+ * @category Schedules
  * @param betas beta_1 … beta_T, each in (0, 1). Usually they grow with t; nothing here depends on it.
  * @param name What the schedule is called. Default: `"betas"`.
  * @returns A variance-preserving schedule of T = `betas.length` steps.
@@ -134,7 +143,7 @@ function intervalWith(wanted: number, snr: Float64Array): number {
  *
  * @example Two steps by hand
  * ```ts
- * import { fromBetas } from "@tweedie/tweedie";
+ * import { fromBetas } from "@tweedie/tweedie/noise";
  * import assert from "node:assert/strict";
  *
  * const { alpha, sigma } = fromBetas([0.1, 0.2]).at(2);
@@ -155,6 +164,7 @@ export function fromBetas(betas: readonly number[], name: string = "betas"): Sch
  * The schedule beta_t = 1/(T − t + 1) of J. Sohl-Dickstein et al., "Deep unsupervised learning using nonequilibrium
  * thermodynamics" (ICML 2015), section 2.4.1, has alphaBar_t = (T − t)/T.
  *
+ * @category Schedules
  * @param alphaBars alphaBar_1 … alphaBar_T, each in (0, 1) and below the one before; the last may be 0.
  * @param name What the schedule is called. Default: `"alphaBars"`.
  * @returns A variance-preserving schedule of T = `alphaBars.length` steps.
@@ -162,7 +172,7 @@ export function fromBetas(betas: readonly number[], name: string = "betas"): Sch
  *
  * @example Sohl-Dickstein's schedule for binary data
  * ```ts
- * import { betas, fromAlphaBars } from "@tweedie/tweedie";
+ * import { betas, fromAlphaBars } from "@tweedie/tweedie/noise";
  * import assert from "node:assert/strict";
  *
  * const schedule = fromAlphaBars([0.8, 0.6, 0.4, 0.2, 0]);
@@ -182,6 +192,7 @@ export function fromAlphaBars(alphaBars: readonly number[], name: string = "alph
 /**
  * Betas equally spaced from `betaStart` to `betaEnd` (DDPM, section 4).
  *
+ * @category Schedules
  * @param options Steps and both betas.
  * @returns The schedule; alphaBar_T is 4.0358e-5 with the defaults.
  * @throws {RangeError} If `steps` is not a whole number of at least 1 or a beta is not in (0, 1).
@@ -206,13 +217,15 @@ export function linear(options: BetaOptions = {}): Schedule {
  * Source: R. Rombach et al., "High-resolution image synthesis with latent diffusion models" (CVPR 2022), released
  * configuration.
  *
+ * @category Schedules
  * @param options Steps and both betas; defaults 1000, 0.00085 and 0.012.
  * @returns The schedule.
  * @throws {RangeError} If `steps` is not a whole number of at least 1 or a beta is not in (0, 1).
  *
  * @example
  * ```ts
- * import { betas, scaledLinear } from "@tweedie/tweedie";
+ * import { betas } from "@tweedie/tweedie/noise";
+ * import { scaledLinear } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * const [first, middle, last] = betas(scaledLinear({ steps: 3, betaStart: 0.01, betaEnd: 0.09 }));
@@ -234,6 +247,7 @@ export function scaledLinear(options: BetaOptions = {}): Schedule {
  *
  * Source: A. Nichol, P. Dhariwal, "Improved denoising diffusion probabilistic models" (ICML 2021), eq. 17.
  *
+ * @category Schedules
  * @param options Steps, offset s and greatest beta.
  * @returns The schedule.
  * @throws {RangeError} If `steps` is not a whole number of at least 1, `offset` is negative or `maxBeta` is not in
@@ -241,7 +255,8 @@ export function scaledLinear(options: BetaOptions = {}): Schedule {
  *
  * @example The last beta is cut
  * ```ts
- * import { betas, cosine } from "@tweedie/tweedie";
+ * import { betas } from "@tweedie/tweedie/noise";
+ * import { cosine } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * assert.ok(Math.abs(betas(cosine({ steps: 50 }))[49]! - 0.999) < 1e-12);
@@ -264,13 +279,14 @@ export function cosine(options: CosineOptions = {}): Schedule {
  *
  * Source: M. Xu et al., "GeoDiff" (ICLR 2022), to which diffusers credits it.
  *
+ * @category Schedules
  * @param options Steps and the betas at both ends of the curve; beta_1 is `betaStart` plus 0.25% of the difference.
  * @returns The schedule.
  * @throws {RangeError} If `steps` is not a whole number of at least 1 or a beta is not in (0, 1).
  *
  * @example Symmetric about the middle
  * ```ts
- * import { betas, sigmoidBetas } from "@tweedie/tweedie";
+ * import { betas, sigmoidBetas } from "@tweedie/tweedie/noise";
  * import assert from "node:assert/strict";
  *
  * const all = betas(sigmoidBetas({ steps: 101 }));
@@ -289,13 +305,15 @@ export function sigmoidBetas(options: BetaOptions = {}): Schedule {
 /**
  * alphaBar_t = alpha_t² at t = 1 … T.
  *
+ * @category Schedules
  * @param schedule A discrete schedule.
  * @returns T numbers in float64.
  * @throws {RangeError} If the schedule is not discrete and variance-preserving.
  *
  * @example
  * ```ts
- * import { alphaBars, linear } from "@tweedie/tweedie";
+ * import { alphaBars } from "@tweedie/tweedie/noise";
+ * import { linear } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * assert.ok(Math.abs(alphaBars(linear())[499]! - 0.0785872) < 1e-7);
@@ -308,13 +326,15 @@ export function alphaBars(schedule: Schedule): number[] {
 /**
  * beta_t = 1 − alphaBar_t / alphaBar_{t−1} at t = 1 … T.
  *
+ * @category Schedules
  * @param schedule A discrete schedule.
  * @returns T numbers in float64.
  * @throws {RangeError} If the schedule is not discrete and variance-preserving.
  *
  * @example
  * ```ts
- * import { betas, linear } from "@tweedie/tweedie";
+ * import { betas } from "@tweedie/tweedie/noise";
+ * import { linear } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * assert.ok(Math.abs(betas(linear())[999]! - 0.02) < 1e-12);
@@ -348,13 +368,15 @@ function levelsOf({ name, steps, at }: Schedule, what: string): Level[] {
  *
  * Source: S. Lin et al., "Common diffusion noise schedules and sample steps are flawed" (WACV 2024), algorithm 1.
  *
+ * @category Schedules
  * @param schedule A discrete variance-preserving schedule of at least 2 steps.
  * @returns The rescaled schedule, of as many steps.
  * @throws {RangeError} If the schedule is not discrete and variance-preserving, or has one step.
  *
  * @example
  * ```ts
- * import { linear, zeroTerminalSnr } from "@tweedie/tweedie";
+ * import { linear } from "@tweedie/tweedie";
+ * import { zeroTerminalSnr } from "@tweedie/tweedie/noise";
  * import assert from "node:assert/strict";
  *
  * assert.deepEqual(zeroTerminalSnr(linear()).at(1000), { alpha: 0, sigma: 1 });

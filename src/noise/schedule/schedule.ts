@@ -26,7 +26,11 @@
  * @module
  */
 
-/** The two numbers of a marginal: q(x_t | x_0) = N(alpha·x_0, sigma²·I). */
+/**
+ * The two numbers of a marginal: q(x_t | x_0) = N(alpha·x_0, sigma²·I).
+ *
+ * @category Schedules
+ */
 export interface Level {
   /** Signal scale, in [0, 1] for variance-preserving schedules, 1 for variance-exploding ones. */
   readonly alpha: number;
@@ -34,7 +38,11 @@ export interface Level {
   readonly sigma: number;
 }
 
-/** How the times of a grid are laid out; see {@link times}. */
+/**
+ * How the times of a grid are laid out; see {@link times}.
+ *
+ * @category Schedules
+ */
 export type Spacing =
   | "uniform"
   | "leading"
@@ -44,7 +52,11 @@ export type Spacing =
   | "karras"
   | "logLinear";
 
-/** The layout of a schedule's grids where none is asked for. */
+/**
+ * The layout of a schedule's grids where none is asked for.
+ *
+ * @category Schedules
+ */
 export interface GridDefaults {
   /** The layout. */
   readonly spacing: Spacing;
@@ -54,7 +66,11 @@ export interface GridDefaults {
   readonly shift?: number;
 }
 
-/** A noise schedule: pure functions of time, computed in float64 on the host. */
+/**
+ * A noise schedule: pure functions of time, computed in float64 on the host.
+ *
+ * @category Schedules
+ */
 export interface Schedule {
   /** What it is, for messages and metadata, such as `"linear"`. */
   readonly name: string;
@@ -80,12 +96,13 @@ export interface Schedule {
 /**
  * The log-SNR of a marginal, 2 ln(alpha/sigma) (VDM, section 3.1).
  *
+ * @category Schedules
  * @param level Marginal at t.
  * @returns In nats; +∞ at sigma = 0, −∞ at alpha = 0.
  *
  * @example Equal parts of signal and noise
  * ```ts
- * import { logSnr } from "@tweedie/tweedie";
+ * import { logSnr } from "@tweedie/tweedie/noise";
  * import assert from "node:assert/strict";
  *
  * assert.equal(logSnr({ alpha: 0.5, sigma: 0.5 }), 0);
@@ -99,13 +116,15 @@ export function logSnr({ alpha, sigma }: Level): number {
  * The time of a schedule with a level's log-SNR, at which the same noise is on the same data in another unit; where the
  * schedule has none, the nearest.
  *
+ * @category Schedules
  * @param schedule The schedule.
  * @param level A marginal, of any schedule.
  * @returns A time in its span.
  *
  * @example Half of the way to noise on one schedule, and beyond the end of another
  * ```ts
- * import { edm, rectified, timeNear } from "@tweedie/tweedie";
+ * import { edm, rectified } from "@tweedie/tweedie";
+ * import { timeNear } from "@tweedie/tweedie/noise";
  * import assert from "node:assert/strict";
  *
  * assert.ok(Math.abs(timeNear(rectified(), { alpha: 3, sigma: 3 }) - 0.5) < 1e-9);

@@ -25,13 +25,19 @@ import { isNear } from "../../sample/fit.ts";
 import { decoded, is, type Rules, showing } from "../../tensor/check/decode.ts";
 import { isDifferentiated, owned, scope } from "../../tensor/scope.ts";
 import { refusal } from "./scale.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
-/** A function from a model to the one that takes its place. */
+/**
+ * A function from a model to the one that takes its place.
+ *
+ * @category Refinements
+ */
 export type Guide = (model: Model) => Model;
 
 /**
  * A run under guidance: the name by which {@link onModel} is known where what changes the model is a {@link Guide}.
  *
+ * @category Refinements
  * @param guide Such as {@link classifierFree}.
  * @returns The refinement.
  *
@@ -49,7 +55,11 @@ export function guided(guide: Guide): Refinement {
   return onModel(guide);
 }
 
-/** A part of the levels. Both bounds, if there are both, must hold. */
+/**
+ * A part of the levels. Both bounds, if there are both, must hold.
+ *
+ * @category Refinements
+ */
 export interface Interval {
   /** Least and greatest time, both included. Default: all. */
   readonly t?: readonly [number, number];
@@ -67,7 +77,11 @@ const bounds = showing(
 /** The rules of an interval. */
 export const intervalRules: Rules<Interval> = { t: bounds, sigma: bounds };
 
-/** Options of {@link during}. */
+/**
+ * Options of {@link during}.
+ *
+ * @category Refinements
+ */
 export interface DuringOptions extends Interval {
   /** The guide everywhere else. Default: none, the model as it is. */
   readonly otherwise?: Guide;
@@ -78,6 +92,7 @@ const duringRules: Rules<DuringOptions> = { ...intervalRules, otherwise: true };
 /**
  * A guide in a part of the levels only.
  *
+ * @category Refinements
  * @param guide The guide there.
  * @param options The part, and the guide elsewhere.
  * @returns A guide, for {@link guided}.
@@ -141,6 +156,7 @@ const everywhere = [-Infinity, Infinity] as const;
  * The model is evaluated once for the prediction; guides that ask for just that share it. All guides must answer in the
  * kind that the model speaks, as those of this library do.
  *
+ * @category Refinements
  * @param guides Any number.
  * @returns A guide, for {@link guided}.
  * @throws {TypeError} While run: if a guide answers in another kind than the model.
@@ -183,10 +199,14 @@ function checkKind(guided: Prediction, base: Prediction): void {
   );
 }
 
-/** A prediction and where it was made. */
+/**
+ * A prediction and where it was made.
+ *
+ * @category Refinements
+ */
 export interface PredictionAt {
   /** x_t. */
-  readonly x: tf.Tensor;
+  readonly x: Tensor;
   /** Time on the model's schedule. */
   readonly t: number;
   /** The prediction there. */
@@ -197,12 +217,13 @@ export interface PredictionAt {
  * A model that answers from what is known where it is asked for that, and asks the model otherwise: also within gradients,
  * which a known tensor would not let through.
  *
+ * @category Refinements
  * @param model The model.
  * @param known A prediction of it, which stays the caller's and must outlive the result's use.
  * @returns The model that spares the evaluation.
  */
 export function sharing(model: Model, known: PredictionAt): Model {
-  const spared = (x: tf.Tensor, t: number): boolean =>
+  const spared = (x: Tensor, t: number): boolean =>
     x === known.x && t === known.t && !isDifferentiated();
   return {
     ...model,
@@ -223,7 +244,7 @@ export function sharing(model: Model, known: PredictionAt): Model {
  */
 export function mapped(
   predictions: readonly [Prediction, ...Prediction[]],
-  f: (...each: tf.Tensor[]) => tf.Tensor,
+  f: (...each: Tensor[]) => Tensor,
 ): Prediction {
   const [{ kind }] = predictions, value = f(...predictions.map(({ value }) => value));
   if (kind !== "energy") return { kind, value };

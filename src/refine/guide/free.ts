@@ -20,10 +20,12 @@ import { sampleAxes } from "../../tensor/tensor.ts";
 import { owned, scope, type Scoped } from "../../tensor/scope.ts";
 import { during, type Guide, type Interval, intervalRules, mapped, settled } from "./combine.ts";
 import { column, isAll, refusal, type Scale, scaled } from "./scale.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
 /**
  * A run of the model under a condition, without guidance.
  *
+ * @category Refinements
  * @param condition A class or null for each sample of the batch, or whatever the model takes, with a part for each.
  * @returns The refinement.
  * @throws {TypeError} While run: if the model cannot be conditioned, or has been already.
@@ -60,7 +62,11 @@ export function checkCondition(condition: unknown): void {
 
 const isRecord = (value: unknown): boolean => typeof value === "object" && value !== null;
 
-/** Options of {@link classifierFree}. */
+/**
+ * Options of {@link classifierFree}.
+ *
+ * @category Refinements
+ */
 export interface ClassifierFreeOptions<C = Condition> {
   /** Weight of the condition: 0 leaves it out, 1 takes it as it is, more sharpens it. */
   readonly scale: Scale;
@@ -90,6 +96,7 @@ export interface ClassifierFreeOptions<C = Condition> {
  * speaks. One evaluation of a batch of 2N, the conditions first and then the nulls, or two of N where a guide has bound the
  * model to its batch; at scale 0 and 1 one of N.
  *
+ * @category Refinements
  * @param condition A class or null for each sample of the batch.
  * @param options The scale.
  * @returns A guide, for {@link guided}.
@@ -218,8 +225,8 @@ function checkPair(given: Prediction, none: Prediction, rescale: number): void {
 }
 
 /** x·(phi·std(given)/std(x) + 1 − phi), with a standard deviation for each sample. */
-function rescaled(x: tf.Tensor, given: tf.Tensor, phi: number): tf.Tensor {
-  const deviation = (of: tf.Tensor): tf.Tensor =>
+function rescaled(x: Tensor, given: Tensor, phi: number): Tensor {
+  const deviation = (of: Tensor): Tensor =>
     tf.sqrt(
       tf.mean(tf.square(tf.sub(of, tf.mean(of, sampleAxes(of), true))), sampleAxes(of), true),
     );

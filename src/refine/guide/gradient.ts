@@ -36,14 +36,23 @@ import { moved } from "../moved.ts";
 import { type Guide, mapped } from "./combine.ts";
 import { checkCondition } from "./free.ts";
 import { column, isAll, refusal, type Scale, scaled } from "./scale.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
-/** Options of guidance by a gradient. */
+/**
+ * Options of guidance by a gradient.
+ *
+ * @category Refinements
+ */
 export interface GradientOptions {
   /** Weight of the gradient: 0 leaves it out, 1 is Bayes' rule. Default: 1. */
   readonly scale?: Scale;
 }
 
-/** Options of {@link meanShifted}. */
+/**
+ * Options of {@link meanShifted}.
+ *
+ * @category Refinements
+ */
 export interface MeanShiftOptions extends GradientOptions {
   /** The variance of the noise that the sampler's step draws. Default: `variances.small`, that of {@link ddpm}. */
   readonly variance?: ReverseVariance;
@@ -60,6 +69,7 @@ const shiftRules: Rules<MeanShiftOptions> = { scale: scaled(), variance: true };
  *
  * At alpha = 0 it is done as {@link byEnergy} says.
  *
+ * @category Refinements
  * @param classifier Logits of noisy samples at times of the samples' schedule, in operations that have a gradient;
  *   `noisyClassifier` and `loadNoisyClassifier` make one of a network trained under that schedule, or another.
  * @param labels A class for each sample, or null to leave it alone.
@@ -101,6 +111,7 @@ export function byClassifier(
 /**
  * −ln p_t(y | x_t) of each sample: a classifier as an energy.
  *
+ * @category Refinements
  * @param classifier Logits of noisy samples.
  * @param labels A class for each sample, or null for an energy of 0.
  * @returns The energy, in nats.
@@ -119,7 +130,7 @@ export function classifierEnergy(classifier: NoisyClassifier, labels: Condition)
     });
 }
 
-function checkBatch(labels: Condition, x: tf.Tensor): void {
+function checkBatch(labels: Condition, x: Tensor): void {
   if (x.shape[0] === labels.length) return;
   throw refusal(`labels must be one for each of ${x.shape[0]} samples`, labels.length);
 }
@@ -132,7 +143,11 @@ function checkLabels(labels: Condition, classes: number): void {
   throw refusal(`labels must be null or whole numbers in [0, ${classes})`, stranger);
 }
 
-/** Options of {@link byEnergy}. */
+/**
+ * Options of {@link byEnergy}.
+ *
+ * @category Refinements
+ */
 export interface EnergyOptions extends GradientOptions {
   /**
    * What the energy is of: `"xt"`, the noisy sample, or `"x0"`, its prediction, through which the gradient goes, so that
@@ -156,6 +171,7 @@ const energyRules: Rules<EnergyOptions> = { scale: scaled(), of: oneOf("xt", "x0
  * At alpha = 0 the gradient is 0, and what it does to x0, scale·(sigma²/alpha)·∇E, the limit of a quotient: it is taken at
  * the time at which sigma/alpha is 300, at the same x, for one evaluation more if the gradient goes through the model.
  *
+ * @category Refinements
  * @param energy The energy.
  * @param options The scale; what the energy is of.
  * @returns A guide, for {@link guided}. At scale 0 it is none, bit for bit.
@@ -209,13 +225,13 @@ const readable = (schedule: Schedule, t: number): number =>
 type CostGradient = Omit<GradientThrough, "prediction">;
 
 /** A cost [N] of each sample and its gradient. */
-function costAt(cost: (x: tf.Tensor) => tf.Tensor, x: tf.Tensor): CostGradient {
-  const costs = (x: tf.Tensor): tf.Tensor => tf.clone(checkedCost(cost(x), x));
+function costAt(cost: (x: Tensor) => Tensor, x: Tensor): CostGradient {
+  const costs = (x: Tensor): Tensor => tf.clone(checkedCost(cost(x), x));
   const { value, grad } = tf.valueAndGrad(costs)(x, tf.ones([x.shape[0]!]));
   return { cost: value, gradient: grad };
 }
 
-function checkedCost(cost: tf.Tensor, { shape: [count] }: tf.Tensor): tf.Tensor {
+function checkedCost(cost: Tensor, { shape: [count] }: Tensor): Tensor {
   if (cost instanceof tf.Tensor && cost.rank === 1 && cost.shape[0] === count) return cost;
   const got = cost instanceof tf.Tensor ? `a tensor of shape [${cost.shape}]` : shown(cost);
   throw new RangeError(
@@ -223,29 +239,38 @@ function checkedCost(cost: tf.Tensor, { shape: [count] }: tf.Tensor): tf.Tensor 
   );
 }
 
-/** What {@link gradientThrough} is about. */
+/**
+ * What {@link gradientThrough} is about.
+ *
+ * @category Refinements
+ */
 export interface CostOfX0 {
   /** x_t, shape [N, ...sample]. */
-  readonly x: tf.Tensor;
+  readonly x: Tensor;
   /** Time on the schedule. */
   readonly t: number;
   /** A cost of the x0 prediction, shape [N]. */
   readonly cost: Energy;
 }
 
-/** The prediction at a sample, and a cost of its x0 with the gradient. */
+/**
+ * The prediction at a sample, and a cost of its x0 with the gradient.
+ *
+ * @category Refinements
+ */
 export interface GradientThrough {
   /** What the model said. */
   readonly prediction: Prediction;
   /** The cost of each sample, shape [N]. */
-  readonly cost: tf.Tensor;
+  readonly cost: Tensor;
   /** ∇ of the cost with respect to x_t, shape of x_t. */
-  readonly gradient: tf.Tensor;
+  readonly gradient: Tensor;
 }
 
 /**
  * A model's prediction, and the gradient of a cost of its x0 with respect to x_t, by one evaluation.
  *
+ * @category Refinements
  * @param model A model that answers at once, in operations that have a gradient.
  * @param about Where, and the cost.
  * @returns All of them: the scope's, or the caller's where there is none.
@@ -286,7 +311,7 @@ function tilted(
   { cost, gradient }: CostGradient,
   { scale, level, near }: Tilt,
 ): Prediction {
-  const less = (from: tf.Tensor, pull: tf.Tensor, by: number): tf.Tensor =>
+  const less = (from: Tensor, pull: Tensor, by: number): Tensor =>
     tf.sub(from, tf.mul(tf.mul(pull, by), column(scale, from)));
   if (said.kind !== "energy") {
     return { kind: said.kind, value: less(said.value, gradient, slope(said.kind, level, near)) };
@@ -314,6 +339,7 @@ function slope(kind: Kind, level: Level, near: Level): number {
  * The gradient is taken at x_t, as in the code released with it, where the derivation has the mean of x_s. As the step
  * shrinks it becomes the epsilon form, which at each step shifts x_s by beta·alpha_s/alpha_t in place of the variance.
  *
+ * @category Refinements
  * @param energy Of noisy samples; see {@link classifierEnergy}.
  * @param options The scale; the variance of the sampler's noise.
  * @returns The refinement. At scale 0 it changes nothing, bit for bit.
@@ -321,7 +347,8 @@ function slope(kind: Kind, level: Level, near: Level): number {
  *
  * @example
  * ```ts
- * import { classifierEnergy, ddpm, linear, meanShifted } from "@tweedie/tweedie";
+ * import { classifierEnergy } from "@tweedie/tweedie/refine";
+ * import { ddpm, linear, meanShifted } from "@tweedie/tweedie";
  * import * as tf from "@tensorflow/tfjs-core";
  * import assert from "node:assert/strict";
  *

@@ -7,8 +7,13 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { refusal as refused } from "../../tensor/check/check.ts";
 import { is, type Rule } from "../../tensor/check/decode.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
-/** A weight of guidance: one for all samples, or one for each. Finite, no unit. */
+/**
+ * A weight of guidance: one for all samples, or one for each. Finite, no unit.
+ *
+ * @category Refinements
+ */
 export type Scale = number | readonly number[];
 
 /** Whether a scale is the same number for all samples. */
@@ -35,7 +40,7 @@ export const scaled = (count?: number): Rule => {
 export const refusal = (wanted: string, got: unknown): RangeError => refused("guide", wanted, got);
 
 /** A number for all samples, or one for each, to multiply tensors of the shape of x by. */
-export function column(scale: Scale, { shape: [count, ...sample] }: tf.Tensor): number | tf.Tensor {
+export function column(scale: Scale, { shape: [count, ...sample] }: Tensor): number | Tensor {
   if (typeof scale === "number") return scale;
   if (scale.length !== count) {
     throw refusal(`scale must be one for each of ${count} samples`, scale);

@@ -32,8 +32,13 @@ import { byEnergy, gradientThrough } from "../guide/gradient.ts";
 import { around, checkUnweighed, moved } from "../moved.ts";
 import { checkFits, checkMask, checkNumbers, checkTensor, refusal } from "./check.ts";
 import { type Operator, shownBy, solved } from "./operator.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
-/** Options of {@link inpainted}. */
+/**
+ * Options of {@link inpainted}.
+ *
+ * @category Refinements
+ */
 export interface InpaintOptions {
   /** What its noise is drawn for. Default: `"known"`. */
   readonly purpose?: string;
@@ -45,6 +50,7 @@ const inpaintRules: Rules<InpaintOptions> = { purpose: true };
  * Inpainting by replacement: after each step the known pixels are those of the data, with fresh noise of the level reached
  * (Song et al. 2021, appendix I.2). Where sigma is 0 they are the known ones bit for bit.
  *
+ * @category Refinements
  * @param mask 1 where a pixel is known and 0 where not, of a shape that broadcasts to that of the samples. The caller's.
  * @param known The data, in the same way; what is under a 0 has no part. The caller's.
  * @param options What the noise is drawn for.
@@ -68,8 +74,8 @@ const inpaintRules: Rules<InpaintOptions> = { purpose: true };
  * ```
  */
 export function inpainted(
-  mask: tf.Tensor,
-  known: tf.Tensor,
+  mask: Tensor,
+  known: Tensor,
   options: InpaintOptions = {},
 ): Refinement {
   const { purpose = "known" } = decoded("use what is known", options, inpaintRules);
@@ -89,10 +95,18 @@ export function inpainted(
   }, check);
 }
 
-/** How {@link observed} brings a measurement in. */
+/**
+ * How {@link observed} brings a measurement in.
+ *
+ * @category Refinements
+ */
 export type ObservedMethod = "replacement" | "dps" | "pigdm";
 
-/** Options of {@link observed}. */
+/**
+ * Options of {@link observed}.
+ *
+ * @category Refinements
+ */
 export interface ObservedOptions {
   /** How; see the table at the head of this file. Default: `"pigdm"`. */
   readonly method?: ObservedMethod;
@@ -117,6 +131,7 @@ export interface ObservedOptions {
  * gradient of the squared norm by the norm, which is twice that. It evaluates the model once a step, as long as the
  * sampler asks for no more than the prediction at x_t.
  *
+ * @category Refinements
  * @param operator A.
  * @param y The measurement, of the shape of A·x or one that broadcasts to it. The caller's.
  * @param options Method, weights, noise.
@@ -143,7 +158,7 @@ export interface ObservedOptions {
  */
 export function observed(
   operator: Operator,
-  y: tf.Tensor,
+  y: Tensor,
   options: ObservedOptions = {},
 ): Refinement {
   const { method = "pigdm", scale = 1, std = 0, variance = 1, iterations = 20 } = options;
@@ -188,7 +203,7 @@ const methods: { readonly [M in ObservedMethod]: Partial<Rules<ObservedOptions>>
 };
 
 /** What has to hold of a measurement. */
-const measured = (operator: Operator, y: tf.Tensor): Check => (env, start) =>
+const measured = (operator: Operator, y: Tensor): Check => (env, start) =>
   scope(function* () {
     yield* awaited(operator.check?.(env, start));
     checkTensor("y", y);
@@ -207,7 +222,7 @@ const measured = (operator: Operator, y: tf.Tensor): Check => (env, start) =>
 interface Measurement {
   readonly operator: Operator;
   /** Called within a scope. */
-  readonly y: () => tf.Tensor;
+  readonly y: () => Tensor;
 }
 
 /** x ← x + A⁺(alpha·y + sigma·A·z − A·x) after each step. */
@@ -225,7 +240,7 @@ const replaced = (
 
 /** DPS: x_s ← x_s − scale·∇‖y − A·x0hat(x_t)‖ after each step, with the evaluation that the step asks for as well. */
 function posteriorSampled({ operator, y }: Measurement, scale: number, check: Check): Refinement {
-  const cost = (x0: tf.Tensor): tf.Tensor => {
+  const cost = (x0: Tensor): Tensor => {
     const gap = tf.sub(y(), operator.apply(x0));
     return tf.sqrt(tf.add(tf.sum(tf.square(gap), sampleAxes(gap)), 1e-12));
   };
@@ -245,7 +260,7 @@ const pseudoinverse = (
   check: Check,
 ): Refinement =>
   onModel((model) => {
-    const energy = (x0: tf.Tensor, t: number): tf.Tensor => {
+    const energy = (x0: Tensor, t: number): Tensor => {
       const { alpha, sigma } = model.schedule.at(t);
       const r2 = v * sigma ** 2 / (alpha ** 2 * v + sigma ** 2);
       const gap = tf.sub(y(), operator.apply(x0));

@@ -10,20 +10,25 @@ import { sampleAxes } from "../../tensor/tensor.ts";
 import type { Check } from "../../sample/path.ts";
 import { scope } from "../../tensor/scope.ts";
 import { checkMask, checkTensor, refusal } from "./check.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
-/** A linear map A of samples, as data. */
+/**
+ * A linear map A of samples, as data.
+ *
+ * @category Refinements
+ */
 export interface Operator {
   /** A·x: from [N, ...sample] to [N, ...measured]; new tensor, in operations that have a gradient. */
-  readonly apply: (x: tf.Tensor) => tf.Tensor;
+  readonly apply: (x: Tensor) => Tensor;
   /** Aᵀ·y: from [N, ...measured] to [N, ...sample], such that ⟨A·x, y⟩ = ⟨x, Aᵀ·y⟩. */
-  readonly adjoint: (y: tf.Tensor) => tf.Tensor;
+  readonly adjoint: (y: Tensor) => Tensor;
   /** g where A·Aᵀ·y = g·y for all y = A·x; absent where there is no such number. */
   readonly gram?: number;
   /**
    * The part of y that A·x can have, where that is not all of it: what a mask hides has no part in a measurement. Default:
    * A·Aᵀ·y/g where there is a g, otherwise all of it.
    */
-  readonly within?: (y: tf.Tensor) => tf.Tensor;
+  readonly within?: (y: Tensor) => Tensor;
   /** What has to hold of the operator before the first step. Default: nothing. */
   readonly check?: Check;
 }
@@ -31,6 +36,7 @@ export interface Operator {
 /**
  * The operator that keeps what a mask keeps: A·x = mask·x, of the shape of x.
  *
+ * @category Refinements
  * @param kept 1 where x is kept and 0 elsewhere, of a shape that broadcasts to that of x without growing it. It stays the
  * caller's, and is to outlive the operator.
  * @returns The operator, with gram 1. A run with it throws a RangeError on a mask of other numbers, or of another shape.
@@ -48,9 +54,9 @@ export interface Operator {
  * assert.deepEqual(left.apply(tf.tensor([[3, 4]])).arraySync(), [[3, 0]]);
  * ```
  */
-export function mask(kept: tf.Tensor): Operator {
+export function mask(kept: Tensor): Operator {
   checkTensor("mask", kept);
-  const apply = (x: tf.Tensor): tf.Tensor => tf.mul(x, kept);
+  const apply = (x: Tensor): Tensor => tf.mul(x, kept);
   return {
     apply,
     adjoint: apply,
@@ -68,18 +74,19 @@ export function mask(kept: tf.Tensor): Operator {
  * @param otherwise What is not.
  * @returns Of the shape that all three broadcast to. Called within a scope.
  */
-export function shownBy(mask: tf.Tensor, y: tf.Tensor, otherwise: tf.Tensor): tf.Tensor {
+export function shownBy(mask: Tensor, y: Tensor, otherwise: Tensor): Tensor {
   const shape = tf.broadcast_util.assertAndGetBroadcastShape(
     tf.broadcast_util.assertAndGetBroadcastShape(mask.shape, y.shape),
     otherwise.shape,
   );
-  const wide = (tensor: tf.Tensor): tf.Tensor => tf.broadcastTo(tensor, shape);
+  const wide = (tensor: Tensor): Tensor => tf.broadcastTo(tensor, shape);
   return tf.where(wide(tf.greater(mask, 0.5)), wide(y), wide(otherwise));
 }
 
 /**
  * The operator that averages blocks of pixels: [N, H, W, C] to [N, H/factor, W/factor, C].
  *
+ * @category Refinements
  * @param factor Height and width of a block in pixels; divides H and W.
  * @returns The operator, with gram 1/factor². It throws a RangeError on images that it does not divide.
  * @throws {RangeError} If the factor is not a whole number of at least 1.
@@ -100,7 +107,7 @@ export function downsample(factor: number): Operator {
   if (!Number.isSafeInteger(factor) || factor < 1) {
     throw refusal("factor must be a whole number of at least 1", factor);
   }
-  const blocks = (x: tf.Tensor): tf.Tensor => {
+  const blocks = (x: Tensor): Tensor => {
     const [n, h, w, c] = imageShape(x);
     if (h % factor || w % factor) {
       throw refusal(`x must be of sides divisible by ${factor}`, `[${x.shape}]`);
@@ -120,7 +127,7 @@ export function downsample(factor: number): Operator {
 }
 
 /** Each entry of an axis, `times` times over. */
-function repeated(x: tf.Tensor, axis: number, times: number): tf.Tensor {
+function repeated(x: Tensor, axis: number, times: number): Tensor {
   const shape = x.shape, wide = tf.expandDims(x, axis + 1);
   const tiled = tf.tile(wide, wide.shape.map((_, i) => i === axis + 1 ? times : 1));
   return tf.reshape(tiled, shape.map((size, i) => i === axis ? size * times : size));
@@ -129,6 +136,7 @@ function repeated(x: tf.Tensor, axis: number, times: number): tf.Tensor {
 /**
  * The operator that makes pictures grey: [N, ..., C] to [N, ..., 1]. To observe it is to colour them in.
  *
+ * @category Refinements
  * @param weights Of each channel. Default: equal parts of red, green and blue, 1/3.
  * @returns The operator, with gram Σ weights².
  * @throws {RangeError} If there are no weights, or one is not finite.
@@ -159,6 +167,7 @@ export function grey(weights: readonly number[] = [1 / 3, 1 / 3, 1 / 3]): Operat
 /**
  * The operator that blurs images [N, H, W, C] by a kernel, along rows and columns in turn, with nothing beyond the border.
  *
+ * @category Refinements
  * @param kernel An odd number of weights.
  * @returns The operator; its inverse is by conjugate gradients.
  * @throws {RangeError} If the kernel has an even number of weights, or one is not finite.
@@ -179,13 +188,13 @@ export function blur(kernel: readonly number[]): Operator {
   if (kernel.length % 2 !== 1 || !kernel.every(Number.isFinite)) {
     throw refusal("kernel must be an odd number of finite weights", `[${kernel}]`);
   }
-  const by = (weights: readonly number[]) => (x: tf.Tensor): tf.Tensor =>
+  const by = (weights: readonly number[]) => (x: Tensor): Tensor =>
     scope(() => alongAxis(alongAxis(x, 1, weights), 2, weights));
   return { apply: by(kernel), adjoint: by(kernel.toReversed()) };
 }
 
 /** Correlation along an axis with zeros beyond the border. */
-function alongAxis(x: tf.Tensor, axis: number, kernel: readonly number[]): tf.Tensor {
+function alongAxis(x: Tensor, axis: number, kernel: readonly number[]): Tensor {
   const half = (kernel.length - 1) / 2;
   const wide = tf.pad(x, x.shape.map((_, i) => i === axis ? [half, half] : [0, 0]));
   return tf.addN(
@@ -195,7 +204,7 @@ function alongAxis(x: tf.Tensor, axis: number, kernel: readonly number[]): tf.Te
   );
 }
 
-function imageShape(x: tf.Tensor): [number, number, number, number] {
+function imageShape(x: Tensor): [number, number, number, number] {
   if (x.rank === 4) return x.shape as [number, number, number, number];
   throw refusal("x must be of shape [N, H, W, C]", `[${x.shape}]`);
 }
@@ -219,27 +228,27 @@ export interface System {
  * @param b In A's range.
  * @returns u, shape of b. Called within a scope.
  */
-export function solved(system: System, b: tf.Tensor): tf.Tensor {
+export function solved(system: System, b: Tensor): Tensor {
   const { operator, r2, noise2, iterations } = system;
   if (operator.gram !== undefined) return tf.div(b, r2 * operator.gram + noise2);
-  const times = (p: tf.Tensor): tf.Tensor =>
+  const times = (p: Tensor): Tensor =>
     tf.add(tf.mul(operator.apply(operator.adjoint(p)), r2), tf.mul(p, noise2));
   // The system is symmetric, so a gradient goes back through another solution of it, of any order, and not through the solver,
   // which divides by what is left of a residual.
-  const inverse = (b: tf.Tensor): tf.Tensor =>
+  const inverse = (b: Tensor): Tensor =>
     tf.customGrad((...inputs) => ({
-      value: conjugateGradients(times, inputs[0] as tf.Tensor, iterations),
-      gradFunc: (dy: tf.Tensor) => inverse(dy),
+      value: conjugateGradients(times, inputs[0] as Tensor, iterations),
+      gradFunc: (dy: Tensor) => inverse(dy),
     }))(b);
   return inverse(b);
 }
 
 /** As many steps as told, each sample by itself: no number is read, so that the step can be compiled. */
 function conjugateGradients(
-  times: (p: tf.Tensor) => tf.Tensor,
-  b: tf.Tensor,
+  times: (p: Tensor) => Tensor,
+  b: Tensor,
   iterations: number,
-): tf.Tensor {
+): Tensor {
   let u = tf.zerosLike(b), rest = b, p = b, size = dots(b, b);
   for (let i = 0; i < iterations; i++) {
     const q = times(p), step = over(size, dots(p, q));
@@ -253,7 +262,7 @@ function conjugateGradients(
 }
 
 /** ⟨a, b⟩ of each sample, shape [N, 1, ...]. */
-const dots = (a: tf.Tensor, b: tf.Tensor): tf.Tensor => tf.sum(tf.mul(a, b), sampleAxes(a), true);
+const dots = (a: Tensor, b: Tensor): Tensor => tf.sum(tf.mul(a, b), sampleAxes(a), true);
 
 /** a/b, or 0 where both are nothing. */
-const over = (a: tf.Tensor, b: tf.Tensor): tf.Tensor => tf.div(a, tf.maximum(b, 1e-30));
+const over = (a: Tensor, b: Tensor): Tensor => tf.div(a, tf.maximum(b, 1e-30));

@@ -20,7 +20,11 @@ import { decoded, type Rules, wholeNumber } from "../../tensor/check/decode.ts";
 import { owned, scope } from "../../tensor/scope.ts";
 import { checkUnweighed } from "../moved.ts";
 
-/** Options of {@link repainted}. */
+/**
+ * Options of {@link repainted}.
+ *
+ * @category Refinements
+ */
 export interface RepaintOptions {
   /** Number of times that each stretch is gone down, at least 1; the source's r. Default: 10. */
   readonly jumps?: number;
@@ -56,6 +60,7 @@ interface Returning extends State {
  * solver from below that time are dropped on the way up. The source's last stretch is not repeated where T is not reached by
  * whole stretches; here each is, also a shorter last one.
  *
+ * @category Refinements
  * @param options Number of passes, length of a stretch.
  * @returns The refinement, with about `jumps` times the transitions.
  * @throws {RangeError} If an option is not a whole number of at least 1; while run, if a stretch ended above its start.

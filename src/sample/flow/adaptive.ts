@@ -35,7 +35,11 @@ import {
   type Way,
 } from "./chart.ts";
 
-/** A state of a sampler that chooses its steps. */
+/**
+ * A state of a sampler that chooses its steps.
+ *
+ * @category Samplers
+ */
 export interface AdaptiveState extends State {
   /** Length of the step to try next, in the chart's w; absent at the start. */
   readonly length?: number;
@@ -45,7 +49,11 @@ export interface AdaptiveState extends State {
   readonly rejected?: number;
 }
 
-/** Options of {@link adaptiveFlow}. */
+/**
+ * Options of {@link adaptiveFlow}.
+ *
+ * @category Samplers
+ */
 export interface AdaptiveFlowOptions {
   /** A method with an error and an order. Default: `tableaus.dormandPrince`, RK45. */
   readonly tableau?: Tableau;
@@ -76,6 +84,7 @@ const adaptiveRules: Rules<AdaptiveFlowOptions> = {
  * {@link arrived}. The length of the next step rides in the state, so that a run can be forked, recorded and resumed.
  * At the final time a transition changes nothing. A step from alpha = 0 in a chart that is infinite there is made in chart `"flow"`.
  *
+ * @category Samplers
  * @param schedule The schedule of the model.
  * @param options Method, chart, tolerances, final time.
  * @returns A sampler without end. Its transitions read numbers, and so answer later.
@@ -219,6 +228,7 @@ function checkFinal(schedule: Schedule, chart: Chart, final: number): void {
  * Whether a run towards data has reached a time, to a billionth of it: what stops {@link adaptiveFlow}, as `until` of the run,
  * also where `final` is 0.1·3 and this is 0.3.
  *
+ * @category Samplers
  * @param t The time.
  * @returns A test of states.
  * @throws {RangeError} If t is not a finite number.

@@ -28,8 +28,13 @@ import type { Tableau } from "../../solve/tableau.ts";
 import type { Level, Schedule } from "../../noise/schedule/schedule.ts";
 import { owned, scope, type Scoped } from "../../tensor/scope.ts";
 import { asked, type Env, type Leg } from "../path.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
-/** The variables in which the ODE is solved, named for the prediction that is its right-hand side. */
+/**
+ * The variables in which the ODE is solved, named for the prediction that is its right-hand side.
+ *
+ * @category Samplers
+ */
 export type Chart = "v" | "eps" | "flow" | "x0";
 
 /** One chart: y = x/scale(level) as a function of w = place(level). */
@@ -115,11 +120,11 @@ export function field(env: Env, { t, s, from, to }: Way, { schedule, chart }: Me
 /** The end of a step. */
 export interface Solved {
   /** x at the end of the way. */
-  readonly x: tf.Tensor;
+  readonly x: Tensor;
   /** The x0 prediction at its start. */
-  readonly x0: tf.Tensor;
+  readonly x0: Tensor;
   /** The estimate of the error, in the unit of x; absent where the method has none. */
-  readonly error?: tf.Tensor;
+  readonly error?: Tensor;
 }
 
 /**

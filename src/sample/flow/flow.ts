@@ -17,7 +17,11 @@ import { type Leg, type Sampler, step } from "../path.ts";
 import { named, noisy, over, type Own } from "../grid.ts";
 import { type Chart, charts, isRegular, type Method, solved } from "./chart.ts";
 
-/** Noise put back before each step (Karras et al. 2022, algorithm 2). */
+/**
+ * Noise put back before each step (Karras et al. 2022, algorithm 2).
+ *
+ * @category Samplers
+ */
 export interface Churn {
   /** S_churn: sigma/alpha grows by min(amount/steps, √2 − 1) of itself before a step. At least 0. */
   readonly amount: number;
@@ -29,7 +33,11 @@ export interface Churn {
   readonly noise?: number;
 }
 
-/** Options of {@link flow}. */
+/**
+ * Options of {@link flow}.
+ *
+ * @category Samplers
+ */
 export interface FlowOptions extends GridOptions {
   /** The Runge–Kutta method. Default: `tableaus.heun`. */
   readonly tableau?: Tableau;
@@ -67,6 +75,7 @@ const churnRules: Rules<Churn> = { amount: needed(level), from: level, to: level
  * | EDM's stochastic sampler (algorithm 2) | the same and `churn: { amount: 40, from: 0.05, to: 50, noise: 1.003 }` |
  * | flow-matching Heun | `{ tableau: tableaus.heun, chart: "flow" }` |
  *
+ * @category Samplers
  * @param schedule The schedule of the model; a method with stages inside a step asks the model between the grid's times.
  * @param options Grid of times, method, chart, churn.
  * @returns A sampler whose transitions hold as many evaluations of the model as the method has stages. `x0` of a state is the

@@ -19,7 +19,11 @@ import type { Own } from "../grid.ts";
 import { lowered, type LowerOrderFinal, stepped } from "./multistep.ts";
 import { adams, exponential, type MultistepRule, overRho, rhoOf } from "./weights.ts";
 
-/** Options of {@link deis}. */
+/**
+ * Options of {@link deis}.
+ *
+ * @category Samplers
+ */
 export interface DeisOptions extends GridOptions {
   /** Number of predictions in a step, 1, 2 or 3. Default: 2. */
   readonly order?: 1 | 2 | 3;
@@ -70,6 +74,7 @@ const deisRules: Own<DeisOptions> = {
  * DEIS, the multistep exponential integrator in the noise (Zhang and Chen 2023, algorithm 1): `"t"` is the paper's tAB-DEIS,
  * `"rho"` its rhoAB-DEIS, `"logRho"` the form that diffusers has. All are of the order given, that of 1 is DDIM.
  *
+ * @category Samplers
  * @param schedule The schedule of the model.
  * @param options Grid of times, order, variable, order of the last steps.
  * @returns A sampler with one evaluation of the model a step.
@@ -96,7 +101,11 @@ export function deis(schedule: Schedule, options: DeisOptions = {}): Sampler {
   return stepped(schedule, grid, { rule: variables[variable](schedule), order, lowerOrderFinal });
 }
 
-/** Options of {@link lms}. */
+/**
+ * Options of {@link lms}.
+ *
+ * @category Samplers
+ */
 export interface LmsOptions extends GridOptions {
   /** Number of predictions in a step, 1 to 4. Default: 4. */
   readonly order?: 1 | 2 | 3 | 4;
@@ -106,6 +115,7 @@ export interface LmsOptions extends GridOptions {
  * LMS, Adams–Bashforth in sigma/alpha: the linear multistep sampler of k-diffusion, with its coefficients integrated
  * exactly. It keeps its order to the end, at sigma = 0 too.
  *
+ * @category Samplers
  * @param schedule The schedule of the model.
  * @param options Grid of times, order.
  * @returns A sampler with one evaluation of the model a step.

@@ -31,10 +31,18 @@ import {
   type MultistepWeights,
 } from "./weights.ts";
 
-/** How the slope of x0 enters a second-order step. */
+/**
+ * How the slope of x0 enters a second-order step.
+ *
+ * @category Samplers
+ */
 export type Corrector = "midpoint" | "heun";
 
-/** The form of a step of {@link dpmSolver}. */
+/**
+ * The form of a step of {@link dpmSolver}.
+ *
+ * @category Samplers
+ */
 export interface DpmSolverForm {
   /** Which prediction is a polynomial: `"x0"` is DPM-Solver++, `"eps"` is DPM-Solver. Default: `"x0"`. */
   readonly of?: "x0" | "eps";
@@ -56,7 +64,11 @@ export interface DpmSolverForm {
   readonly eta?: number;
 }
 
-/** Options of {@link dpmSolver}. */
+/**
+ * Options of {@link dpmSolver}.
+ *
+ * @category Samplers
+ */
 export interface DpmSolverOptions extends GridOptions, DpmSolverForm {
   /** Order of accuracy, 1, 2 or 3. Default: 2. */
   readonly order?: 1 | 2 | 3;
@@ -89,13 +101,15 @@ const solverRules: Own<DpmSolverOptions> = {
  *   w = alpha_s·(1 − e^(−h))/2 (midpoint)  or  alpha_s·(1 − (1 − e^(−h))/h) (heun)
  * ```
  *
+ * @category Samplers
  * @param nodes Levels at t, at s, and at the evaluations before: none at order 1, two at order 3.
  * @param form Which prediction, how slope and parabola enter, how much noise.
  * @returns The coefficients.
  *
  * @example The first order is DDIM
  * ```ts
- * import { multistepCoefficients, posterior } from "@tweedie/tweedie";
+ * import { multistepCoefficients } from "@tweedie/tweedie/sample";
+ * import { posterior } from "@tweedie/tweedie/denoise";
  * import assert from "node:assert/strict";
  *
  * const from = { t: 2, alpha: 0.6, sigma: 0.8 }, to = { t: 1, alpha: 0.8, sigma: 0.6 };
@@ -126,6 +140,7 @@ const bends =
  * DPM-Solver++ multistep, 1S, 2M and 3M, deterministic or with noise: one evaluation of the model for each step. The first
  * steps are of lower order.
  *
+ * @category Samplers
  * @param schedule The schedule of the model.
  * @param options Grid of times, order, form of a step, noise, order of the last step.
  * @returns A sampler; its states carry the past evaluations in `history`.

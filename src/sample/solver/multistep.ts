@@ -26,8 +26,13 @@ import {
 } from "../path.ts";
 import { noisy, over } from "../grid.ts";
 import { combined, type MultistepRule, type Node, nodeAt, type Point } from "./weights.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
-/** Whether the last steps are of lower order; `"auto"`: with fewer than 15 steps. */
+/**
+ * Whether the last steps are of lower order; `"auto"`: with fewer than 15 steps.
+ *
+ * @category Samplers
+ */
 export type LowerOrderFinal = boolean | "auto";
 
 /** The rule of {@link LowerOrderFinal}. */
@@ -36,7 +41,11 @@ export const lowered: Rule = is(
   (value: unknown) => typeof value === "boolean" || value === "auto",
 );
 
-/** A multistep solver: its rule, its order and where that is lowered. */
+/**
+ * A multistep solver: its rule, its order and where that is lowered.
+ *
+ * @category Samplers
+ */
 export interface Multistep {
   /** The weights of a step. */
   readonly rule: MultistepRule;
@@ -59,6 +68,7 @@ export interface Multistep {
  * the state. The first steps are of lower order, as there is no past yet; a state that brings its past along goes on as if
  * the run had never been broken.
  *
+ * @category Samplers
  * @param schedule The schedule of the model.
  * @param grid Times of the steps.
  * @param solver The row of the table.
@@ -67,7 +77,8 @@ export interface Multistep {
  *
  * @example A solver of your own: order 2 with weights 3/2 and −1/2, whatever the steps
  * ```ts
- * import { gaussian, key, linear, multistep, prior, pseudoAdams, run } from "@tweedie/tweedie";
+ * import { gaussian, key, linear, multistep, prior, run } from "@tweedie/tweedie";
+ * import { pseudoAdams } from "@tweedie/tweedie/sample";
  * import { useBackend } from "@tweedie/tweedie/backend";
  * import assert from "node:assert/strict";
  *
@@ -99,6 +110,7 @@ export const stepped = (schedule: Schedule, grid: readonly number[], solver: Mul
 /**
  * One transition of {@link multistep}, for samplers that begin in another way.
  *
+ * @category Samplers
  * @param leg From where to where.
  * @param solver The row of the table.
  * @param schedule The schedule of the model.
@@ -122,7 +134,7 @@ export function multistepTransition(leg: Leg, solver: Multistep, schedule: Sched
 }
 
 /** A point at which x is known. */
-type Here = Point & { readonly x: tf.Tensor };
+type Here = Point & { readonly x: Tensor };
 
 const pointOf = (schedule: Schedule, evaluation: Evaluation): Point => (
   { ...evaluation, node: nodeAt(evaluation.t, schedule.at(evaluation.t)) }
@@ -162,7 +174,7 @@ function corrected(
   if (!x || past[0]!.node.alpha === 0) return now;
   const used = past.slice(0, Math.min(order, lowest(leg, lowerOrderFinal) + 1));
   const [before, ...older] = used as [Point];
-  const reached = (rule: MultistepRule, others: readonly Point[]): tf.Tensor => {
+  const reached = (rule: MultistepRule, others: readonly Point[]): Tensor => {
     const weights = rule({ from: before.node, to: now.node, past: nodesOf(others) });
     return combined(weights, x, [before, ...others]);
   };

@@ -30,12 +30,13 @@ import {
  * PNDM's step (Liu et al. 2022, equation 12): the weights 55, −59, 37, −9 over 24 of Adams–Bashforth on equal steps, whatever
  * the steps are, in front of the exact change of level.
  *
+ * @category Samplers
  * @param nodes Nodes of the step.
  * @returns The weights.
  *
  * @example
  * ```ts
- * import { pseudoAdams } from "@tweedie/tweedie";
+ * import { pseudoAdams } from "@tweedie/tweedie/sample";
  * import assert from "node:assert/strict";
  *
  * const node = (sigma: number) => ({ t: sigma, alpha: 1, sigma });
@@ -51,6 +52,7 @@ export function pseudoAdams(nodes: MultistepNodes): MultistepWeights {
  * Weights of eps made those of v: the predictions are combined as v, and become eps at the start of the step,
  * eps = (alpha·v + sigma·x)/(alpha² + sigma²). Other weights stay as they are.
  *
+ * @category Samplers
  * @param weights Weights of eps.
  * @param from Level at the start of the step.
  * @returns Weights of v.
@@ -66,7 +68,11 @@ export function asVelocity(weights: MultistepWeights, { alpha, sigma }: Level): 
   };
 }
 
-/** Options of {@link pndm}. */
+/**
+ * Options of {@link pndm}.
+ *
+ * @category Samplers
+ */
 export interface PndmOptions extends GridOptions {
   /**
    * The first steps: `"rungeKutta"` takes three of four evaluations (the paper's PNDM), `"heun"` one of two, and then
@@ -118,6 +124,7 @@ const pndmRules: Own<PndmOptions> = {
  * pseudo Runge–Kutta (Liu et al. 2022, algorithm 2). The weights are those of equal steps in t, while the integral is
  * over sigma/alpha: the order is 2, whatever the number of predictions.
  *
+ * @category Samplers
  * @param schedule The schedule of the model.
  * @param options Grid of times, kind of first steps.
  * @returns A sampler; its first steps have more than one evaluation of the model. The middle of a discrete step is rounded up.

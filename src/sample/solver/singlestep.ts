@@ -42,7 +42,11 @@ import {
   rhoOf,
 } from "./weights.ts";
 
-/** One stage: where it goes, and how. Weights are in the order in which the model was asked. */
+/**
+ * One stage: where it goes, and how. Weights are in the order in which the model was asked.
+ *
+ * @category Samplers
+ */
 export interface Stage {
   /** Where it ends. */
   readonly to: Node;
@@ -85,7 +89,11 @@ export const alone = (from: Node, to: Node): Stage => (
 
 // ---------------------------------------------------------------------------------------------- DPM-Solver++
 
-/** Options of {@link dpmSinglestep}. */
+/**
+ * Options of {@link dpmSinglestep}.
+ *
+ * @category Samplers
+ */
 export interface DpmSinglestepOptions extends GridOptions {
   /** Number of evaluations in a step and order of accuracy, 1, 2 or 3. Default: 2. */
   readonly order?: 1 | 2 | 3;
@@ -109,6 +117,7 @@ export interface DpmSinglestepOptions extends GridOptions {
  * `order` of them to a step, so that `steps` counts evaluations as it does elsewhere. With spacing `"logLinear"` the nodes
  * between are the paper's.
  *
+ * @category Samplers
  * @param schedule The schedule of the model.
  * @param options Grid of times, order, form of the last stage, order of the last steps.
  * @returns A sampler whose transitions lead from the start of a step to its end.
@@ -149,13 +158,15 @@ export function dpmSinglestep(schedule: Schedule, options: DpmSinglestepOptions 
 /**
  * The stages of a step of DPM-Solver++ through given nodes, in float64.
  *
+ * @category Samplers
  * @param nodes Start, nodes between, end: two to four of them.
  * @param form Which prediction, and the last stage.
  * @returns One stage fewer than there are nodes.
  *
  * @example One stage: DDIM
  * ```ts
- * import { posterior, singlestepStages } from "@tweedie/tweedie";
+ * import { posterior } from "@tweedie/tweedie/denoise";
+ * import { singlestepStages } from "@tweedie/tweedie/sample";
  * import assert from "node:assert/strict";
  *
  * const from = { t: 2, alpha: 0.6, sigma: 0.8 }, to = { t: 1, alpha: 0.8, sigma: 0.6 };
@@ -205,7 +216,11 @@ const singlestepRules: Own<DpmSinglestepOptions> = {
 
 // ---------------------------------------------------------------------------------------------- KDPM2
 
-/** Options of {@link kdpm2}. */
+/**
+ * Options of {@link kdpm2}.
+ *
+ * @category Samplers
+ */
 export interface Kdpm2Options extends GridOptions {
   /** Noise of each step, in units of the ancestral sampler's standard deviation, in [0, 1]. Default: 0. */
   readonly eta?: number;
@@ -218,6 +233,7 @@ const kdpm2Rules: Own<Kdpm2Options> = { eta: is("in [0, 1]", within(0, 1)) };
  * above 0 it goes to less noise than the grid has, and adds the difference: the ancestral form, k-diffusion's
  * `dpm_2_ancestral`. A step to sigma = 0 is Euler's.
  *
+ * @category Samplers
  * @param schedule The schedule of the model; it answers between its whole times.
  * @param options Grid of times, noise.
  * @returns A sampler with two evaluations of the model a step, one in a step to sigma = 0.

@@ -21,7 +21,11 @@ import {
   type MultistepWeights,
 } from "./weights.ts";
 
-/** Options of {@link uniPc}. */
+/**
+ * Options of {@link uniPc}.
+ *
+ * @category Samplers
+ */
 export interface UniPcOptions extends GridOptions {
   /** Order p of the predictor, 1, 2 or 3; with the corrector it is p + 1. Default: 2. */
   readonly order?: 1 | 2 | 3;
@@ -50,6 +54,7 @@ const uniPcRules: Own<UniPcOptions> = {
  *   B(h) = h (bh1)  or  1 − e^(−h) (bh2)       r = (lambda_other − lambda_t)/h, which is 1 for the first corrector
  * ```
  *
+ * @category Samplers
  * @param nodes Levels at t, at s, and at other evaluations: those before for the predictor, s and those before for the
  * corrector.
  * @param form B(h).
@@ -57,7 +62,7 @@ const uniPcRules: Own<UniPcOptions> = {
  *
  * @example The predictor of order 2 with bh2 is DPM-Solver++ 2M
  * ```ts
- * import { multistepCoefficients, uniPcCoefficients } from "@tweedie/tweedie";
+ * import { multistepCoefficients, uniPcCoefficients } from "@tweedie/tweedie/sample";
  * import assert from "node:assert/strict";
  *
  * const node = (t: number) => ({ t, alpha: Math.cos(t), sigma: Math.sin(t) });
@@ -84,6 +89,7 @@ export function uniPcCoefficients(
  * which costs no evaluation (Zhao et al. 2023, algorithm 3). The state's x is the predictor's; the corrected one is in
  * `history`, where the next step starts from.
  *
+ * @category Samplers
  * @param schedule The schedule of the model.
  * @param options Grid of times, order, B(h), whether to correct, order of the last step.
  * @returns A sampler with one evaluation of the model a step.

@@ -37,8 +37,13 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Level } from "../../noise/schedule/schedule.ts";
 import { checkOptions, type Known } from "../../tensor/check/check.ts";
 import { scope } from "../../tensor/scope.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
-/** A level and its time. */
+/**
+ * A level and its time.
+ *
+ * @category Samplers
+ */
 export interface Node extends Level {
   /** Time on the schedule. */
   readonly t: number;
@@ -47,7 +52,11 @@ export interface Node extends Level {
 /** The node of a level at a time. */
 export const nodeAt = (t: number, { alpha, sigma }: Level): Node => ({ t, alpha, sigma });
 
-/** Nodes of one step of a multistep solver. */
+/**
+ * Nodes of one step of a multistep solver.
+ *
+ * @category Samplers
+ */
 export interface MultistepNodes {
   /** Where the step starts, with sigma > 0. */
   readonly from: Node;
@@ -57,7 +66,11 @@ export interface MultistepNodes {
   readonly past: readonly Node[];
 }
 
-/** One step: x_s = xt·x_t + Σ predictions[j]·prediction_j + noise·z. */
+/**
+ * One step: x_s = xt·x_t + Σ predictions[j]·prediction_j + noise·z.
+ *
+ * @category Samplers
+ */
 export interface MultistepWeights {
   /** Coefficient of x_t. */
   readonly xt: number;
@@ -69,7 +82,11 @@ export interface MultistepWeights {
   readonly noise: number;
 }
 
-/** The weights of a step from its nodes: what tells one multistep solver from another. */
+/**
+ * The weights of a step from its nodes: what tells one multistep solver from another.
+ *
+ * @category Samplers
+ */
 export type MultistepRule = (nodes: MultistepNodes) => MultistepWeights;
 
 const factorials = [1, 1, 2, 6, 24];
@@ -77,13 +94,14 @@ const factorials = [1, 1, 2, 6, 24];
 /**
  * phi_k(z) = ∫₀¹ e^((1−u)z)·u^(k−1)/(k−1)! du, the functions of exponential integrators; phi_0 = e^z.
  *
+ * @category Samplers
  * @param k Which, a whole number from 0 to 4.
  * @param z Where, finite.
  * @returns (phi_(k−1)(z) − 1/(k−1)!)/z, by its series near 0, where that cancels.
  *
  * @example
  * ```ts
- * import { phi } from "@tweedie/tweedie";
+ * import { phi } from "@tweedie/tweedie/sample";
  * import assert from "node:assert/strict";
  *
  * assert.equal(phi(2, 0), 1 / 2);
@@ -125,7 +143,11 @@ export const rhoOf = ({ alpha, sigma }: Level): number => sigma / alpha;
 
 const lambdaOf = ({ alpha, sigma }: Level): number => Math.log(alpha / sigma);
 
-/** What a step in lambda leaves open. */
+/**
+ * What a step in lambda leaves open.
+ *
+ * @category Samplers
+ */
 export interface ExponentialOptions {
   /** The prediction that is a polynomial in lambda. Default: `"x0"`. */
   readonly of?: "x0" | "eps";
@@ -151,12 +173,14 @@ const exponentialOptions: Known<ExponentialOptions> = { of: true, eta: true, ben
  *
  * From alpha = 0 the step is that of x0, which is all that is known there.
  *
+ * @category Samplers
  * @param options Which prediction, how much noise, other moments.
  * @returns The rule. Past nodes at which lambda is infinite are of no weight.
  *
  * @example One node: DDIM
  * ```ts
- * import { exponential, posterior } from "@tweedie/tweedie";
+ * import { exponential } from "@tweedie/tweedie";
+ * import { posterior } from "@tweedie/tweedie/denoise";
  * import assert from "node:assert/strict";
  *
  * const from = { t: 2, alpha: 0.6, sigma: 0.8 }, to = { t: 1, alpha: 0.8, sigma: 0.6 };
@@ -220,12 +244,13 @@ export const overRho = (
 /**
  * Adams–Bashforth in rho: eps is a polynomial in rho = sigma/alpha. Exact integrals, also down to rho = 0.
  *
+ * @category Samplers
  * @param nodes Nodes of the step.
  * @returns The weights.
  *
  * @example Two past nodes at equal distances: 23/12, −16/12, 5/12
  * ```ts
- * import { adams } from "@tweedie/tweedie";
+ * import { adams } from "@tweedie/tweedie/sample";
  * import assert from "node:assert/strict";
  *
  * const node = (sigma: number) => ({ t: sigma, alpha: 1, sigma });
@@ -249,14 +274,18 @@ export const inRho = (
   return { xt: to.alpha / from.alpha, of: "eps", predictions, noise: 0 };
 };
 
-/** A point of the path: x there, the x0 prediction there and the level. */
+/**
+ * A point of the path: x there, the x0 prediction there and the level.
+ *
+ * @category Samplers
+ */
 export interface Point {
   /** Time and marginal. */
   readonly node: Node;
   /** x there, shape [N, ...sample]; needed by predictions of eps only. */
-  readonly x?: tf.Tensor;
+  readonly x?: Tensor;
   /** The x0 prediction there, shape of x. */
-  readonly x0: tf.Tensor;
+  readonly x0: Tensor;
 }
 
 /** Coefficients of x and x0 in each prediction, as in `coefficients("x0", kind, level)` but for v off the unit circle. */
@@ -272,6 +301,7 @@ export const parts: {
  * xt·x + Σ_j predictions[j]·prediction_j, the mean of a step. Predictions other than x0 are made from it and x of their
  * point.
  *
+ * @category Samplers
  * @param weights The step.
  * @param x x_t, shape [N, ...sample].
  * @param points Where the model was asked, in the order of the weights.
@@ -279,11 +309,11 @@ export const parts: {
  */
 export function combined(
   weights: MultistepWeights,
-  x: tf.Tensor,
+  x: Tensor,
   points: readonly Point[],
-): tf.Tensor {
-  const terms = new Map<tf.Tensor, number>([[x, weights.xt]]);
-  const add = (tensor: tf.Tensor | undefined, by: number): void => {
+): Tensor {
+  const terms = new Map<Tensor, number>([[x, weights.xt]]);
+  const add = (tensor: Tensor | undefined, by: number): void => {
     if (tensor && by !== 0) terms.set(tensor, (terms.get(tensor) ?? 0) + by);
   };
   weights.predictions.forEach((weight, j) => {
@@ -292,7 +322,7 @@ export function combined(
     add(point.x0, weight * ofX0);
   });
   return scope(() =>
-    [...terms].map(([tensor, by]) => tf.mul(tensor, by) as tf.Tensor)
+    [...terms].map(([tensor, by]) => tf.mul(tensor, by) as Tensor)
       .reduce((sum, term) => tf.add(sum, term))
   );
 }

@@ -126,6 +126,7 @@ export function checkShape(action: string, shape: unknown): void {
 /**
  * Refuses what is no key: of a number, say, every draw would be the same, and without a word.
  *
+ * @category Tensors
  * @param action What the function does, such as `"draw times"`.
  * @param key What it was given.
  * @param name The parameter's name. Default: `"key"`.
@@ -133,7 +134,8 @@ export function checkShape(action: string, shape: unknown): void {
  *
  * @example
  * ```ts
- * import { checkKey, key } from "@tweedie/tweedie";
+ * import { checkKey } from "@tweedie/tweedie/tensor";
+ * import { key } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
  * checkKey("draw", key(5));

@@ -6,6 +6,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import type { Tensor } from "../tensor.ts";
 
 /**
  * Refuses work on tensors where there is nothing that could run it.
@@ -30,5 +31,5 @@ const prompt: readonly string[] = ["cpu", "wasm", "tensorflow"];
  * @param tensor The tensor.
  * @returns Its numbers; undefined on a backend on which they would have to be waited for, as in the steps that engines trace.
  */
-export const atHand = (tensor: tf.Tensor): ArrayLike<number> | undefined =>
+export const atHand = (tensor: Tensor): ArrayLike<number> | undefined =>
   prompt.includes(tf.getBackend()) ? tensor.dataSync() : undefined;

@@ -6,6 +6,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { type Gradients, run, unbroadcast } from "./rule.ts";
+import type { Tensor } from "../tensor.ts";
 
 /** Attributes of a convolution. */
 export interface ConvAttrs {
@@ -39,24 +40,24 @@ function convAttrs(attrs: tf.NamedAttrMap): ConvAttrs {
 }
 
 const convolve = (
-  x: tf.Tensor,
-  filter: tf.Tensor,
+  x: Tensor,
+  filter: Tensor,
   { strides, pad, dataFormat, dimRoundingMode }: ConvAttrs,
-): tf.Tensor =>
+): Tensor =>
   run("Conv2D", { x, filter }, { strides, pad, dataFormat, dilations: [1, 1], dimRoundingMode });
 /** The cotangent of a convolution's input. */
 export const convolveBack = (
-  dy: tf.Tensor,
-  filter: tf.Tensor,
+  dy: Tensor,
+  filter: Tensor,
   attrs: ConvAttrs,
   inputShape: number[],
-): tf.Tensor => run("Conv2DBackpropInput", { dy, filter }, { ...picked(attrs), inputShape });
+): Tensor => run("Conv2DBackpropInput", { dy, filter }, { ...picked(attrs), inputShape });
 const filterOf = (
-  x: tf.Tensor,
-  dy: tf.Tensor,
+  x: Tensor,
+  dy: Tensor,
   attrs: ConvAttrs,
   filterShape: number[],
-): tf.Tensor => run("Conv2DBackpropFilter", { x, dy }, { ...picked(attrs), filterShape });
+): Tensor => run("Conv2DBackpropFilter", { x, dy }, { ...picked(attrs), filterShape });
 const picked = (
   { strides, pad, dataFormat, dimRoundingMode }: ConvAttrs,
 ): Record<string, unknown> => ({
@@ -67,25 +68,25 @@ const picked = (
 });
 
 /** The same three of a convolution of each channel by itself. */
-const eachForth = (x: tf.Tensor, filter: tf.Tensor, attrs: ConvAttrs): tf.Tensor =>
+const eachForth = (x: Tensor, filter: Tensor, attrs: ConvAttrs): Tensor =>
   run("DepthwiseConv2dNative", { x, filter }, { ...picked(attrs), dilations: [1, 1] });
 const eachBack = (
-  dy: tf.Tensor,
-  filter: tf.Tensor,
+  dy: Tensor,
+  filter: Tensor,
   attrs: ConvAttrs,
   inputShape: number[],
-): tf.Tensor =>
+): Tensor =>
   run("DepthwiseConv2dNativeBackpropInput", { dy, filter }, {
     ...picked(attrs),
     dilations: [1, 1],
     inputShape,
   });
 const eachFilter = (
-  x: tf.Tensor,
-  dy: tf.Tensor,
+  x: Tensor,
+  dy: Tensor,
   attrs: ConvAttrs,
   filterShape: number[],
-): tf.Tensor =>
+): Tensor =>
   run("DepthwiseConv2dNativeBackpropFilter", { x, dy }, {
     ...picked(attrs),
     dilations: [1, 1],

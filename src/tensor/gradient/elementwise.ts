@@ -7,12 +7,13 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { type Gradient, type Gradients, indicator, unbroadcast, type Vjp } from "./rule.ts";
 import { exp, sigmoid, tanh } from "./smooth.ts";
+import type { Tensor } from "../tensor.ts";
 
 /** Constants of the scaled exponential linear unit. */
 const seluAlpha = 1.6732632423543772, seluScale = 1.0507009873554805;
 
 /** Elementwise functions of one input: the derivative at x. */
-const slopes: Record<string, (x: tf.Tensor) => tf.Tensor> = {
+const slopes: Record<string, (x: Tensor) => Tensor> = {
   Abs: (x) => tf.sign(x),
   Neg: () => tf.scalar(-1),
   Square: (x) => tf.mul(x, 2),
@@ -178,7 +179,7 @@ const several: Gradients = {
   },
 };
 
-const sloped = (slope: (x: tf.Tensor) => tf.Tensor): Gradient => ({
+const sloped = (slope: (x: Tensor) => Tensor): Gradient => ({
   save: ["x"],
   vjp: (dy, [x]) => ({ x: () => tf.mul(dy, slope(x!)) }),
 });

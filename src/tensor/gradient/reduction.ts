@@ -9,6 +9,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { axisOf, type Gradients, indicator, inverse, padded, part } from "./rule.ts";
 import { softmaxVjp } from "./smooth.ts";
+import type { Tensor } from "../tensor.ts";
 
 /** The shape of a reduction with its axes kept, so that it broadcasts against what was reduced. */
 function keptShape(shape: number[], axis: unknown): number[] {
@@ -17,17 +18,17 @@ function keptShape(shape: number[], axis: unknown): number[] {
 }
 
 /** A cotangent of a reduction spread over what was reduced. */
-const spread = (dy: tf.Tensor, x: tf.Tensor, axis: unknown): tf.Tensor =>
+const spread = (dy: Tensor, x: Tensor, axis: unknown): Tensor =>
   tf.mul(tf.reshape(dy, keptShape(x.shape, axis)), tf.fill(x.shape, 1));
 
 /** The cotangent of an extreme value along axes to where it was taken, shared evenly where several elements hold it. */
-function toExtreme(dy: tf.Tensor, x: tf.Tensor, extreme: tf.Tensor, axis: number[]): tf.Tensor {
+function toExtreme(dy: Tensor, x: Tensor, extreme: Tensor, axis: number[]): Tensor {
   const hits = indicator(tf.equal(x, extreme));
   return tf.mul(spread(dy, x, axis), tf.div(hits, tf.sum(hits, axis, true)));
 }
 
 /** The product of all others for each element along axes: those before it times those behind it. */
-function othersProduct(x: tf.Tensor, axes: number[]): tf.Tensor {
+function othersProduct(x: Tensor, axes: number[]): Tensor {
   const kept = x.shape.map((_, i) => i).filter((i) => !axes.includes(i)), perm = [...kept, ...axes];
   const size = (of: number[]) => tf.util.sizeFromShape(of.map((i) => x.shape[i]!));
   const moved = tf.transpose(x, perm), rows = tf.reshape(moved, [size(kept), size(axes)]);
@@ -36,7 +37,7 @@ function othersProduct(x: tf.Tensor, axes: number[]): tf.Tensor {
 }
 
 /** x without its first `by` entries along an axis, and zeros behind. */
-const advanced = (x: tf.Tensor, axis: number, by: number): tf.Tensor => {
+const advanced = (x: Tensor, axis: number, by: number): Tensor => {
   const left = x.shape[axis]! - by;
   return left > 0 ? padded(part(x, axis, by, left), axis, 0, by) : tf.zerosLike(x);
 };
@@ -45,7 +46,7 @@ const advanced = (x: tf.Tensor, axis: number, by: number): tf.Tensor => {
  * The solution of s_k = b_k + a_k s_{k+1} along an axis, in log₂ n rounds, each of which doubles the distance over which
  * the terms have met.
  */
-function recurrence(a: tf.Tensor, b: tf.Tensor, axis: number): tf.Tensor {
+function recurrence(a: Tensor, b: Tensor, axis: number): Tensor {
   let factor = a, sum = b;
   for (let by = 1; by < a.shape[axis]!; by *= 2) {
     sum = tf.add(sum, tf.mul(factor, advanced(sum, axis, by)));
@@ -61,8 +62,8 @@ interface Scan {
 }
 
 /** With P_k = x₁⋯x_{k−1}: ∂L/∂x_k = P_k s_k, where s_k = dy_k + x_{k+1} s_{k+1}. */
-function cumprodVjp(dy: tf.Tensor, x: tf.Tensor, { axis, exclusive, reverse }: Scan): tf.Tensor {
-  const turned = (t: tf.Tensor) => reverse ? tf.reverse(t, axis) : t;
+function cumprodVjp(dy: Tensor, x: Tensor, { axis, exclusive, reverse }: Scan): Tensor {
+  const turned = (t: Tensor) => reverse ? tf.reverse(t, axis) : t;
   const factors = turned(x), cotangents = turned(dy);
   const sums = recurrence(
     advanced(factors, axis, 1),
@@ -73,7 +74,7 @@ function cumprodVjp(dy: tf.Tensor, x: tf.Tensor, { axis, exclusive, reverse }: S
 }
 
 /** Puts the cotangents of the k largest of each row where these were. */
-function topkVjp(dy: tf.Tensor, x: tf.Tensor, k: number): tf.Tensor {
+function topkVjp(dy: Tensor, x: Tensor, k: number): Tensor {
   const length = x.shape.at(-1)!, rows = tf.reshape(x, [-1, length]);
   const places = tf.cast(tf.oneHot(tf.topk(rows, k).indices, length), "float32");
   return tf.reshape(tf.matMul(tf.reshape(dy, [-1, 1, k]), places), x.shape);

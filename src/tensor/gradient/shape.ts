@@ -6,12 +6,13 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { axisOf, type Gradients, indicator, inverse, padded, part } from "./rule.ts";
+import type { Tensor } from "../tensor.ts";
 
 /** The cotangents of a kernel with several outputs. */
-const several = (dy: tf.Tensor): tf.Tensor[] => [dy].flat();
+const several = (dy: Tensor): Tensor[] => [dy].flat();
 
 /** Puts stride − 1 zeros between the entries along an axis. */
-function spaced(x: tf.Tensor, axis: number, stride: number): tf.Tensor {
+function spaced(x: Tensor, axis: number, stride: number): Tensor {
   if (stride === 1) return x;
   const size = tf.util.sizeFromShape, length = x.shape[axis]!;
   const [outer, inner] = [size(x.shape.slice(0, axis)), size(x.shape.slice(axis + 1))];
@@ -22,10 +23,10 @@ function spaced(x: tf.Tensor, axis: number, stride: number): tf.Tensor {
 
 /** The entries of a strided slice along an axis back in their places among `length`, zeros elsewhere. */
 export function placed(
-  dy: tf.Tensor,
+  dy: Tensor,
   axis: number,
   { begin, stride, length }: { begin: number; stride: number; length: number },
-): tf.Tensor {
+): Tensor {
   const count = dy.shape[axis]!, first = stride < 0 ? begin + stride * (count - 1) : begin;
   const row = spaced(stride < 0 ? tf.reverse(dy, axis) : dy, axis, Math.abs(stride));
   return padded(row, axis, first, length - first - row.shape[axis]!);
@@ -42,7 +43,7 @@ interface Strided {
   readonly shrinkAxisMask: number;
 }
 
-function stridedSliceVjp(dy: tf.Tensor, x: tf.Tensor, attrs: Strided): tf.Tensor {
+function stridedSliceVjp(dy: Tensor, x: Tensor, attrs: Strided): Tensor {
   const { finalShapeSparse, begin, strides } = tf.slice_util.sliceInfo(
     x.shape,
     attrs.begin,
@@ -57,12 +58,12 @@ function stridedSliceVjp(dy: tf.Tensor, x: tf.Tensor, attrs: Strided): tf.Tensor
   return x.shape.reduce(
     (sum, length, axis) =>
       placed(sum, axis, { begin: begin[axis]!, stride: strides[axis]!, length }),
-    tf.reshape(dy, finalShapeSparse) as tf.Tensor,
+    tf.reshape(dy, finalShapeSparse) as Tensor,
   );
 }
 
 /** The cotangents of a mirrored border, turned back and added to those of the entries that it mirrors. */
-function folded(dy: tf.Tensor, axis: number, border: readonly number[], skip: number): tf.Tensor {
+function folded(dy: Tensor, axis: number, border: readonly number[], skip: number): Tensor {
   const [before, after] = border as [number, number], length = dy.shape[axis]! - before - after;
   const middle = part(dy, axis, before, length);
   const mirrored = (from: number, size: number, to: number) =>
@@ -73,7 +74,7 @@ function folded(dy: tf.Tensor, axis: number, border: readonly number[], skip: nu
 }
 
 /** The entries of a gathering back in the places from which they came, those from one place summed. */
-function gatherVjp(dy: tf.Tensor, x: tf.Tensor, indices: tf.Tensor, axis: number): tf.Tensor {
+function gatherVjp(dy: Tensor, x: Tensor, indices: Tensor, axis: number): Tensor {
   const all = (rank: number) => Array.from({ length: rank }, (_, i) => i);
   const chosen = all(indices.rank).map((i) => i + axis);
   const front = [...chosen, ...all(dy.rank).filter((i) => !chosen.includes(i))];
@@ -84,7 +85,7 @@ function gatherVjp(dy: tf.Tensor, x: tf.Tensor, indices: tf.Tensor, axis: number
 }
 
 /** The cotangent of the segment of each row; 0 for a row that is in none. */
-function segmentVjp(dy: tf.Tensor, x: tf.Tensor, ids: tf.Tensor): tf.Tensor {
+function segmentVjp(dy: Tensor, x: Tensor, ids: Tensor): Tensor {
   const last = dy.shape[0]! - 1;
   const valid = tf.logicalAnd(tf.greaterEqual(ids, 0), tf.lessEqual(ids, last));
   const rows = tf.gather(dy, tf.cast(tf.clipByValue(ids, 0, last), "int32"));
@@ -92,7 +93,7 @@ function segmentVjp(dy: tf.Tensor, x: tf.Tensor, ids: tf.Tensor): tf.Tensor {
 }
 
 /** Each block of pixels back in the channels of one. */
-function spaceToDepth(dy: tf.Tensor, block: number): tf.Tensor {
+function spaceToDepth(dy: Tensor, block: number): Tensor {
   const [n, height, width, channels] = dy.shape as [number, number, number, number];
   const [rows, columns] = [height / block, width / block];
   const blocks = tf.reshape(dy, [n, rows, block, columns, block, channels]);

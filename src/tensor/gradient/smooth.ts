@@ -7,18 +7,19 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import type { Tensor } from "../tensor.ts";
 
 /** A function of one tensor whose derivative is written with functions of the same kind, so that every order is right. */
 function smooth(
-  value: (x: tf.Tensor) => tf.Tensor,
-  derivative: (x: tf.Tensor) => tf.Tensor,
-): (x: tf.Tensor) => tf.Tensor {
+  value: (x: Tensor) => Tensor,
+  derivative: (x: Tensor) => Tensor,
+): (x: Tensor) => Tensor {
   const lifted = tf.customGrad((...inputs) => {
-    const [x, save] = inputs as unknown as [tf.Tensor, tf.GradSaveFunc];
+    const [x, save] = inputs as unknown as [Tensor, tf.GradSaveFunc];
     save([x]);
     return {
       value: value(x),
-      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.mul(dy, derivative(saved[0]!)),
+      gradFunc: (dy: Tensor, saved: Tensor[]) => tf.mul(dy, derivative(saved[0]!)),
     };
   });
   return (x) => lifted(x);
@@ -28,16 +29,16 @@ function smooth(
  * eˣ, right at every order of differentiation. float32 of x's shape; the caller disposes of it, as with all functions
  * here.
  */
-export const exp: (x: tf.Tensor) => tf.Tensor = smooth(tf.exp, (x) => exp(x));
+export const exp: (x: Tensor) => Tensor = smooth(tf.exp, (x) => exp(x));
 
 /** 1/(1 + e⁻ˣ), right at every order. Shape of x. */
-export const sigmoid: (x: tf.Tensor) => tf.Tensor = smooth(
+export const sigmoid: (x: Tensor) => Tensor = smooth(
   tf.sigmoid,
   (x) => tf.mul(sigmoid(x), sigmoid(tf.neg(x))),
 );
 
 /** tanh x, right at every order. Shape of x. */
-export const tanh: (x: tf.Tensor) => tf.Tensor = smooth(
+export const tanh: (x: Tensor) => Tensor = smooth(
   tf.tanh,
   (x) => tf.sub(1, tf.square(tanh(x))),
 );
@@ -60,7 +61,7 @@ export const tanh: (x: tf.Tensor) => tf.Tensor = smooth(
  * assert.equal(second.dataSync()[0]!.toFixed(3), "0.391");
  * ```
  */
-export const silu: (x: tf.Tensor) => tf.Tensor = smooth(
+export const silu: (x: Tensor) => Tensor = smooth(
   (x) => tf.mul(x, tf.sigmoid(x)),
   (x) => {
     // In terms of silu itself, which a compiled step has at hand.
@@ -70,36 +71,36 @@ export const silu: (x: tf.Tensor) => tf.Tensor = smooth(
 );
 
 const liftedSoftmax = tf.customGrad((...inputs) => {
-  const [x, save] = inputs as unknown as [tf.Tensor, tf.GradSaveFunc];
+  const [x, save] = inputs as unknown as [Tensor, tf.GradSaveFunc];
   save([x]);
   return {
     value: tf.softmax(x),
-    gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => softmaxVjp(dy, saved[0]!),
+    gradFunc: (dy: Tensor, saved: Tensor[]) => softmaxVjp(dy, saved[0]!),
   };
 });
 
 /** The vector–Jacobian product of a softmax over the last axis, from its input. */
-export function softmaxVjp(dy: tf.Tensor, x: tf.Tensor): tf.Tensor {
+export function softmaxVjp(dy: Tensor, x: Tensor): Tensor {
   const s = softmax(x), weighted = tf.mul(dy, s);
   return tf.sub(weighted, tf.mul(s, tf.sum(weighted, -1, true)));
 }
 
 /** Softmax over the last axis, right at every order. Shape of x; rows sum to 1. */
-export function softmax(x: tf.Tensor): tf.Tensor {
+export function softmax(x: Tensor): Tensor {
   return liftedSoftmax(x);
 }
 
 const liftedLogSoftmax = tf.customGrad((...inputs) => {
-  const [x, save] = inputs as unknown as [tf.Tensor, tf.GradSaveFunc];
+  const [x, save] = inputs as unknown as [Tensor, tf.GradSaveFunc];
   save([x]);
   return {
     value: tf.logSoftmax(x),
-    gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) =>
+    gradFunc: (dy: Tensor, saved: Tensor[]) =>
       tf.sub(dy, tf.mul(softmax(saved[0]!), tf.sum(dy, -1, true))),
   };
 });
 
 /** Logarithm of the softmax over the last axis, right at every order. Shape of x; exponentials of rows sum to 1. */
-export function logSoftmax(x: tf.Tensor): tf.Tensor {
+export function logSoftmax(x: Tensor): Tensor {
   return liftedLogSoftmax(x);
 }

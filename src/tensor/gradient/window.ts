@@ -12,6 +12,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { type ConvAttrs, convolveBack } from "./contraction.ts";
 import { type Gradients, indicator, inverse, part } from "./rule.ts";
 import { placed } from "./shape.ts";
+import type { Tensor, Tensor2D, Tensor4D } from "../tensor.ts";
 
 type Shape4 = [number, number, number, number];
 
@@ -46,7 +47,7 @@ function bilinear(from: number, to: number, options: Resize): Weight {
 }
 
 /** x with one axis multiplied by a matrix [old length, new length]: one product of matrices. */
-function along(x: tf.Tensor, axis: number, matrix: tf.Tensor2D): tf.Tensor {
+function along(x: Tensor, axis: number, matrix: Tensor2D): Tensor {
   const last = [...x.shape.keys()].filter((i) => i !== axis), perm = [...last, axis];
   const rows = tf.reshape(tf.transpose(x, perm), [x.size / x.shape[axis]!, x.shape[axis]!]);
   const product = tf.reshape(tf.matMul(rows, matrix), [
@@ -58,7 +59,7 @@ function along(x: tf.Tensor, axis: number, matrix: tf.Tensor2D): tf.Tensor {
 
 const resizeVjp =
   (kind: (from: number, to: number, options: Resize) => Weight) =>
-  (dy: tf.Tensor, x: tf.Tensor, options: Resize): tf.Tensor =>
+  (dy: Tensor, x: Tensor, options: Resize): Tensor =>
     [1, 2].reduce((sum, axis) => {
       const from = x.shape[axis]!, to = dy.shape[axis]!, weight = kind(from, to, options);
       const rows = Array.from({ length: to }, (_, i) =>
@@ -67,11 +68,11 @@ const resizeVjp =
     }, dy);
 
 /** Of pixels repeated a whole number of times: the sum over each block, which every backend has as a pool. */
-function nearestVjp(dy: tf.Tensor, x: tf.Tensor, options: Resize): tf.Tensor {
+function nearestVjp(dy: Tensor, x: Tensor, options: Resize): Tensor {
   const block = [1, 2].map((axis) => dy.shape[axis]! / x.shape[axis]!) as [number, number];
   const isPlain = !options.alignCorners && block.every(Number.isInteger);
   if (!isPlain) return resizeVjp(nearest)(dy, x, options);
-  const means = tf.avgPool(dy as tf.Tensor4D, block, block, "valid");
+  const means = tf.avgPool(dy as Tensor4D, block, block, "valid");
   return tf.mul(means, block[0] * block[1]);
 }
 
@@ -85,12 +86,12 @@ interface Pool {
 const pair = (size: number | [number, number]): [number, number] =>
   typeof size === "number" ? [size, size] : size;
 
-function avgPoolVjp(dy: tf.Tensor, x: tf.Tensor, pool: Pool): tf.Tensor {
+function avgPoolVjp(dy: Tensor, x: Tensor, pool: Pool): Tensor {
   const [n, height, width, channels] = x.shape as Shape4, [, rows, columns] = dy.shape as Shape4;
   const { pad, dimRoundingMode } = pool, strides = pair(pool.strides);
-  const ones = tf.ones([...pair(pool.filterSize), 1, 1]) as tf.Tensor4D;
+  const ones = tf.ones([...pair(pool.filterSize), 1, 1]) as Tensor4D;
   const counts = tf.conv2d(
-    tf.ones([1, height, width, 1]) as tf.Tensor4D,
+    tf.ones([1, height, width, 1]) as Tensor4D,
     ones,
     strides,
     pad,
@@ -124,7 +125,7 @@ interface Windows {
 }
 
 /** The windows along the rows and along the columns. */
-function windowsOf(x: tf.Tensor, pool: Pool): [Windows, Windows] {
+function windowsOf(x: Tensor, pool: Pool): [Windows, Windows] {
   const { filterSize, strides, pad, dimRoundingMode } = pool, shape = x.shape as Shape4;
   const info = tf.backend_util.computePool2DInfo(
     shape,
@@ -149,7 +150,7 @@ function windowsOf(x: tf.Tensor, pool: Pool): [Windows, Windows] {
 }
 
 /** x with a border of nothing, that no largest value is in. */
-function bordered(x: tf.Tensor, windows: readonly Windows[]): tf.Tensor {
+function bordered(x: Tensor, windows: readonly Windows[]): Tensor {
   const borders = windows.map(({ before, reach }, i): [number, number] => [
     before,
     reach - before - x.shape[i + 1]!,
@@ -161,7 +162,7 @@ function bordered(x: tf.Tensor, windows: readonly Windows[]): tf.Tensor {
 type Tap = readonly [row: number, column: number];
 
 /** What all windows show at one place. */
-function shown(x: tf.Tensor, [rows, columns]: [Windows, Windows], [row, column]: Tap): tf.Tensor {
+function shown(x: Tensor, [rows, columns]: [Windows, Windows], [row, column]: Tap): Tensor {
   const end = (from: number, { count, stride }: Windows) => from + (count - 1) * stride + 1;
   return tf.stridedSlice(
     x,
@@ -173,18 +174,18 @@ function shown(x: tf.Tensor, [rows, columns]: [Windows, Windows], [row, column]:
 
 /** The cotangent of what all windows show at one place. */
 function unshown(
-  dy: tf.Tensor,
+  dy: Tensor,
   [rows, columns]: [Windows, Windows],
   [row, column]: Tap,
-): tf.Tensor {
+): Tensor {
   const inRows = placed(dy, 1, { begin: row, stride: rows.stride, length: rows.reach });
   return placed(inRows, 2, { begin: column, stride: columns.stride, length: columns.reach });
 }
 
-const total = (terms: readonly tf.Tensor[]): tf.Tensor => terms.reduce((a, b) => tf.add(a, b));
+const total = (terms: readonly Tensor[]): Tensor => terms.reduce((a, b) => tf.add(a, b));
 
 /** The cotangent of each window to its largest value, shared evenly where several are as large. */
-function maxPoolVjp(dy: tf.Tensor, x: tf.Tensor, pool: Pool): tf.Tensor {
+function maxPoolVjp(dy: Tensor, x: Tensor, pool: Pool): Tensor {
   const windows = windowsOf(x, pool), [rows, columns] = windows, whole = bordered(x, windows);
   const taps = [...Array(rows.size * columns.size).keys()]
     .map((i): Tap => [Math.floor(i / columns.size), i % columns.size]);

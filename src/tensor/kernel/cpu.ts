@@ -9,9 +9,10 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { everywhere, type Repair, repairBackend } from "./repair.ts";
+import type { Tensor } from "../tensor.ts";
 
 /** [N, H, W, C] as [1, H, W, N·C]. */
-function asChannels(x: tf.Tensor): tf.Tensor {
+function asChannels(x: Tensor): Tensor {
   const [n, height, width, channels] = x.shape as [number, number, number, number];
   return tf.reshape(tf.transpose(x, [1, 2, 0, 3]), [1, height, width, n * channels]);
 }

@@ -14,13 +14,14 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Call, Plain, Repair } from "./repair.ts";
+import type { Tensor } from "../tensor.ts";
 
 /** Whether a tensor may hold NaN: its sum is not finite. To be called where reading waits for nothing. */
-const isSuspect = (x: tf.Tensor): boolean =>
+const isSuspect = (x: Tensor): boolean =>
   x.dtype === "float32" && !Number.isFinite(tf.tidy(() => tf.sum(x).dataSync()[0]!));
 
 /** The kernel's answer, with NaN where one operand has it. */
-const keptFrom = (name: string) => ({ inputs }: Call, plain: Plain): tf.Tensor => {
+const keptFrom = (name: string) => ({ inputs }: Call, plain: Plain): Tensor => {
   const x = inputs[name]!;
   return tf.where(tf.isNaN(x), x, plain());
 };

@@ -10,17 +10,18 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import type { Tensor } from "../tensor.ts";
 
 /** A call of a kernel. */
 export interface Call {
   /** The kernel's inputs by name; by number where they are a list. */
-  readonly inputs: Readonly<Record<string, tf.Tensor>>;
+  readonly inputs: Readonly<Record<string, Tensor>>;
   /** Its attributes. */
   readonly attrs: Readonly<Record<string, unknown>>;
 }
 
 /** tfjs's own kernel, on other inputs or attributes than those of the call where they are given. */
-export type Plain = (other?: Partial<Call>) => tf.Tensor;
+export type Plain = (other?: Partial<Call>) => Tensor;
 
 /** A repair of kernels. */
 export interface Repair {
@@ -29,7 +30,7 @@ export interface Repair {
   /** Whether tfjs's kernel goes wrong on a call. */
   readonly wrong: (call: Call) => boolean;
   /** The right answer to such a call. */
-  readonly right: (call: Call, plain: Plain) => tf.Tensor;
+  readonly right: (call: Call, plain: Plain) => Tensor;
 }
 
 const done = new Set<string>();
@@ -60,10 +61,10 @@ function repairKernel(backendName: string, kernelName: string, { wrong, right }:
 }
 
 /** A kernel's answer as a tensor; some kernels, ours among them, answer with one. */
-const tensor = (info: tf.TensorInfo | tf.TensorInfo[]): tf.Tensor =>
+const tensor = (info: tf.TensorInfo | tf.TensorInfo[]): Tensor =>
   info instanceof tf.Tensor ? info : tf.engine().makeTensorFromTensorInfo(info as tf.TensorInfo);
 
-const isEmpty = (x: tf.Tensor): boolean => x.size === 0;
+const isEmpty = (x: Tensor): boolean => x.size === 0;
 
 /** The values of reductions over no elements: neutral elements, and 0/0 for the mean. */
 const neutral: Readonly<Record<string, number>> = {
@@ -92,15 +93,15 @@ const reductions: readonly Repair[] = Object.entries(neutral).map(([kernel, valu
 }));
 
 /** A tensor of one value, which may have no elements. */
-export function filled(shape: number[], value: number, dtype: tf.DataType): tf.Tensor {
+export function filled(shape: number[], value: number, dtype: tf.DataType): Tensor {
   const values = new Float32Array(tf.util.sizeFromShape(shape)).fill(value);
   return tf.tensor(values, shape, dtype);
 }
 
-const batchOf = (x: tf.Tensor): number[] => x.shape.slice(0, -2);
+const batchOf = (x: Tensor): number[] => x.shape.slice(0, -2);
 
 /** Whether one of two batches has to be repeated, other than a single matrix for all of the other's. */
-function unequal(a: tf.Tensor, b: tf.Tensor): boolean {
+function unequal(a: Tensor, b: Tensor): boolean {
   const batch = tf.broadcast_util.assertAndGetBroadcastShape(batchOf(a), batchOf(b));
   const count = tf.util.sizeFromShape(batch);
   return [a, b].some((x) => ![1, count].includes(tf.util.sizeFromShape(batchOf(x))));
@@ -115,7 +116,7 @@ const products: Repair = {
     const rows = a!.shape.at(attrs["transposeA"] ? -1 : -2)!;
     const columns = b!.shape.at(attrs["transposeB"] ? -2 : -1)!;
     if (isEmpty(a!) || isEmpty(b!)) return filled([...batch, rows, columns], 0, a!.dtype);
-    const whole = (x: tf.Tensor) => tf.broadcastTo(x, [...batch, ...x.shape.slice(-2)]);
+    const whole = (x: Tensor) => tf.broadcastTo(x, [...batch, ...x.shape.slice(-2)]);
     return plain({ inputs: { a: whole(a!), b: whole(b!) } });
   },
 };

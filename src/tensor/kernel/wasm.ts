@@ -20,6 +20,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { onWasm } from "./nan.ts";
 import { everywhere, repairBackend } from "./repair.ts";
+import type { Tensor, Tensor1D, Tensor4D } from "../tensor.ts";
 
 type Shape4 = [number, number, number, number];
 type Window = readonly [before: number, after: number];
@@ -31,12 +32,12 @@ interface BackpropAttrs {
 }
 
 interface Backprop {
-  readonly inputs: Record<string, tf.Tensor4D>;
+  readonly inputs: Record<string, Tensor4D>;
   readonly attrs: BackpropAttrs & { readonly inputShape: Shape4; readonly filterShape: Shape4 };
 }
 
 /** ∂L/∂x from dy [N, h', w', O] and the filter [kh, kw, C, O]: shape `inputShape`, [N, H, W, C]. */
-function backpropInput({ inputs: { dy, filter }, attrs }: Backprop): tf.Tensor {
+function backpropInput({ inputs: { dy, filter }, attrs }: Backprop): Tensor {
   const { padInfo, strideHeight, strideWidth, filterHeight, filterWidth, inHeight, inWidth } =
     geometry(
       attrs,
@@ -54,17 +55,17 @@ function backpropInput({ inputs: { dy, filter }, attrs }: Backprop): tf.Tensor {
 }
 
 /** ∂L/∂w from x [N, H, W, C] and dy [N, h', w', O]: shape `filterShape`, [kh, kw, C, O]. */
-function backpropFilter({ inputs: { x, dy }, attrs }: Backprop): tf.Tensor {
+function backpropFilter({ inputs: { x, dy }, attrs }: Backprop): Tensor {
   const { padInfo, strideHeight, strideWidth, filterHeight, filterWidth } = geometry(
     attrs,
     x!.shape,
     attrs.filterShape,
   );
-  const spaced = tf.transpose(dilate(dy!, strideHeight, strideWidth), [1, 2, 0, 3]) as tf.Tensor4D;
+  const spaced = tf.transpose(dilate(dy!, strideHeight, strideWidth), [1, 2, 0, 3]) as Tensor4D;
   const [height, width] = spaced.shape, [, inHeight, inWidth] = x!.shape;
   const below = height + filterHeight - 1 - inHeight - padInfo.top;
   const right = width + filterWidth - 1 - inWidth - padInfo.left;
-  const swapped = tf.transpose(x!, [3, 1, 2, 0]) as tf.Tensor4D;
+  const swapped = tf.transpose(x!, [3, 1, 2, 0]) as Tensor4D;
   return tf.transpose(correlate(swapped, spaced, [padInfo.top, below], [padInfo.left, right]), [
     1,
     2,
@@ -86,17 +87,17 @@ function geometry(attrs: BackpropAttrs, input: Shape4, filter: Shape4): tf.backe
 
 /** A stride-1 convolution over the window given. */
 function correlate(
-  x: tf.Tensor4D,
-  filter: tf.Tensor,
+  x: Tensor4D,
+  filter: Tensor,
   rows: Window,
   columns: Window,
   operation: Operation = (image, kernel) => tf.conv2d(image, kernel, 1, "valid"),
-): tf.Tensor4D {
-  return operation(framed(x, rows, columns), filter as tf.Tensor4D);
+): Tensor4D {
+  return operation(framed(x, rows, columns), filter as Tensor4D);
 }
 
 /** The window given of an image: zeros where it reaches out, a cut where it falls short. */
-function framed(x: tf.Tensor4D, rows: Window, columns: Window): tf.Tensor4D {
+function framed(x: Tensor4D, rows: Window, columns: Window): Tensor4D {
   const [n, height, width, channels] = x.shape,
     out = (size: number) => Math.max(0, size),
     cut = (size: number) => Math.min(0, size);
@@ -117,7 +118,7 @@ function framed(x: tf.Tensor4D, rows: Window, columns: Window): tf.Tensor4D {
 }
 
 /** Puts stride − 1 zeros between the pixels of each row and column. */
-function dilate(x: tf.Tensor4D, strideHeight: number, strideWidth: number): tf.Tensor4D {
+function dilate(x: Tensor4D, strideHeight: number, strideWidth: number): Tensor4D {
   if (strideHeight === 1 && strideWidth === 1) return x;
   const [n, height, width, channels] = x.shape;
   const columns = tf.pad(tf.reshape(x, [n * height, width, channels]), [[0, 0], [0, 0], [
@@ -135,25 +136,25 @@ function dilate(x: tf.Tensor4D, strideHeight: number, strideWidth: number): tf.T
     (height - 1) * strideHeight + 1,
     (width - 1) * strideWidth + 1,
     channels,
-  ]) as tf.Tensor4D;
+  ]) as Tensor4D;
 }
 
 /** The filter turned by half a turn. Slices and one concatenation: tfjs's wasm reverse is several times slower. */
-function flip(filter: tf.Tensor4D): tf.Tensor4D {
+function flip(filter: Tensor4D): Tensor4D {
   const [height, width, channels, out] = filter.shape, taps = height * width;
   const rows = tf.split(tf.reshape(filter, [taps, channels * out]), taps);
   return tf.reshape(rows.length > 1 ? tf.concat(rows.reverse()) : rows[0]!, filter.shape);
 }
 
 interface Product {
-  readonly inputs: { readonly a: tf.Tensor; readonly b: tf.Tensor };
+  readonly inputs: { readonly a: Tensor; readonly b: Tensor };
   readonly attrs: { readonly transposeA: boolean; readonly transposeB: boolean };
   readonly backend: unknown;
 }
 
 /** a·b of [..., m, k] and [..., k, n] with equal or broadcast batches, one XNNPACK product for each pair. */
 const productOf =
-  (plain: tf.KernelConfig["kernelFunc"]) => ({ inputs, attrs, backend }: Product): tf.Tensor => {
+  (plain: tf.KernelConfig["kernelFunc"]) => ({ inputs, attrs, backend }: Product): Tensor => {
     const a = attrs.transposeA ? swapped(inputs.a) : inputs.a,
       b = attrs.transposeB ? swapped(inputs.b) : inputs.b;
     const batch = tf.broadcast_util.assertAndGetBroadcastShape(
@@ -161,7 +162,7 @@ const productOf =
       b.shape.slice(0, -2),
     );
     const [m, k, n] = [a.shape.at(-2)!, a.shape.at(-1)!, b.shape.at(-1)!];
-    const multiply = (left: tf.Tensor, right: tf.Tensor): tf.Tensor =>
+    const multiply = (left: Tensor, right: Tensor): Tensor =>
       tf.engine().makeTensorFromTensorInfo(
         plain({
           inputs: { a: tf.reshape(left, [1, m, k]), b: tf.reshape(right, [1, k, n]) },
@@ -178,19 +179,19 @@ const productOf =
     );
   };
 
-const swapped = (x: tf.Tensor): tf.Tensor => {
+const swapped = (x: Tensor): Tensor => {
   const axes = x.shape.map((_, i) => i);
   return tf.transpose(x, [...axes.slice(0, -2), axes.length - 1, axes.length - 2]);
 };
 
 /** The matrices of a batch, after broadcasting it. */
-function matrices(x: tf.Tensor, batch: number[]): tf.Tensor[] {
+function matrices(x: Tensor, batch: number[]): Tensor[] {
   const whole = [...batch, ...x.shape.slice(-2)], count = tf.util.sizeFromShape(batch);
   const full = tf.util.arraysEqual(x.shape, whole) ? x : tf.broadcastTo(x, whole);
   return tf.split(tf.reshape(full, [count, ...x.shape.slice(-2)]), count);
 }
 
-type Operation = (x: tf.Tensor4D, filter: tf.Tensor4D) => tf.Tensor4D;
+type Operation = (x: Tensor4D, filter: Tensor4D) => Tensor4D;
 
 const depthwise: Operation = (x, filter) => tf.depthwiseConv2d(x, filter, 1, "valid");
 
@@ -198,7 +199,7 @@ const depthwise: Operation = (x, filter) => tf.depthwiseConv2d(x, filter, 1, "va
  * ∂L/∂x of a convolution of each channel by itself, from dy [N, h', w', C·M] and the filter [kh, kw, C, M]: each channel
  * of dy with its flipped filter, and the M of one channel summed.
  */
-function depthwiseInput({ inputs: { dy, filter }, attrs }: Backprop): tf.Tensor {
+function depthwiseInput({ inputs: { dy, filter }, attrs }: Backprop): Tensor {
   const { padInfo, strideHeight, strideWidth, inHeight, inWidth } = geometry(
     attrs,
     attrs.inputShape,
@@ -215,7 +216,7 @@ function depthwiseInput({ inputs: { dy, filter }, attrs }: Backprop): tf.Tensor 
 }
 
 /** ∂L/∂w of the same from x [N, H, W, C] and dy: for each tap the sum of what it saw times dy; [kh, kw, C, M]. */
-function depthwiseFilter({ inputs: { x, dy }, attrs }: Backprop): tf.Tensor {
+function depthwiseFilter({ inputs: { x, dy }, attrs }: Backprop): Tensor {
   const { padInfo, strideHeight, strideWidth } = geometry(attrs, x!.shape, attrs.filterShape);
   const [kh, kw, channels, multiplier] = attrs.filterShape;
   const [n, height, width] = dilate(dy!, strideHeight, strideWidth).shape;
@@ -239,12 +240,12 @@ function depthwiseFilter({ inputs: { x, dy }, attrs }: Backprop): tf.Tensor {
 }
 
 interface Segments {
-  readonly inputs: { readonly x: tf.Tensor; readonly segmentIds: tf.Tensor1D };
+  readonly inputs: { readonly x: Tensor; readonly segmentIds: Tensor1D };
   readonly attrs: { readonly numSegments: number };
 }
 
 /** The sums of the rows of x with equal numbers; rows whose number is no segment's land in one more, which is cut off. */
-function segmentSum({ inputs: { x, segmentIds }, attrs: { numSegments } }: Segments): tf.Tensor {
+function segmentSum({ inputs: { x, segmentIds }, attrs: { numSegments } }: Segments): Tensor {
   const rest = x.shape.slice(1), width = tf.util.sizeFromShape(rest);
   const valid = tf.logicalAnd(
     tf.greaterEqual(segmentIds, 0),
@@ -296,7 +297,7 @@ function replaceKernel(
   const old = tf.getKernel(kernelName, "wasm") as tf.KernelConfig | undefined;
   if (old !== undefined) tf.unregisterKernel(kernelName, "wasm");
   const kernelFunc = (call: unknown): tf.TensorInfo =>
-    tf.tidy(() => kernel(call as Backprop & Product & Copy & Segments) as tf.Tensor);
+    tf.tidy(() => kernel(call as Backprop & Product & Copy & Segments) as Tensor);
   // The set-up binds the old kernel's C function, which a replacement may call.
   tf.registerKernel({ ...old, kernelName, backendName: "wasm", kernelFunc });
 }

@@ -20,6 +20,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { onWebGpu } from "./nan.ts";
 import { type Call, everywhere, filled, type Repair, repairBackend } from "./repair.ts";
+import type { Tensor } from "../tensor.ts";
 
 /** As much of the package's `WebGPUBackend` as is called here. */
 export interface GpuBackend extends tf.KernelBackend {
@@ -42,15 +43,15 @@ export interface GpuBackend extends tf.KernelBackend {
 const size = tf.util.sizeFromShape;
 
 /** x with the axes before and after one merged: [outer, length, inner]. */
-const around = (x: tf.Tensor, axis: number): tf.Tensor =>
+const around = (x: Tensor, axis: number): Tensor =>
   tf.reshape(x, [size(x.shape.slice(0, axis)), x.shape[axis]!, size(x.shape.slice(axis + 1))]);
 
 /** Applies functions of [outer, length, inner] that change its length, one axis after the other. */
 function eachAxis(
-  x: tf.Tensor,
+  x: Tensor,
   axes: readonly number[],
-  f: (sheet: tf.Tensor, axis: number) => tf.Tensor,
-): tf.Tensor {
+  f: (sheet: Tensor, axis: number) => Tensor,
+): Tensor {
   return axes.reduce((y, axis) => {
     const sheet = f(around(y, axis), axis);
     return tf.reshape(sheet, y.shape.with(axis, sheet.shape[1]!));
@@ -69,7 +70,7 @@ const scans: Repair = {
   kernels: ["Cumsum", "Cumprod"],
   wrong: (call) => highRank(call) || !!call.attrs["reverse"],
   right: ({ inputs, attrs: { axis, exclusive, reverse } }, plain) => {
-    const x = inputs["x"]!, turned = (t: tf.Tensor) => reverse ? tf.reverse(t, 1) : t;
+    const x = inputs["x"]!, turned = (t: Tensor) => reverse ? tf.reverse(t, 1) : t;
     const sheet = turned(around(x, axis as number));
     const sums = plain({ inputs: { x: sheet }, attrs: { axis: 1, exclusive, reverse: false } });
     return tf.reshape(turned(sums), x.shape);
@@ -122,7 +123,7 @@ const choices: Repair = {
     // A condition of one axis chooses whole slices.
     const rows = [condition.size, size(shape) / condition.size];
     const full = tf.broadcastTo(tf.reshape(condition, [condition.size, 1]), rows);
-    const flat = (x: tf.Tensor) => tf.reshape(x, rows);
+    const flat = (x: Tensor) => tf.reshape(x, rows);
     const found = plain({
       inputs: { condition: full, t: flat(inputs["t"]!), e: flat(inputs["e"]!) },
     });

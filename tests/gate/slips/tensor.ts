@@ -9,10 +9,10 @@ import { type Slip, slip } from "./slip.ts";
 /** All of them. */
 export const tensor: readonly Slip[] = [
   slip(
-    "tensor/tensor.ts",
+    "tensor/ndarray.ts",
     "if (!isViewData(data)) {\n    throw new TypeError(\n      `Cannot view",
     "if (data === null) {\n    throw new TypeError(\n      `Cannot view",
-    "tensor/tensor",
+    "tensor/ndarray",
   ),
   slip(
     "tensor/backend/backend.ts",

@@ -8,7 +8,7 @@ import {
   toNdarray,
   view,
   type ViewData,
-} from "../../src/tensor/tensor.ts";
+} from "../../src/tensor/ndarray.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 
 const counting = (n: number): Float32Array => Float32Array.from({ length: n }, (_, i) => i);

@@ -1,0 +1,68 @@
+/**
+ * What a model says of (x_t, t): predictions, posteriors, losses, oracles.
+ *
+ * @module
+ */
+
+export { type Condition, pickedCondition, type Place, sizeOfCondition } from "./condition.ts";
+export type { Energy, NoisyClassifier } from "./energy.ts";
+export {
+  type Denoiser,
+  type DenoisingBatch,
+  denoisingLoss,
+  type DenoisingLossOptions,
+  type Errors,
+  errorsOf,
+  perSample,
+  type Regression,
+  regression,
+  regressionErrors,
+  target,
+  type TargetParts,
+  variational,
+  type Weighting,
+  type WeightingPoint,
+  weightings,
+} from "./loss.ts";
+export {
+  type ConditionalOracle,
+  dataset,
+  type DatasetOptions,
+  type Dimensions,
+  type Gaussian,
+  gaussian,
+  type HostFunction,
+  type Mixture,
+  mixture,
+  mixtureDenoiser,
+  mixtureLogDensity,
+  mixtureScore,
+  mixtureShares,
+  type Oracle,
+} from "./oracle.ts";
+export {
+  type Ends,
+  type Posterior,
+  posterior,
+  posteriorMean,
+  type PosteriorOptions,
+  type ReverseVariance,
+  stepDivergence,
+  type StepDivergenceOptions,
+  stepWeight,
+  variances,
+} from "./posterior.ts";
+export {
+  checkPrediction,
+  coefficients,
+  convert,
+  decorated,
+  type EnergyPrediction,
+  type Kind,
+  kinds,
+  type Model,
+  plane,
+  type Prediction,
+  type TensorPrediction,
+} from "./prediction.ts";
+export { rescheduled } from "./reschedule.ts";

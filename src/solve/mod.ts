@@ -1,0 +1,43 @@
+/**
+ * Differential equations: Runge–Kutta methods, step control, ODEs, SDEs, Brownian paths.
+ *
+ * @module
+ */
+
+export { brownian, type BrownianOptions, brownianSteps } from "./brownian.ts";
+export {
+  checkControl,
+  errorNorm,
+  firstLength,
+  type Outset,
+  type StepControl,
+  type StepErrors,
+  stepFactor,
+} from "./control.ts";
+export { type OdeState, type PathState, solve, type SolveOptions } from "./ode.ts";
+export {
+  denseOutput,
+  type DensePoint,
+  type Move,
+  rungeKutta,
+  type RungeKuttaStep,
+  stages,
+  type VectorField,
+} from "./rungekutta.ts";
+export {
+  brownianMotion,
+  type BrownianMotionOptions,
+  geometricBrownianMotion,
+  type GeometricBrownianMotionOptions,
+  ornsteinUhlenbeck,
+  type OrnsteinUhlenbeckOptions,
+  type Sde,
+  type SdeField,
+  type SdeMove,
+  type SdeScheme,
+  type SdeSchemes,
+  sdeSchemes,
+  simulate,
+  type SimulateOptions,
+} from "./sde.ts";
+export { type Tableau, type Tableaus, tableaus } from "./tableau.ts";

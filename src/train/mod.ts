@@ -1,0 +1,67 @@
+/**
+ * Training: the loop, optimizers, times, objectives.
+ *
+ * @module
+ */
+
+export {
+  diffusionLoss,
+  type DiffusionLossOptions,
+  noisyClassifierLoss,
+  type NoisyClassifierLossOptions,
+} from "./diffusion.ts";
+export {
+  ema,
+  type EmaConstants,
+  emaConstants,
+  emaDecay,
+  type EmaOptions,
+  emaUpdate,
+} from "./ema.ts";
+export type { Prepare, Prepared, StepLoss, StepState, Told } from "./flat.ts";
+export {
+  disposeTraining,
+  type Loss,
+  lossOf,
+  newTraining,
+  type NewTrainingOptions,
+  type Objective,
+  type StatefulObjective,
+  train,
+  type TrainOptions,
+  type TrainState,
+} from "./loop.ts";
+export {
+  adam,
+  type AdamConstants,
+  adamConstants,
+  type AdamInputs,
+  type AdamOptions,
+  adamUpdate,
+  byAdam,
+  byMomentum,
+  clipped,
+  learningRate,
+  type Moments,
+  type MomentumOptions,
+  noMoments,
+  type Optimizer,
+  type OptimizerState,
+  type OptimizerStep,
+  type Updated,
+} from "./optimizer.ts";
+export {
+  type NormalLawOptions,
+  sampleTimes,
+  type TimeLaw,
+  type TimeLaws,
+  timeLaws,
+  type TimeSampler,
+  timeSampler,
+  type TimeSamplerOptions,
+  type TimeSpread,
+  timeSpreads,
+  uniformTimes,
+  type UniformTimesOptions,
+} from "./timestep.ts";
+export { branch, tree } from "./tree.ts";
