@@ -1,7 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { faults } from "../gate/docs.ts";
 import { npmOnly, npmOnlyLock, readConfig, root } from "../gate/config.ts";
 import { onDemand, order, packageOf, rootPackages } from "./layers.ts";
 
@@ -169,20 +168,6 @@ describe("npmOnly()", () => {
     }
     assert.ok(taken.length > 0);
     assert.deepEqual(taken.filter((name) => !(name in imports)), []);
-  });
-});
-
-describe("faults()", () => {
-  const output = [
-    "error[private-type-ref]: public type 'run' references private type 'Tensor'\n   --> a.ts:1:1\n\n",
-    "error[private-type-ref]: public type 'run' references private type 'Hidden'\n   --> a.ts:1:1\n\n",
-    "error[missing-jsdoc]: exported symbol is missing JSDoc documentation\n   --> a.ts:2:1\n\n",
-  ];
-
-  it("faults() drops references to types of other packages and nothing else", () => {
-    const sources = ["export const a = 1;", "interface Hidden { a: 1 }"];
-    assert.deepEqual(faults("Check a.ts\n" + output.join(""), sources), output.slice(1));
-    assert.deepEqual(faults(output.join(""), [...sources, "class Tensor {}"]), output);
   });
 });
 
