@@ -36,7 +36,7 @@ import { Interrupted } from "./command/stop.ts";
 import { trainCommand } from "./command/train/options.ts";
 
 /** That of deno.json. */
-const version = "0.1.0";
+const version = "0.2.0";
 
 const epilog = `
 Frames go to standard output, everything else to standard error.
