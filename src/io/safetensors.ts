@@ -31,7 +31,7 @@ import {
   tensorOn,
   widthOf,
 } from "./tensors/dtype.ts";
-import { narrowHalves } from "./tensors/half.ts";
+import { narrowHalves } from "../data/file/half.ts";
 import {
   type Entry,
   headerLength,

@@ -14,9 +14,11 @@ const packages = [
   "@tensorflow/tfjs-backend-cpu",
   "@tensorflow/tfjs-backend-wasm",
   "@tensorflow/tfjs-backend-webgpu",
+  "fast-png",
   "fflate",
   "fp-ts",
   "ix",
+  "jpeg-js",
   "ml-matrix",
   "ndarray",
 ];

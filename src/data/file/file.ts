@@ -127,13 +127,14 @@ export interface FolderEntry {
  */
 export async function entriesOf(path: string): Promise<FolderEntry[] | undefined> {
   try {
-    const entries = await Array.fromAsync(Deno.readDir(path), async (entry) => {
+    const entries: FolderEntry[] = [];
+    for await (const entry of Deno.readDir(path)) {
       const { isFile, isDirectory } = entry.isSymlink
         ? await Deno.stat(`${path}/${entry.name}`).catch(() => entry)
         : entry;
       const kind = isFile ? "file" : isDirectory ? "folder" : "other";
-      return { name: entry.name, kind } as const;
-    });
+      entries.push({ name: entry.name, kind });
+    }
     return entries.sort((a, b) => a.name < b.name ? -1 : 1);
   } catch (error) {
     if (isAbsence(error)) return undefined;

@@ -7,6 +7,7 @@
  */
 
 import { type OpenFile, room, withFile } from "./file.ts";
+import { widenHalves } from "./half.ts";
 
 /** An array of numbers with a shape. */
 export interface NpyArray {
@@ -33,19 +34,19 @@ const unfit = (what: string, wanted: string, got: unknown): SyntaxError =>
   new SyntaxError(`Cannot decode NPY: ${what} must be ${wanted}, got ${got}`);
 
 /** How arrays of each type are made of bytes in this machine's order. */
-const types: Readonly<Record<string, new (buffer: ArrayBuffer) => NpyArray["data"]>> = {
-  b1: Uint8Array,
-  u1: Uint8Array,
-  i1: Int8Array,
-  u2: Uint16Array,
-  i2: Int16Array,
-  u4: Uint32Array,
-  i4: Int32Array,
-  u8: BigUint64Array,
-  i8: BigInt64Array,
-  f2: Float16Array,
-  f4: Float32Array,
-  f8: Float64Array,
+const types: Readonly<Record<string, (buffer: ArrayBuffer) => NpyArray["data"]>> = {
+  b1: (buffer) => new Uint8Array(buffer),
+  u1: (buffer) => new Uint8Array(buffer),
+  i1: (buffer) => new Int8Array(buffer),
+  u2: (buffer) => new Uint16Array(buffer),
+  i2: (buffer) => new Int16Array(buffer),
+  u4: (buffer) => new Uint32Array(buffer),
+  i4: (buffer) => new Int32Array(buffer),
+  u8: (buffer) => new BigUint64Array(buffer),
+  i8: (buffer) => new BigInt64Array(buffer),
+  f2: (buffer) => widenHalves(new Uint16Array(buffer)),
+  f4: (buffer) => new Float32Array(buffer),
+  f8: (buffer) => new Float64Array(buffer),
 };
 
 const isLittleHere = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
@@ -150,5 +151,5 @@ function arrayOf(bytes: Uint8Array<ArrayBuffer>, { shape, dtype, isLittle }: Lay
   if (size > 1 && isLittle !== isLittleHere) {
     for (let at = 0; at < bytes.length; at += size) bytes.subarray(at, at + size).reverse();
   }
-  return { shape, dtype, data: new types[dtype]!(bytes.buffer) };
+  return { shape, dtype, data: types[dtype]!(bytes.buffer) };
 }

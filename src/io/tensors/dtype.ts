@@ -7,7 +7,7 @@
  * @module
  */
 
-import { widenHalves } from "./half.ts";
+import { widenHalves } from "../../data/file/half.ts";
 
 /**
  * The array that holds each element type on the host.

@@ -99,9 +99,9 @@ export const files: readonly Slip[] = [
   slip("data/file/gzip.ts", "    if (last) checkTrailer(seen);\n", "", "data/gzip"),
   slip("data/file/gzip.ts", "    checkTrailer(start);\n", "", "data/gzip"),
   slip("data/file/gzip.ts", "crc = length = 0;", "", "data/gzip"),
-  slip("io/tensors/half.ts", "below % 2 === 1", "below % 2 === 0", "io/half"),
-  slip("io/tensors/half.ts", "Math.max(e - 1, 0)", "e", "io/half"),
-  slip("io/tensors/dtype.ts", 'dtype !== "F16" || hasHalf()', "true", "io/half"),
+  slip("data/file/half.ts", "below % 2 === 1", "below % 2 === 0", "data/half"),
+  slip("data/file/half.ts", "Math.max(e - 1, 0)", "e", "data/half"),
+  slip("io/tensors/dtype.ts", 'dtype !== "F16" || hasHalf()', "true", "data/half"),
   // Sets and their classes.
   slip("data/sets/mnist.ts", 'hex.join("") === digest', "true", "data/batches"),
   slip("data/sets/mnist.ts", "label >= count", "label > count", "data/batches"),

@@ -166,7 +166,7 @@ export const refine: readonly Slip[] = [
   slip("chain/langevin.ts", "tf.isNaN(logA)", "tf.isNaN(tf.zerosLike(logA))", "laws/finite"),
   slip(
     "refine/known/operator.ts",
-    "gradFunc: (dy: tf.Tensor) => inverse(dy),",
+    "gradFunc: (dy: Tensor) => inverse(dy),",
     "gradFunc: (dy: tf.Tensor) => dy,",
     "laws/one_model",
   ),

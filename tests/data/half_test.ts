@@ -2,7 +2,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { decodeSafetensors, encodeSafetensors, floats } from "../../src/io/safetensors.ts";
-import { narrowHalves, widenHalves } from "../../src/io/tensors/half.ts";
+import { narrowHalves, widenHalves } from "../../src/data/file/half.ts";
 
 const bits = Uint16Array.from({ length: 65536 }, (_, i) => i);
 const halves = new Float16Array(bits.buffer);
