@@ -11,8 +11,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { isKey, notFinite, shown } from "../tensor/check/check.ts";
 import { callable, decoded, is, needed, type Rules, wholeNumber } from "../tensor/check/decode.ts";
+import { atHand } from "../tensor/check/ready.ts";
 import { type Engine, pacer } from "../tensor/engine.ts";
-import { type Awaitable, awaited, owned, scope } from "../tensor/scope.ts";
+import { type Awaitable, owned, scope } from "../tensor/scope.ts";
 import type { Chain, ChainEnv, ChainSampler, ChainStart, ChainTransition } from "./chain.ts";
 import { replaced, stepOn } from "./compiled.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -101,7 +102,10 @@ async function* driven<S extends Chain, E extends ChainEnv>(
     : retained(start);
   const next = (transition: ChainTransition<S, E>): Awaitable<S> => {
     const before = state, compiled = engine && stepOn(engine, transition(env), before);
-    return scope(() => owned(compiled ?? transition(env)(before), before), { signal });
+    return scope<S>(() => {
+      const coming = compiled ?? transition(env)(before);
+      return coming instanceof Promise ? owned(coming, before) : coming;
+    }, { signal });
   };
   try {
     driving.check(state);
@@ -190,22 +194,27 @@ function numbersOf(x: unknown): ArrayLike<number> | undefined {
   return data instanceof Float32Array || data instanceof Float64Array ? data : undefined;
 }
 
-/** NaN and infinity both survive a sum; a sum costs one number's read-back. */
+/** Whether numbers are finite: looked at where they are at hand; elsewhere NaN and infinity both survive a sum, of which one is read. */
 async function areFinite(tensors: readonly Tensor[]): Promise<boolean> {
-  if (tensors.length === 0) return true;
-  return await scope(function* () {
+  const far: Tensor[] = [];
+  for (const each of tensors) {
+    const values = atHand(each);
+    if (values === undefined) far.push(each);
+    else if (notFinite(values) !== undefined) return false;
+  }
+  if (far.length === 0) return true;
+  const total = scope(() => {
     // Those of one shape are added first: to read a sum costs more than to add.
     const sums: Tensor[] = [];
-    for (const each of tensors) {
+    for (const each of far) {
       const i = sums.findIndex(({ shape }) => tf.util.arraysEqual(shape, each.shape));
       if (i < 0) sums.push(each);
       else sums[i] = tf.add(sums[i]!, each);
     }
-    const total = sums.map((each) => tf.sum(tf.mul(each, 0)))
-      .reduce((sum, each) => tf.add(sum, each));
-    const [value] = yield* awaited(total.data());
-    return value === 0;
+    return sums.map((each) => tf.sum(tf.mul(each, 0))).reduce((sum, each) => tf.add(sum, each));
   });
+  const [value] = await total.data().finally(() => total.dispose());
+  return value === 0;
 }
 
 /** Disposes of tensors that are not held. */

@@ -15,7 +15,6 @@ import { chainRunRules, checkChain } from "../chain/run.ts";
 import { checkBackend } from "../tensor/check/ready.ts";
 import { refusal, shown } from "../tensor/check/check.ts";
 import { decoded, is, needed, type Rules } from "../tensor/check/decode.ts";
-import { owned, scope } from "../tensor/scope.ts";
 import type { Carried, RunOptions, State } from "./path.ts";
 
 const isModel = (value: Model | null | undefined): boolean =>
@@ -100,10 +99,13 @@ const isClose = (a: Level, b: Level): boolean =>
 /** The model whose answers are held against what was asked. */
 const asked = (model: Model): Model =>
   decorated(model, (model) => ({
-    predict: (x, t, signal) =>
-      scope(function* () {
-        return checkPrediction(yield* owned(model.predict(x, t, signal)), x);
-      }),
+    // A scope would be in the way of every evaluation, and nothing is made here.
+    predict: (x, t, signal) => {
+      const said = model.predict(x, t, signal);
+      return said instanceof Promise
+        ? said.then((late) => checkPrediction(late, x))
+        : checkPrediction(said, x);
+    },
   }));
 
 /**

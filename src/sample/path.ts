@@ -337,12 +337,14 @@ export function step<S extends State = State>(
   leg: Pick<Leg, "s">,
   work: (state: S, env: Env) => Scoped<Tensor | Moved<S>>,
 ): Transition<S> {
-  return (env) => (state) =>
-    scope(function* () {
-      const made = yield* work(state, env);
-      const moved = made instanceof tf.Tensor ? { x: made } : made;
-      return { ...state, ...moved, t: leg.s, step: state.step + 1 };
-    });
+  const moved = (state: S, made: Tensor | Moved<S>): S => {
+    const parts = made instanceof tf.Tensor ? { x: made } : made;
+    return { ...state, ...parts, t: leg.s, step: state.step + 1 };
+  };
+  return (env) => (state) => {
+    const made = scope(() => work(state, env));
+    return made instanceof Promise ? made.then((late) => moved(state, late)) : moved(state, made);
+  };
 }
 
 /**

@@ -50,10 +50,10 @@ export interface ScopeOptions {
 
 /** What a scope holds. */
 interface Arena {
-  /** What is to be freed, besides what tfjs's scope tracks. */
-  readonly made: Set<Tensor>;
-  /** The scopes in it that wait. */
-  readonly waiting: Set<Arena>;
+  /** What is to be freed, besides what tfjs's scope tracks; made when there is something, as most scopes never wait. */
+  made: Set<Tensor> | undefined;
+  /** The scopes in it that wait; likewise. */
+  waiting: Set<Arena> | undefined;
   /** `"off"`: called off, so that what is still to come for it is freed as it comes. */
   state: "open" | "over" | "off";
   /** Calls it off, while it waits. */
@@ -61,6 +61,11 @@ interface Arena {
 }
 
 let current: Arena | undefined;
+
+/** A tensor, as far as tfjs tells its scopes apart. */
+interface Tracked {
+  readonly scopeId?: number;
+}
 
 const tensorsIn = (value: unknown): Tensor[] =>
   tf.tensor_util.getTensorsInContainer({ value } as unknown as tf.TensorContainer);
@@ -95,11 +100,13 @@ const tensorsIn = (value: unknown): Tensor[] =>
 export function scope<A>(work: () => Scoped<A>, options?: ScopeOptions): Awaitable<A>;
 /** The same, of work that cannot wait. */
 export function scope<A>(work: () => A): A;
+/** The same, of work that finds out whether it has to wait. */
+export function scope<A>(work: () => Scoped<A> | A, options?: ScopeOptions): Awaitable<A>;
 export function scope<A>(
   work: () => Scoped<A> | A,
   { signal }: ScopeOptions = {},
 ): Awaitable<A> {
-  const arena: Arena = { made: new Set(), waiting: new Set(), state: "open", callOff: () => {} };
+  const arena: Arena = { made: undefined, waiting: undefined, state: "open", callOff: nothing };
   const outer = current;
   let steps: Scoped<A> | undefined;
   const first = carriedOn(arena, (): Step<A> => {
@@ -116,11 +123,14 @@ export function scope<A>(
   return first.value;
 }
 
+const nothing = (): void => {};
+
 type Step<A> = IteratorResult<Promise<unknown>, A>;
 
+// Asked of every result: what is rare is looked at first.
 const isScoped = <A>(value: Scoped<A> | A): value is Scoped<A> =>
-  typeof value === "object" && value !== null && Symbol.iterator in value &&
-  typeof (value as Partial<Scoped<A>>).throw === "function";
+  typeof (value as Partial<Scoped<A>> | null | undefined)?.throw === "function" &&
+  Symbol.iterator in (value as Scoped<A>);
 
 /**
  * The work from one wait to the next. It is synchronous, so that scopes that are under way at once do not see each other's
@@ -144,27 +154,31 @@ function carriedOn<A>(arena: Arena, resume: () => Step<A>, isLate = false): Step
 }
 
 function hold(arena: Arena, tracked: readonly Tensor[]): void {
-  for (const each of tracked) if (!each.isDisposed && !each.kept) arena.made.add(tf.keep(each));
+  for (const each of tracked) if (!each.isDisposed && !each.kept) hand(arena, tf.keep(each));
+}
+
+function hand(arena: Arena, tensor: Tensor): void {
+  (arena.made ??= new Set()).add(tensor);
 }
 
 /** Frees all but what is in the result, which is the outer scope's, if that is under way. */
 function settle(arena: Arena, outer: Arena | undefined, result: unknown): void {
   if (arena.state === "open") arena.state = "over";
-  if (arena.made.size === 0) return;
+  if (arena.made === undefined) return;
   const given = new Set(tensorsIn(result).map(({ id }) => id));
   for (const each of arena.made) {
     if (!given.has(each.id)) each.dispose();
     else {
       each.kept = false;
-      if (outer?.state === "open") outer.made.add(each);
+      if (outer?.state === "open") hand(outer, each);
     }
   }
-  arena.made.clear();
+  arena.made = undefined;
 }
 
 function fail(arena: Arena): void {
   settle(arena, undefined, undefined);
-  for (const each of arena.waiting) each.callOff(new Error("The scope around it has failed"));
+  arena.waiting?.forEach((each) => each.callOff(new Error("The scope around it has failed")));
   releaseTape();
 }
 
@@ -183,13 +197,13 @@ function waited<A>(arena: Arena, { outer, steps, first, signal }: Waiting<A>): P
     fail(arena);
     return refused();
   }
-  outer?.waiting.add(arena);
+  if (outer) (outer.waiting ??= new Set()).add(arena);
   let timer: ReturnType<typeof setTimeout> | undefined;
   const stop = (): void => {
     timer = setTimeout(() => arena.callOff(signal!.reason), grace);
   };
   const over = (): void => {
-    outer?.waiting.delete(arena);
+    outer?.waiting?.delete(arena);
     signal?.removeEventListener("abort", stop);
     clearTimeout(timer);
   };
@@ -219,7 +233,7 @@ function waited<A>(arena: Arena, { outer, steps, first, signal }: Waiting<A>): P
       if (arena.state !== "open") return;
       arena.state = "off";
       over();
-      for (const each of arena.waiting) each.callOff(reason);
+      arena.waiting?.forEach((each) => each.callOff(reason));
       try {
         carriedOn(arena, () => steps.return(undefined as A), true);
       } catch {
@@ -259,7 +273,13 @@ const grace = 50;
 export function own<A>(value: A, but?: unknown): A {
   if (current === undefined) return value;
   const spared = but === undefined ? undefined : new Set(tensorsIn(but).map(({ id }) => id));
-  for (const each of tensorsIn(value)) if (!spared?.has(each.id)) current.made.add(each);
+  const { id } = tf.engine().state.activeScope;
+  for (const each of tensorsIn(value)) {
+    // What tfjs's scope tracks is freed with that, or held over a wait.
+    const isTracked = !each.kept && (each as unknown as Tracked).scopeId === id;
+    if (isTracked || spared?.has(each.id)) continue;
+    hand(current, each);
+  }
   return value;
 }
 

@@ -42,6 +42,7 @@ describe("scope()", () => {
     const x = tf.scalar(1);
     assert.equal(engine.state.activeScope.name, "named");
     assert.deepEqual(engine.state.activeScope.track, [x]);
+    assert.equal((x as unknown as { scopeId: number }).scopeId, engine.state.activeScope.id);
     engine.endScope();
     assert.ok(x.isDisposed);
     const depths: number[] = [];
