@@ -12,7 +12,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { Params } from "../network/layer.ts";
+import type { Params } from "../network/layer/parameter.ts";
 import { type FoldStep, mapTensors, type Tensors } from "../tensor/engine.ts";
 import { own, owned, scope } from "../tensor/scope.ts";
 import { emaConstants, emaUpdate } from "./ema.ts";

@@ -20,7 +20,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { Params } from "../network/layer.ts";
+import type { Params } from "../network/layer/parameter.ts";
 import { atHand } from "../tensor/check/ready.ts";
 import {
   checkKey,

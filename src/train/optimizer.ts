@@ -8,7 +8,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { Params } from "../network/layer.ts";
+import type { Params } from "../network/layer/parameter.ts";
 import { checkTensors, refusal } from "../tensor/check/check.ts";
 import { above, atLeast, decoded, is, type Rule, type Rules } from "../tensor/check/decode.ts";
 import { mapTensors } from "../tensor/engine.ts";

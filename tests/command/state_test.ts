@@ -7,7 +7,7 @@ import { loadCheckpoint, saveCheckpoint } from "../../src/io/checkpoint.ts";
 import { floats, readSafetensors } from "../../src/io/safetensors.ts";
 import { loadDenoiser } from "../../src/io/weights.ts";
 import type { Architecture } from "../../src/network/architecture.ts";
-import { networkOf } from "../../src/network/layer.ts";
+import { networkOf } from "../../src/network/layer/network.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { disposeTraining, newTraining, type TrainState } from "../../src/train/loop.ts";
 import { called, dataset, same, within } from "./run.ts";

@@ -10,7 +10,7 @@ import { loadCheckpoint, saveCheckpoint } from "../../src/io/checkpoint.ts";
 import { floats, readSafetensors, writeSafetensors } from "../../src/io/safetensors.ts";
 import { loadClassifier, loadDenoiser, loadNoisyClassifier } from "../../src/io/weights.ts";
 import { timedClassifier } from "../../src/network/classifier.ts";
-import { initialize } from "../../src/network/layer.ts";
+import { initialize } from "../../src/network/layer/parameter.ts";
 import { vp } from "../../src/noise/schedule/continuous.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { guided } from "../../src/refine/guide/combine.ts";

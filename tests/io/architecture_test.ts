@@ -15,7 +15,9 @@ import {
 } from "../../src/network/architecture.ts";
 import { classifier, timedClassifier } from "../../src/network/classifier.ts";
 import { count } from "../../src/network/field.ts";
-import { dense, initialize, networkOf, parametersOf } from "../../src/network/layer.ts";
+import { dense } from "../../src/network/layer/linear.ts";
+import { initialize, parametersOf } from "../../src/network/layer/parameter.ts";
+import { networkOf } from "../../src/network/layer/network.ts";
 import { mlp } from "../../src/network/mlp.ts";
 import { imageModel } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";

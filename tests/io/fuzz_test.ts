@@ -21,7 +21,7 @@ import {
 import { saveClassifier, saveDenoiser, saveNoisyClassifier } from "../../src/io/model/save.ts";
 import { loadClassifier, loadDenoiser, loadNoisyClassifier } from "../../src/io/weights.ts";
 import { classifier, timedClassifier } from "../../src/network/classifier.ts";
-import { initialize } from "../../src/network/layer.ts";
+import { initialize } from "../../src/network/layer/parameter.ts";
 import type { ImageModelConfig } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";

@@ -23,7 +23,7 @@ import {
   loadNoisyClassifier,
 } from "../../src/io/weights.ts";
 import { classifier, timedClassifier } from "../../src/network/classifier.ts";
-import type { Parameters, Params } from "../../src/network/layer.ts";
+import type { Parameters, Params } from "../../src/network/layer/parameter.ts";
 import type { EngineOptions, ImageModelConfig } from "../../src/network/model.ts";
 import { scheduleOf } from "../../src/noise/named.ts";
 import { unet } from "../../src/network/unet.ts";

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { mixture } from "../../src/denoise/oracle.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
-import { initialize, type Parameters, type Params } from "../../src/network/layer.ts";
+import { initialize, type Parameters, type Params } from "../../src/network/layer/parameter.ts";
 import { networkModel } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";

@@ -14,7 +14,7 @@ import { start } from "../../src/engine/runtime/session.ts";
 import type { Condition, Model, TensorPrediction } from "../../src/denoise/prediction.ts";
 import { loadDenoiser } from "../../src/io/weights.ts";
 import { networkModel } from "../../src/network/model.ts";
-import type { Params } from "../../src/network/layer.ts";
+import type { Params } from "../../src/network/layer/parameter.ts";
 import { unet } from "../../src/network/unet.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { guided } from "../../src/refine/guide/combine.ts";

@@ -8,7 +8,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import "../../src/tensor/autodiff.ts";
 import { compiler } from "../../src/engine/compile/compile.ts";
 import { start as startExecutor } from "../../src/engine/runtime/session.ts";
-import { initialize } from "../../src/network/layer.ts";
+import { initialize } from "../../src/network/layer/parameter.ts";
 import { unet } from "../../src/network/unet.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";

@@ -9,13 +9,9 @@ import {
   type TimedClassifier,
   timedClassifier,
 } from "../../src/network/classifier.ts";
-import {
-  initialize,
-  networkOf,
-  oneHot,
-  parameterCount,
-  type Params,
-} from "../../src/network/layer.ts";
+import { initialize, parameterCount, type Params } from "../../src/network/layer/parameter.ts";
+import { networkOf } from "../../src/network/layer/network.ts";
+import { oneHot } from "../../src/network/layer/embedding.ts";
 import { ve, vp } from "../../src/noise/schedule/continuous.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { logSnr, type Schedule } from "../../src/noise/schedule/schedule.ts";

@@ -1,25 +1,19 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
+import { attention, residual } from "../../src/network/layer/block.ts";
+import { classEmbedding, oneHot, timeFeatures } from "../../src/network/layer/embedding.ts";
+import { conv, dense } from "../../src/network/layer/linear.ts";
+import { groupNorm } from "../../src/network/layer/norm.ts";
 import {
-  attention,
-  classEmbedding,
-  conv,
-  dense,
-  groupNorm,
   initialize,
   type Layer,
-  networkOf,
-  oneHot,
   parameterCount,
   type Parameters,
   parametersOf,
-  patched,
-  residual,
-  timeFeatures,
-  unpatched,
-  upsampled,
-} from "../../src/network/layer.ts";
+} from "../../src/network/layer/parameter.ts";
+import { networkOf } from "../../src/network/layer/network.ts";
+import { patched, unpatched, upsampled } from "../../src/network/layer/patch.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";

@@ -1,7 +1,7 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { initialize, parameterCount } from "../../src/network/layer.ts";
+import { initialize, parameterCount } from "../../src/network/layer/parameter.ts";
 import { mlp, type MlpConfig } from "../../src/network/mlp.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";

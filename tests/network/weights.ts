@@ -6,7 +6,12 @@
 
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { initialize, type Layer, type Parameters, type Params } from "../../src/network/layer.ts";
+import {
+  initialize,
+  type Layer,
+  type Parameters,
+  type Params,
+} from "../../src/network/layer/parameter.ts";
 import { key } from "../../src/tensor/key.ts";
 import type { Case } from "../tensor/differences.ts";
 

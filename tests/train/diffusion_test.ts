@@ -8,8 +8,9 @@ import {
   type TimedClassifier,
   timedClassifier,
 } from "../../src/network/classifier.ts";
-import { initialize, type Network, networkOf, type Params } from "../../src/network/layer.ts";
-import { networkTime } from "../../src/network/layer.ts";
+import { initialize, type Params } from "../../src/network/layer/parameter.ts";
+import { type Network, networkOf } from "../../src/network/layer/network.ts";
+import { networkTime } from "../../src/network/layer/embedding.ts";
 import { unet } from "../../src/network/unet.ts";
 import {
   cosineContinuous,

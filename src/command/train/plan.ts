@@ -7,7 +7,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { refusal } from "../../tensor/check/check.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
-import { type Network, oneHot, parameterCount, type Parameters } from "../../network/layer.ts";
+import type { Network } from "../../network/layer/network.ts";
+import { oneHot } from "../../network/layer/embedding.ts";
+import { parameterCount, type Parameters } from "../../network/layer/parameter.ts";
 import {
   architectureOf,
   type ArchitectureOptions,

@@ -2,7 +2,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import type { Condition, TensorPrediction } from "../../../src/denoise/prediction.ts";
-import { initialize, type Params } from "../../../src/network/layer.ts";
+import { initialize, type Params } from "../../../src/network/layer/parameter.ts";
 import { imageModel, type ImageModelConfig } from "../../../src/network/model.ts";
 import { unet } from "../../../src/network/unet.ts";
 import { useBackend } from "../../../src/tensor/backend/backend.ts";

@@ -122,9 +122,14 @@ export const train: readonly Slip[] = [
     "train/stateful",
   ),
   slip("train/ema.ts", "value >= 0 && value < 1", "value >= 0 && value <= 1", "train/ema"),
-  slip("network/layer.ts", "    checkTensors(applying, params, weights);\n", "", "network/layer"),
   slip(
-    "network/layer.ts",
+    "network/layer/network.ts",
+    "    checkTensors(applying, params, weights);\n",
+    "",
+    "network/layer",
+  ),
+  slip(
+    "network/layer/network.ts",
     "if (wrong !== undefined) throw unfit(",
     "if (wrong === null) throw unfit(",
     "network/layer",
