@@ -33,7 +33,7 @@ import { fold, type Key, split } from "../tensor/key.ts";
 import { normal, uniforms } from "../tensor/random.ts";
 import { scope } from "../tensor/scope.ts";
 import type { ImageBatch } from "../data/batches.ts";
-import type { Objective } from "./loop.ts";
+import type { Objective } from "./loop/objective.ts";
 import { sampleTimes, type TimeSampler, uniformTimes } from "./timestep.ts";
 import type { Scalar, Tensor } from "../tensor/tensor.ts";
 

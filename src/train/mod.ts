@@ -21,16 +21,13 @@ export {
 export type { Prepare, Prepared, StepLoss, StepState, Told } from "./flat.ts";
 export {
   disposeTraining,
-  type Loss,
-  lossOf,
   newTraining,
   type NewTrainingOptions,
-  type Objective,
-  type StatefulObjective,
-  train,
-  type TrainOptions,
   type TrainState,
-} from "./loop.ts";
+} from "./loop/state.ts";
+export { type Loss, lossOf, type Objective, type StatefulObjective } from "./loop/objective.ts";
+export { train } from "./loop/train.ts";
+export type { TrainOptions } from "./loop/options.ts";
 export {
   adam,
   type AdamConstants,

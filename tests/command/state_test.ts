@@ -9,7 +9,7 @@ import { loadDenoiser } from "../../src/io/weights.ts";
 import type { Architecture } from "../../src/network/architecture.ts";
 import { networkOf } from "../../src/network/layer/network.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
-import { disposeTraining, newTraining, type TrainState } from "../../src/train/loop.ts";
+import { disposeTraining, newTraining, type TrainState } from "../../src/train/loop/state.ts";
 import { called, dataset, same, within } from "./run.ts";
 
 const parameters = { w: { shape: [2] } } as const;

@@ -26,7 +26,7 @@ import { uniforms } from "../../src/tensor/random.ts";
 import { batches } from "../../src/data/batches.ts";
 import type { ImageSet } from "../../src/data/images.ts";
 import { diffusionLoss, noisyClassifierLoss } from "../../src/train/diffusion.ts";
-import { lossOf } from "../../src/train/loop.ts";
+import { lossOf } from "../../src/train/loop/objective.ts";
 import { last } from "../../src/watch/record.ts";
 import { timeLaws, timeSampler } from "../../src/train/timestep.ts";
 import { assertClose } from "../network/weights.ts";

@@ -27,7 +27,8 @@ import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
 import { batches } from "../../src/data/batches.ts";
 import { diffusionLoss } from "../../src/train/diffusion.ts";
-import { newTraining, train } from "../../src/train/loop.ts";
+import { newTraining } from "../../src/train/loop/state.ts";
+import { train } from "../../src/train/loop/train.ts";
 import { inFolder } from "./folder.ts";
 
 const within = (use: (path: string) => Promise<void>): Promise<void> =>

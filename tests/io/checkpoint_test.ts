@@ -14,7 +14,7 @@ import { encodeSafetensors, type HostTensor, writeSafetensors } from "../../src/
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
-import { disposeTraining, newTraining } from "../../src/train/loop.ts";
+import { disposeTraining, newTraining } from "../../src/train/loop/state.ts";
 
 const f32 = (...values: number[]): HostTensor<"F32"> => ({
   dtype: "F32",

@@ -33,7 +33,8 @@ import { fold, key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";
 import { batches } from "../../src/data/batches.ts";
 import { diffusionLoss } from "../../src/train/diffusion.ts";
-import { newTraining, train } from "../../src/train/loop.ts";
+import { newTraining } from "../../src/train/loop/state.ts";
+import { train } from "../../src/train/loop/train.ts";
 
 const config: ImageModelConfig = {
   schedule: { name: "linear", options: { steps: 100 } },

@@ -28,7 +28,8 @@ import { key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";
 import type { ImageBatch } from "../../src/data/batches.ts";
 import { diffusionLoss } from "../../src/train/diffusion.ts";
-import { disposeTraining, newTraining, train, type TrainState } from "../../src/train/loop.ts";
+import { disposeTraining, newTraining, type TrainState } from "../../src/train/loop/state.ts";
+import { train } from "../../src/train/loop/train.ts";
 import { randomWeights } from "../network/weights.ts";
 
 const executor = await start();

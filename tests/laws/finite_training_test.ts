@@ -17,13 +17,10 @@ import { key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";
 import type { ImageBatch } from "../../src/data/batches.ts";
 import { diffusionLoss } from "../../src/train/diffusion.ts";
-import {
-  disposeTraining,
-  newTraining,
-  type Objective,
-  train,
-  type TrainOptions,
-} from "../../src/train/loop.ts";
+import { disposeTraining, newTraining } from "../../src/train/loop/state.ts";
+import type { Objective } from "../../src/train/loop/objective.ts";
+import { train } from "../../src/train/loop/train.ts";
+import type { TrainOptions } from "../../src/train/loop/options.ts";
 import { onGpu, useGpu } from "../tensor/kernel/gpu.ts";
 
 const engine = compiler(await startExecutor());

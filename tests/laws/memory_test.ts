@@ -28,7 +28,9 @@ const known: Readonly<Record<string, number>> = {
   "solve/ode.ts": 4,
   "solve/sde.ts": 3,
   "train/flat.ts": 1,
-  "train/loop.ts": 3,
+  "train/loop/step.ts": 1,
+  "train/loop/train.ts": 1,
+  "train/loop/state.ts": 1,
   "watch/record.ts": 2,
 };
 

@@ -23,7 +23,8 @@ import { key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";
 import type { ImageBatch } from "../../src/data/batches.ts";
 import { noisyClassifierLoss } from "../../src/train/diffusion.ts";
-import { disposeTraining, newTraining, train } from "../../src/train/loop.ts";
+import { disposeTraining, newTraining } from "../../src/train/loop/state.ts";
+import { train } from "../../src/train/loop/train.ts";
 import { assertClose, randomWeights } from "../network/weights.ts";
 
 const engine = compiler(await start());

@@ -33,7 +33,9 @@ import {
   type DiffusionLossOptions,
   noisyClassifierLoss,
 } from "../../src/train/diffusion.ts";
-import { disposeTraining, lossOf, newTraining, train } from "../../src/train/loop.ts";
+import { disposeTraining, newTraining } from "../../src/train/loop/state.ts";
+import { lossOf } from "../../src/train/loop/objective.ts";
+import { train } from "../../src/train/loop/train.ts";
 import { sampleTimes, timeLaws, timeSampler, uniformTimes } from "../../src/train/timestep.ts";
 import { assertLeavesOne, randomWeights } from "../network/weights.ts";
 

@@ -10,16 +10,10 @@ import { eager, type Engine } from "../../src/tensor/engine.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";
 import { emaDecay } from "../../src/train/ema.ts";
-import {
-  disposeTraining,
-  type Loss,
-  lossOf,
-  newTraining,
-  type Objective,
-  train,
-  type TrainOptions,
-  type TrainState,
-} from "../../src/train/loop.ts";
+import { disposeTraining, newTraining, type TrainState } from "../../src/train/loop/state.ts";
+import { type Loss, lossOf, type Objective } from "../../src/train/loop/objective.ts";
+import { train } from "../../src/train/loop/train.ts";
+import type { TrainOptions } from "../../src/train/loop/options.ts";
 import { adam } from "../../src/train/optimizer.ts";
 import { uniformTimes } from "../../src/train/timestep.ts";
 import { assertClose } from "../network/weights.ts";

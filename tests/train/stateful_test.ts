@@ -19,12 +19,11 @@ import {
   disposeTraining,
   newTraining,
   type NewTrainingOptions,
-  type Objective,
-  type StatefulObjective,
-  train,
-  type TrainOptions,
   type TrainState,
-} from "../../src/train/loop.ts";
+} from "../../src/train/loop/state.ts";
+import type { Objective, StatefulObjective } from "../../src/train/loop/objective.ts";
+import { train } from "../../src/train/loop/train.ts";
+import type { TrainOptions } from "../../src/train/loop/options.ts";
 import { byMomentum, type Optimizer } from "../../src/train/optimizer.ts";
 import { branch, tree } from "../../src/train/tree.ts";
 

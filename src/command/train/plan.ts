@@ -24,7 +24,7 @@ import {
   type DiffusionLossOptions,
   noisyClassifierLoss,
 } from "../../train/diffusion.ts";
-import type { Objective } from "../../train/loop.ts";
+import type { Objective } from "../../train/loop/objective.ts";
 import type { AdamOptions } from "../../train/optimizer.ts";
 import { timeLaws, timeSampler } from "../../train/timestep.ts";
 import type { NamedClassifierConfig } from "../../io/weights.ts";
