@@ -24,22 +24,18 @@ export {
   type WeightingPoint,
   weightings,
 } from "./loss.ts";
+export type { ConditionalOracle, Oracle } from "./oracle/oracle.ts";
+export { dataset, type DatasetOptions } from "./oracle/dataset.ts";
 export {
-  type ConditionalOracle,
-  dataset,
-  type DatasetOptions,
   type Dimensions,
-  type Gaussian,
-  gaussian,
   type HostFunction,
   type Mixture,
-  mixture,
   mixtureDenoiser,
   mixtureLogDensity,
   mixtureScore,
   mixtureShares,
-  type Oracle,
-} from "./oracle.ts";
+} from "./oracle/mixture.ts";
+export { type Gaussian, gaussian, mixture } from "./oracle/gaussian.ts";
 export {
   type Ends,
   type Posterior,

@@ -34,7 +34,9 @@ import { normal, uniforms } from "../tensor/random.ts";
 import { scope } from "../tensor/scope.ts";
 import type { ImageBatch } from "../data/batches.ts";
 import type { Objective } from "./loop/objective.ts";
-import { sampleTimes, type TimeSampler, uniformTimes } from "./timestep.ts";
+import { sampleTimes } from "./timestep/sampler.ts";
+import type { TimeSampler } from "./timestep/range.ts";
+import { uniformTimes } from "./timestep/uniform.ts";
 import type { Scalar, Tensor } from "../tensor/tensor.ts";
 
 /**

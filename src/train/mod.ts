@@ -47,18 +47,9 @@ export {
   type OptimizerStep,
   type Updated,
 } from "./optimizer.ts";
-export {
-  type NormalLawOptions,
-  sampleTimes,
-  type TimeLaw,
-  type TimeLaws,
-  timeLaws,
-  type TimeSampler,
-  timeSampler,
-  type TimeSamplerOptions,
-  type TimeSpread,
-  timeSpreads,
-  uniformTimes,
-  type UniformTimesOptions,
-} from "./timestep.ts";
+export { type NormalLawOptions, type TimeLaw, type TimeLaws, timeLaws } from "./timestep/law.ts";
+export { sampleTimes, timeSampler, type TimeSamplerOptions } from "./timestep/sampler.ts";
+export type { TimeSampler } from "./timestep/range.ts";
+export { type TimeSpread, timeSpreads } from "./timestep/spread.ts";
+export { uniformTimes, type UniformTimesOptions } from "./timestep/uniform.ts";
 export { branch, tree } from "./tree.ts";

@@ -17,7 +17,7 @@ import { guided } from "../../src/refine/guide/combine.ts";
 import { byClassifier } from "../../src/refine/guide/gradient.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
 import { prior, run } from "../../src/sample/path.ts";
-import { gaussian } from "../../src/denoise/oracle.ts";
+import { gaussian } from "../../src/denoise/oracle/gaussian.ts";
 import { unet, type UNetConfig } from "../../src/network/unet.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { eager } from "../../src/tensor/engine.ts";
@@ -28,7 +28,8 @@ import type { ImageSet } from "../../src/data/images.ts";
 import { diffusionLoss, noisyClassifierLoss } from "../../src/train/diffusion.ts";
 import { lossOf } from "../../src/train/loop/objective.ts";
 import { last } from "../../src/watch/record.ts";
-import { timeLaws, timeSampler } from "../../src/train/timestep.ts";
+import { timeLaws } from "../../src/train/timestep/law.ts";
+import { timeSampler } from "../../src/train/timestep/sampler.ts";
 import { assertClose } from "../network/weights.ts";
 import {
   called,

@@ -7,16 +7,15 @@ import { rectified, ve, vp } from "../../src/noise/schedule/continuous.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import type { Level, Schedule } from "../../src/noise/schedule/schedule.ts";
 import { convert } from "../../src/denoise/prediction.ts";
+import { dataset } from "../../src/denoise/oracle/dataset.ts";
+import { gaussian, mixture } from "../../src/denoise/oracle/gaussian.ts";
 import {
-  dataset,
-  gaussian,
   type Mixture,
-  mixture,
   mixtureDenoiser,
   mixtureLogDensity,
   mixtureScore,
   mixtureShares,
-} from "../../src/denoise/oracle.ts";
+} from "../../src/denoise/oracle/mixture.ts";
 
 await useBackend("cpu");
 

@@ -2,7 +2,7 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { pipe } from "fp-ts/lib/function.js";
 import * as tf from "@tensorflow/tfjs-core";
-import { mixture } from "../../src/denoise/oracle.ts";
+import { mixture } from "../../src/denoise/oracle/gaussian.ts";
 import {
   convert,
   type Kind,

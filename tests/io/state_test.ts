@@ -1,7 +1,7 @@
 import { beforeEach, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { mixture } from "../../src/denoise/oracle.ts";
+import { mixture } from "../../src/denoise/oracle/gaussian.ts";
 import { loadState, saveState } from "../../src/io/model/state.ts";
 import { saveCheckpoint } from "../../src/io/checkpoint.ts";
 import { readSafetensors, writeSafetensors } from "../../src/io/safetensors.ts";

@@ -5,7 +5,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { mixture } from "../../src/denoise/oracle.ts";
+import { mixture } from "../../src/denoise/oracle/gaussian.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
 import { initialize, type Parameters, type Params } from "../../src/network/layer/parameter.ts";
 import { networkModel } from "../../src/network/model.ts";

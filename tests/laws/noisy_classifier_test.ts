@@ -5,7 +5,7 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { gaussian } from "../../src/denoise/oracle.ts";
+import { gaussian } from "../../src/denoise/oracle/gaussian.ts";
 import { compiler } from "../../src/engine/compile/compile.ts";
 import { start } from "../../src/engine/runtime/session.ts";
 import { noisyClassifier, timedClassifier } from "../../src/network/classifier.ts";

@@ -2,7 +2,7 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
-import { gaussian } from "../../src/denoise/oracle.ts";
+import { gaussian } from "../../src/denoise/oracle/gaussian.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";

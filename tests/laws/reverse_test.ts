@@ -1,7 +1,7 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { gaussian, mixture } from "../../src/denoise/oracle.ts";
+import { gaussian, mixture } from "../../src/denoise/oracle/gaussian.ts";
 import { subVp, ve, vp } from "../../src/noise/schedule/continuous.ts";
 import type { Schedule } from "../../src/noise/schedule/schedule.ts";
 import { ddpm } from "../../src/sample/ancestral.ts";

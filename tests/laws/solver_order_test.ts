@@ -1,7 +1,8 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { mixture, mixtureDenoiser } from "../../src/denoise/oracle.ts";
+import { mixture } from "../../src/denoise/oracle/gaussian.ts";
+import { mixtureDenoiser } from "../../src/denoise/oracle/mixture.ts";
 import { times } from "../../src/noise/grid.ts";
 import { type Tableau, tableaus } from "../../src/solve/tableau.ts";
 import { vp } from "../../src/noise/schedule/continuous.ts";

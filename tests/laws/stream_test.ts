@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
 import type { Condition, Model } from "../../src/denoise/prediction.ts";
-import { mixture } from "../../src/denoise/oracle.ts";
+import { mixture } from "../../src/denoise/oracle/gaussian.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { guided } from "../../src/refine/guide/combine.ts";
 import { classifierFree, conditioned } from "../../src/refine/guide/free.ts";

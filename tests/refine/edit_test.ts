@@ -2,7 +2,7 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
-import { gaussian } from "../../src/denoise/oracle.ts";
+import { gaussian } from "../../src/denoise/oracle/gaussian.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { edited } from "../../src/refine/edit.ts";
 import { slerp } from "../../src/refine/slerp.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { pipe } from "fp-ts/lib/function.js";
-import { gaussian, mixture } from "../../src/denoise/oracle.ts";
+import { gaussian, mixture } from "../../src/denoise/oracle/gaussian.ts";
 import {
   type Condition,
   convert,

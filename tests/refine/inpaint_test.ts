@@ -2,7 +2,7 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
-import { gaussian } from "../../src/denoise/oracle.ts";
+import { gaussian } from "../../src/denoise/oracle/gaussian.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
 import { vp } from "../../src/noise/schedule/continuous.ts";
 import { inpainted, observed, type ObservedOptions } from "../../src/refine/known/observe.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { convert, type Kind, type Model } from "../../src/denoise/prediction.ts";
-import { gaussian, mixture } from "../../src/denoise/oracle.ts";
+import { gaussian, mixture } from "../../src/denoise/oracle/gaussian.ts";
 import { times } from "../../src/noise/grid.ts";
 import { edm, ve, vp } from "../../src/noise/schedule/continuous.ts";
 import { cosine, linear } from "../../src/noise/schedule/discrete.ts";

@@ -7,7 +7,7 @@ import type { Model } from "../../src/denoise/prediction.ts";
 import { ve } from "../../src/noise/schedule/continuous.ts";
 import { fromLevel } from "../../src/noise/schedule/derived.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
-import { gaussian } from "../../src/denoise/oracle.ts";
+import { gaussian } from "../../src/denoise/oracle/gaussian.ts";
 import {
   after,
   along,

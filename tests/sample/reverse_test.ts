@@ -1,7 +1,8 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { gaussian, mixture, mixtureDenoiser } from "../../src/denoise/oracle.ts";
+import { gaussian, mixture } from "../../src/denoise/oracle/gaussian.ts";
+import { mixtureDenoiser } from "../../src/denoise/oracle/mixture.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
 import { tableaus } from "../../src/solve/tableau.ts";
 import { edm, rectified, vp } from "../../src/noise/schedule/continuous.ts";

@@ -36,7 +36,9 @@ import {
 import { disposeTraining, newTraining } from "../../src/train/loop/state.ts";
 import { lossOf } from "../../src/train/loop/objective.ts";
 import { train } from "../../src/train/loop/train.ts";
-import { sampleTimes, timeLaws, timeSampler, uniformTimes } from "../../src/train/timestep.ts";
+import { sampleTimes, timeSampler } from "../../src/train/timestep/sampler.ts";
+import { timeLaws } from "../../src/train/timestep/law.ts";
+import { uniformTimes } from "../../src/train/timestep/uniform.ts";
 import { assertLeavesOne, randomWeights } from "../network/weights.ts";
 
 /** n images of 2×2 pixels, all numbers the same. */

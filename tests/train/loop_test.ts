@@ -15,7 +15,7 @@ import { type Loss, lossOf, type Objective } from "../../src/train/loop/objectiv
 import { train } from "../../src/train/loop/train.ts";
 import type { TrainOptions } from "../../src/train/loop/options.ts";
 import { adam } from "../../src/train/optimizer.ts";
-import { uniformTimes } from "../../src/train/timestep.ts";
+import { uniformTimes } from "../../src/train/timestep/uniform.ts";
 import { assertClose } from "../network/weights.ts";
 
 /** A regression with noise under the key: (x·w + b − 3x − noise)², where x is the batch. */

@@ -18,15 +18,13 @@ import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";
 import {
   sampleTimes,
-  type TimeLaw,
-  type TimeLaws,
-  timeLaws,
-  type TimeSampler,
   timeSampler,
   type TimeSamplerOptions,
-  timeSpreads,
-  uniformTimes,
-} from "../../src/train/timestep.ts";
+} from "../../src/train/timestep/sampler.ts";
+import { type TimeLaw, type TimeLaws, timeLaws } from "../../src/train/timestep/law.ts";
+import type { TimeSampler } from "../../src/train/timestep/range.ts";
+import { timeSpreads } from "../../src/train/timestep/spread.ts";
+import { uniformTimes } from "../../src/train/timestep/uniform.ts";
 
 const continuous: Record<string, Schedule> = {
   vp: vp(),

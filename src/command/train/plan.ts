@@ -26,7 +26,8 @@ import {
 } from "../../train/diffusion.ts";
 import type { Objective } from "../../train/loop/objective.ts";
 import type { AdamOptions } from "../../train/optimizer.ts";
-import { timeLaws, timeSampler } from "../../train/timestep.ts";
+import { timeLaws } from "../../train/timestep/law.ts";
+import { timeSampler } from "../../train/timestep/sampler.ts";
 import type { NamedClassifierConfig } from "../../io/weights.ts";
 
 /** What is trained. */

@@ -22,7 +22,7 @@ export const noise: readonly Slip[] = [
     "denoise/posterior",
   ),
   slip(
-    "denoise/oracle.ts",
+    "denoise/oracle/mixture.ts",
     "decoded(making, mixture, mixtureRules)",
     "mixture",
     "denoise/oracle",
