@@ -11,19 +11,21 @@ export {
   type DenoisingBatch,
   denoisingLoss,
   type DenoisingLossOptions,
-  type Errors,
-  errorsOf,
   perSample,
   type Regression,
   regression,
   regressionErrors,
   target,
   type TargetParts,
+} from "./loss/regression.ts";
+export {
+  type Errors,
+  errorsOf,
   variational,
   type Weighting,
   type WeightingPoint,
   weightings,
-} from "./loss.ts";
+} from "./loss/weighting.ts";
 export type { ConditionalOracle, Oracle } from "./oracle/oracle.ts";
 export { dataset, type DatasetOptions } from "./oracle/dataset.ts";
 export {

@@ -10,13 +10,8 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import {
-  type DenoisingBatch,
-  regression,
-  regressionErrors,
-  type Weighting,
-  weightings,
-} from "../denoise/loss.ts";
+import { type DenoisingBatch, regression, regressionErrors } from "../denoise/loss/regression.ts";
+import { type Weighting, weightings } from "../denoise/loss/weighting.ts";
 import type { Condition, Kind } from "../denoise/prediction.ts";
 import { jumpMany } from "../noise/forward.ts";
 import { unit } from "../noise/schedule/derived.ts";

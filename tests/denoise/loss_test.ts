@@ -21,15 +21,17 @@ import { posterior, stepDivergence, variances } from "../../src/denoise/posterio
 import {
   type DenoisingBatch,
   denoisingLoss,
-  errorsOf,
   perSample,
   regression,
   regressionErrors,
   target,
+} from "../../src/denoise/loss/regression.ts";
+import {
+  errorsOf,
   variational,
   type Weighting,
   weightings,
-} from "../../src/denoise/loss.ts";
+} from "../../src/denoise/loss/weighting.ts";
 
 await useBackend("cpu");
 

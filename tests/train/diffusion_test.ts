@@ -1,7 +1,7 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { variational, type Weighting, weightings } from "../../src/denoise/loss.ts";
+import { variational, type Weighting, weightings } from "../../src/denoise/loss/weighting.ts";
 import type { Condition, Kind } from "../../src/denoise/prediction.ts";
 import {
   noisyClassifier,

@@ -1,7 +1,7 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { denoisingLoss, perSample } from "../../src/denoise/loss.ts";
+import { denoisingLoss, perSample } from "../../src/denoise/loss/regression.ts";
 import { initialize, type Params } from "../../src/network/layer/parameter.ts";
 import { mlp } from "../../src/network/mlp.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";

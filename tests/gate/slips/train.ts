@@ -76,14 +76,19 @@ export const train: readonly Slip[] = [
     "train/timestep",
   ),
   slip(
-    "denoise/loss.ts",
+    "denoise/loss/weighting.ts",
     "({ eps }, { t }) => eps * (diffusion(t) / at(t).sigma) ** 2 / 2",
     "({ score }, { t }) => score * diffusion(t) ** 2 / 2",
     "denoise/loss",
   ),
-  slip("denoise/loss.ts", "({ eps, x0 }) => eps + x0", "({ v }) => v", "denoise/loss"),
-  slip("denoise/loss.ts", "s = t >= 1 ? at(t - 1) : data", "s = at(t - 1)", "denoise/loss"),
-  slip("denoise/loss.ts", "  checkBatch(batch);\n", "", "denoise/loss"),
+  slip("denoise/loss/weighting.ts", "({ eps, x0 }) => eps + x0", "({ v }) => v", "denoise/loss"),
+  slip(
+    "denoise/loss/weighting.ts",
+    "s = t >= 1 ? at(t - 1) : data",
+    "s = at(t - 1)",
+    "denoise/loss",
+  ),
+  slip("denoise/loss/regression.ts", "  checkBatch(batch);\n", "", "denoise/loss"),
   slip(
     "train/diffusion.ts",
     "score: score / square, v: v * square",
