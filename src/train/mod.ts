@@ -36,17 +36,18 @@ export {
   type AdamOptions,
   adamUpdate,
   byAdam,
-  byMomentum,
-  clipped,
   learningRate,
   type Moments,
-  type MomentumOptions,
   noMoments,
+  type Updated,
+} from "./optimizer/adam.ts";
+export { byMomentum, type MomentumOptions } from "./optimizer/momentum.ts";
+export {
+  clipped,
   type Optimizer,
   type OptimizerState,
   type OptimizerStep,
-  type Updated,
-} from "./optimizer.ts";
+} from "./optimizer/optimizer.ts";
 export { type NormalLawOptions, type TimeLaw, type TimeLaws, timeLaws } from "./timestep/law.ts";
 export { sampleTimes, timeSampler, type TimeSamplerOptions } from "./timestep/sampler.ts";
 export type { TimeSampler } from "./timestep/range.ts";

@@ -10,12 +10,10 @@ import {
   brownianMotion,
   geometricBrownianMotion,
   ornsteinUhlenbeck,
-  type Sde,
-  type SdeScheme,
-  sdeSchemes,
-  simulate,
-  type SimulateOptions,
-} from "../../src/solve/sde.ts";
+} from "../../src/solve/sde/motion.ts";
+import type { Sde } from "../../src/solve/sde/equation.ts";
+import { type SdeScheme, sdeSchemes } from "../../src/solve/sde/scheme.ts";
+import { simulate, type SimulateOptions } from "../../src/solve/sde/simulate.ts";
 import { forwardSde } from "../../src/noise/forward.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { type Key, key, split } from "../../src/tensor/key.ts";

@@ -15,7 +15,7 @@ import {
   type StepState,
   unflattened,
 } from "../../src/train/flat.ts";
-import { adam } from "../../src/train/optimizer.ts";
+import { adam } from "../../src/train/optimizer/adam.ts";
 import { assertClose } from "../network/weights.ts";
 
 const shapes: Record<string, number[]> = { "b.x": [2, 3], a: [], "b": [4], "B": [1, 2] };

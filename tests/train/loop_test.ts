@@ -14,7 +14,7 @@ import { disposeTraining, newTraining, type TrainState } from "../../src/train/l
 import { type Loss, lossOf, type Objective } from "../../src/train/loop/objective.ts";
 import { train } from "../../src/train/loop/train.ts";
 import type { TrainOptions } from "../../src/train/loop/options.ts";
-import { adam } from "../../src/train/optimizer.ts";
+import { adam } from "../../src/train/optimizer/adam.ts";
 import { uniformTimes } from "../../src/train/timestep/uniform.ts";
 import { assertClose } from "../network/weights.ts";
 

@@ -11,10 +11,10 @@ import {
   type AdamOptions,
   adamUpdate,
   byAdam,
-  clipped,
   learningRate,
   noMoments,
-} from "../../src/train/optimizer.ts";
+} from "../../src/train/optimizer/adam.ts";
+import { clipped } from "../../src/train/optimizer/optimizer.ts";
 
 /** Sizes of three weights; the gradients are drawn under the step. */
 const sizes: Readonly<Record<string, number>> = { a: 4, b: 1, c: 6 };

@@ -24,7 +24,8 @@ import {
 import type { Objective, StatefulObjective } from "../../src/train/loop/objective.ts";
 import { train } from "../../src/train/loop/train.ts";
 import type { TrainOptions } from "../../src/train/loop/options.ts";
-import { byMomentum, type Optimizer } from "../../src/train/optimizer.ts";
+import { byMomentum } from "../../src/train/optimizer/momentum.ts";
+import type { Optimizer } from "../../src/train/optimizer/optimizer.ts";
 import { branch, tree } from "../../src/train/tree.ts";
 
 const engine = compiler(await started()), root = key(4);

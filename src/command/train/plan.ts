@@ -25,7 +25,7 @@ import {
   noisyClassifierLoss,
 } from "../../train/diffusion.ts";
 import type { Objective } from "../../train/loop/objective.ts";
-import type { AdamOptions } from "../../train/optimizer.ts";
+import type { AdamOptions } from "../../train/optimizer/adam.ts";
 import { timeLaws } from "../../train/timestep/law.ts";
 import { timeSampler } from "../../train/timestep/sampler.ts";
 import type { NamedClassifierConfig } from "../../io/weights.ts";

@@ -11,7 +11,8 @@ import { checkTensors, notFinite, refusal, shown } from "../../tensor/check/chec
 import { scope } from "../../tensor/scope.ts";
 import { emaConstants } from "../ema.ts";
 import { optimizerOf, type StepState } from "../flat.ts";
-import type { AdamOptions, Optimizer, OptimizerState } from "../optimizer.ts";
+import type { AdamOptions } from "../optimizer/adam.ts";
+import type { Optimizer, OptimizerState } from "../optimizer/optimizer.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { checkWeights, type TrainState } from "./state.ts";
 import type { TrainOptions } from "./options.ts";

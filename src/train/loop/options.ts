@@ -7,7 +7,8 @@
 import { type Rules, wholeNumber } from "../../tensor/check/decode.ts";
 import type { Engine } from "../../tensor/engine.ts";
 import type { Key } from "../../tensor/key.ts";
-import type { AdamOptions, Optimizer } from "../optimizer.ts";
+import type { AdamOptions } from "../optimizer/adam.ts";
+import type { Optimizer } from "../optimizer/optimizer.ts";
 import type { Loss, Objective, StatefulObjective } from "./objective.ts";
 
 /**

@@ -10,7 +10,8 @@ import { checkTensors } from "../../tensor/check/check.ts";
 import { decoded, type Rules } from "../../tensor/check/decode.ts";
 import { mapTensors, type Tensors } from "../../tensor/engine.ts";
 import type { StepState } from "../flat.ts";
-import { byAdam, type Moments, type Optimizer, type OptimizerState } from "../optimizer.ts";
+import { byAdam, type Moments } from "../optimizer/adam.ts";
+import type { Optimizer, OptimizerState } from "../optimizer/optimizer.ts";
 
 /**
  * Where a training run stands. All of it is plain data and tensors: written to disk and read again, it goes on bit for bit.

@@ -29,7 +29,7 @@ import {
   total,
   unflattened,
 } from "../flat.ts";
-import type { Moments } from "../optimizer.ts";
+import type { Moments } from "../optimizer/adam.ts";
 import type { Scalar } from "../../tensor/tensor.ts";
 import { disposeTraining, type TrainState } from "./state.ts";
 import type { Loss, StatefulObjective } from "./objective.ts";

@@ -22,7 +22,7 @@
 import { checkKey, checkOptions, shown } from "../../tensor/check/check.ts";
 import { decoded } from "../../tensor/check/decode.ts";
 import { pacer } from "../../tensor/engine.ts";
-import { adamOptions } from "../optimizer.ts";
+import { adamOptions } from "../optimizer/adam.ts";
 import type { TrainState } from "./state.ts";
 import { type TrainOptions, trainOptions } from "./options.ts";
 import { checkBatch, checkMade, checkOptimizer, checkStart } from "./check.ts";
