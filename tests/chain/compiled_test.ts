@@ -5,7 +5,7 @@ import { pipe } from "fp-ts/lib/function.js";
 import type { Model } from "../../src/denoise/prediction.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
-import { prior, run } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { replaced, stepOn } from "../../src/chain/compiled.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";

@@ -6,7 +6,7 @@ import { guided } from "../../src/refine/guide/combine.ts";
 import { byClassifier } from "../../src/refine/guide/gradient.ts";
 import { thresholded } from "../../src/refine/threshold.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
-import { prior, run } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { key } from "../../src/tensor/key.ts";
 import { last } from "../../src/watch/record.ts";
 import {

@@ -16,7 +16,7 @@ import { linear } from "../../src/noise/schedule/discrete.ts";
 import { guided } from "../../src/refine/guide/combine.ts";
 import { byClassifier } from "../../src/refine/guide/gradient.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
-import { prior, run } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { gaussian } from "../../src/denoise/oracle/gaussian.ts";
 import { unet, type UNetConfig } from "../../src/network/unet.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";

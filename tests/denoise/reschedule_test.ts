@@ -22,7 +22,7 @@ import {
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { logSnr, type Schedule } from "../../src/noise/schedule/schedule.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
-import { run } from "../../src/sample/path.ts";
+import { run } from "../../src/sample/run.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { last } from "../../src/watch/record.ts";

@@ -12,14 +12,8 @@ import { inpainted } from "../../src/refine/known/observe.ts";
 import { repainted } from "../../src/refine/known/repaint.ts";
 import { likelihood } from "../../src/refine/likelihood.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
-import {
-  after,
-  prior,
-  run,
-  type RunOptions,
-  type Sampler,
-  type State,
-} from "../../src/sample/path.ts";
+import { after, type RunOptions, type Sampler, type State } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { deis, lms } from "../../src/sample/solver/deis.ts";
 import { adaptiveFlow, arrived } from "../../src/sample/flow/adaptive.ts";
 import { flow } from "../../src/sample/flow/flow.ts";

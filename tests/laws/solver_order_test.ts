@@ -7,7 +7,8 @@ import { times } from "../../src/noise/grid.ts";
 import { type Tableau, tableaus } from "../../src/solve/tableau.ts";
 import { vp } from "../../src/noise/schedule/continuous.ts";
 import type { Level } from "../../src/noise/schedule/schedule.ts";
-import { run, type Sampler } from "../../src/sample/path.ts";
+import { run } from "../../src/sample/run.ts";
+import type { Sampler } from "../../src/sample/path.ts";
 import { deis, lms } from "../../src/sample/solver/deis.ts";
 import { pseudoAdams } from "../../src/sample/solver/pndm.ts";
 import {

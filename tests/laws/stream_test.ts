@@ -12,13 +12,12 @@ import { ddim, ddimInverse, ddpm } from "../../src/sample/ancestral.ts";
 import {
   after,
   type Env,
-  prior,
   type Refinement,
-  run,
   type RunOptions,
   type Sampler,
   type State,
 } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";

@@ -15,7 +15,8 @@ import {
   type LangevinCorrector,
 } from "../../src/refine/correct.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
-import { noise, prior, run, type Sampler, sampler, type State } from "../../src/sample/path.ts";
+import { noise, type Sampler, sampler, type State } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";

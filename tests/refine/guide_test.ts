@@ -29,7 +29,8 @@ import {
   meanShifted,
 } from "../../src/refine/guide/gradient.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
-import { type Env, onModel, prior, run, type Sampler } from "../../src/sample/path.ts";
+import { type Env, onModel, type Sampler } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";

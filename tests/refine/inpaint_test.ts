@@ -9,7 +9,8 @@ import { inpainted, observed, type ObservedOptions } from "../../src/refine/know
 import { blur, downsample, grey, mask, type Operator } from "../../src/refine/known/operator.ts";
 import { repainted } from "../../src/refine/known/repaint.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
-import { prior, run, type Sampler, type State } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
+import type { Sampler, State } from "../../src/sample/path.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";

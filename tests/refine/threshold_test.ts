@@ -10,7 +10,8 @@ import { guided } from "../../src/refine/guide/combine.ts";
 import { classifierFree, conditioned } from "../../src/refine/guide/free.ts";
 import { thresholded, type ThresholdOptions } from "../../src/refine/threshold.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
-import { prior, run, type Sampler, type State } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
+import type { Sampler, State } from "../../src/sample/path.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 

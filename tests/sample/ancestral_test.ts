@@ -9,14 +9,8 @@ import { edm, ve, vp } from "../../src/noise/schedule/continuous.ts";
 import { cosine, linear } from "../../src/noise/schedule/discrete.ts";
 import type { Level, Schedule } from "../../src/noise/schedule/schedule.ts";
 import { ddim, ddimInverse, type DdimOptions, ddpm } from "../../src/sample/ancestral.ts";
-import {
-  type Env,
-  prior,
-  run,
-  type RunOptions,
-  type Sampler,
-  type State,
-} from "../../src/sample/path.ts";
+import type { Env, RunOptions, Sampler, State } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 

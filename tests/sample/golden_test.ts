@@ -6,10 +6,10 @@ import { convert, type Kind, type Model } from "../../src/denoise/prediction.ts"
 import { times } from "../../src/noise/grid.ts";
 import { cosine, linear } from "../../src/noise/schedule/discrete.ts";
 import type { Schedule } from "../../src/noise/schedule/schedule.ts";
-import { onModel } from "../../src/sample/path.ts";
+import { type Env, onModel, type Sampler } from "../../src/sample/path.ts";
+import { run } from "../../src/sample/run.ts";
 import { thresholded } from "../../src/refine/threshold.ts";
 import { ddim, ddimInverse, ddpm } from "../../src/sample/ancestral.ts";
-import { type Env, run, type Sampler } from "../../src/sample/path.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";

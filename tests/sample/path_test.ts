@@ -10,22 +10,17 @@ import { linear } from "../../src/noise/schedule/discrete.ts";
 import { gaussian } from "../../src/denoise/oracle/gaussian.ts";
 import {
   after,
-  along,
-  asked,
   type Env,
-  type Leg,
-  legs,
   noise,
-  prior,
   refined,
-  run,
   type RunOptions,
   sampleKeys,
   sampler,
   type State,
-  step,
   type Transition,
 } from "../../src/sample/path.ts";
+import { along, asked, type Leg, legs, step } from "../../src/sample/step.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";

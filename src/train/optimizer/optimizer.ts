@@ -52,6 +52,7 @@ export interface Optimizer {
   ) => OptimizerStep;
 }
 
+/** The rules of step sizes and the like, and of what a norm is held to. */
 export const size: Rule = is("at least 0", atLeast(0)), positive: Rule = is("above 0", above(0));
 
 /** The rule of shares that are kept from step to step: all of it would never change. */
