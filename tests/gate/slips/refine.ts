@@ -166,8 +166,8 @@ export const refine: readonly Slip[] = [
   slip("chain/langevin.ts", "tf.isNaN(logA)", "tf.isNaN(tf.zerosLike(logA))", "laws/finite"),
   slip(
     "refine/known/operator.ts",
-    "gradFunc: (dy: tf.Tensor) => inverse(dy),",
-    "gradFunc: (dy: tf.Tensor) => dy,",
+    "gradFunc: (dy: Tensor) => inverse(dy),",
+    "gradFunc: (dy: Tensor) => dy,",
     "laws/one_model",
   ),
   slip("refine/likelihood.ts", "if (state.t < end) {", "if (state.t < -end) {", "laws/one_model"),
