@@ -13,6 +13,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../network/layer/parameter.ts";
+import "../tensor/autodiff.ts"; // Losses are differentiated here.
 import { type FoldStep, mapTensors, type Tensors } from "../tensor/engine.ts";
 import { own, owned, scope } from "../tensor/scope.ts";
 import { emaConstants, emaUpdate } from "./ema.ts";

@@ -10,6 +10,8 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+// Whoever has a layer can differentiate it.
+import "../../tensor/autodiff.ts";
 import { checkBackend } from "../../tensor/check/ready.ts";
 import { checkKey } from "../../tensor/check/check.ts";
 import { fold, type Key } from "../../tensor/key.ts";
