@@ -11,10 +11,10 @@ import { replaced, stepOn } from "../../src/chain/compiled.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { eager } from "../../src/tensor/engine.ts";
 import { key } from "../../src/tensor/key.ts";
+import { live } from "../measure.ts";
 
 const schedule = linear();
 const model: Model = { schedule, predict: (x) => ({ kind: "eps", value: tf.mul(x, 0.5) }) };
-const live = (): number => tf.memory().numTensors;
 
 describe("stepOn()", () => {
   before(() => useBackend("cpu"));

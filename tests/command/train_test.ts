@@ -44,6 +44,7 @@ import {
   weights,
   within,
 } from "./run.ts";
+import { live } from "../measure.ts";
 
 /** A network and a batch that make a step quick; every gradient is clipped, by a norm that sums over all weights. */
 const small = [
@@ -206,7 +207,7 @@ describe("tweedie train", () => {
       const args = training(folder, "--steps", "3", "--every", "1"), { numTensors } = tf.memory();
       const complete = async () => {
         assert.equal((await called(...args)).code, 0);
-        assert.equal(tf.memory().numTensors, numTensors);
+        assert.equal(live(), numTensors);
       };
       await complete();
       await complete();
@@ -546,7 +547,7 @@ describe("trainRun() on an engine", () => {
     it(`trainRun() on an engine reports, saves and learns what it does without, to rounding: ${task}`, async () => {
       await useBackend("cpu");
       await within(async (folder) => {
-        const live = tf.memory().numTensors;
+        const alive = live();
         const files = (name: string): TrainFiles => ({
           checkpoint: `${folder}/${name}`,
           weights: `${folder}/${name}.weights`,
@@ -569,7 +570,7 @@ describe("trainRun() on an engine", () => {
         for (const [name, tensor] of Object.entries(b.tensors)) {
           assertClose(floats(a.tensors[name]!), floats(tensor), 3e-3);
         }
-        assert.equal(tf.memory().numTensors, live);
+        assert.equal(live(), alive);
       });
     });
   }
@@ -577,7 +578,7 @@ describe("trainRun() on an engine", () => {
   it("trainRun() on an engine stops at a signal within ten steps, and goes on to the same weights file", async () => {
     await useBackend("cpu");
     await within(async (folder) => {
-      const plan = plans["denoise"]!, live = tf.memory().numTensors;
+      const plan = plans["denoise"]!, alive = live();
       const files = (name: string): TrainFiles => ({
         checkpoint: `${folder}/${name}`,
         weights: `${folder}/${name}.weights`,
@@ -600,7 +601,7 @@ describe("trainRun() on an engine", () => {
         ["whole", "broken"].map((name) => Deno.readFile(`${folder}/${name}.weights`)),
       );
       same(broken!, whole!);
-      assert.equal(tf.memory().numTensors, live);
+      assert.equal(live(), alive);
     });
   });
 });
@@ -616,13 +617,13 @@ describe("tweedie train, given what it cannot use", () => {
       await dataset(`${folder}/data`);
       await prepare(folder);
       const before = [...listed(folder), ...listed(`${folder}/data`)],
-        tensors = tf.memory().numTensors;
+        tensors = live();
       const { code, said, shown } = await called(...training(folder, "--steps", "2", ...more));
       assert.deepEqual([code, shown], [1, ""], said);
       assert.match(said, /^tweedie: [^\n]*[^\n.]\n$/);
       assert.match(said, message);
       assert.deepEqual([...listed(folder), ...listed(`${folder}/data`)], before);
-      assert.equal(tf.memory().numTensors, tensors, "tensors are left");
+      assert.equal(live(), tensors, "tensors are left");
     });
   }
 

@@ -26,6 +26,7 @@ import { run } from "../../src/sample/run.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { last } from "../../src/watch/record.ts";
+import { live } from "../measure.ts";
 
 const law = {
   means: [[-1, 0.5], [1.2, -0.3]],
@@ -155,10 +156,10 @@ describe("rescheduled()", () => {
       schedule: oracle.schedule,
       predict: (x, t) => Promise.resolve(oracle.predict(x, t)),
     };
-    const live = tf.memory().numTensors;
+    const alive = live();
     const prediction = await rescheduled(speaking("v", oracle), to).predict(x, t!);
     const late = await rescheduled(later, to).predict(x, t!);
-    assert.equal(tf.memory().numTensors, live + 2);
+    assert.equal(live(), alive + 2);
     tf.dispose([{ ...prediction }, { ...late }]);
     const failing = (predict: Model["predict"]): Model => ({ schedule: oracle.schedule, predict });
     await assert.rejects(
@@ -170,7 +171,7 @@ describe("rescheduled()", () => {
       throw new Error("no");
     });
     assert.throws(() => rescheduled(thrower, to).predict(x, t!), /no/);
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     assert.ok(Math.abs(logSnr(to.at(t!)) - 4) < 1e-9);
     x.dispose();
   });

@@ -24,6 +24,7 @@ import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { recorded } from "../../src/watch/record.ts";
 import { inFolder } from "./folder.ts";
+import { live } from "../measure.ts";
 
 const schedule = linear(), grid = { steps: 6 };
 const components = { means: [[-1, 0], [1, 0.5]], variances: [0.1, 0.2] };
@@ -38,8 +39,6 @@ function told(value: unknown): unknown {
   const fields = Object.entries(value).filter(([, inner]) => inner !== undefined);
   return Object.fromEntries(fields.map(([name, inner]) => [name, told(inner)]));
 }
-
-const live = (): number => tf.memory().numTensors;
 
 const disposed = (state: State) => tf.dispose({ ...state } as unknown as tf.TensorContainer);
 

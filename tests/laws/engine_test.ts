@@ -32,6 +32,7 @@ import { diffusionLoss } from "../../src/train/diffusion.ts";
 import { disposeTraining, newTraining, type TrainState } from "../../src/train/loop/state.ts";
 import { train } from "../../src/train/loop/train.ts";
 import { randomWeights } from "../network/weights.ts";
+import { live } from "../measure.ts";
 
 const executor = await start();
 const engine = compiler(executor);
@@ -96,7 +97,7 @@ describe("a compiled U-Net", () => {
       const plain = networkModel(network, params, options);
       const compiled = networkModel(network, params, { ...options, engine });
       for (const [n, condition] of [[1, undefined], [4, [0, null, 2, 1]], [2, [1, 1]]] as const) {
-        const x = normal(key(n), [n, 8, 8, 1]), live = tf.memory().numTensors;
+        const x = normal(key(n), [n, 8, 8, 1]), alive = live();
         const [wanted, got] = [plain, compiled].map((model) =>
           (condition ? model.given!(condition) : model).predict(x, 371) as
             | TensorPrediction
@@ -107,7 +108,7 @@ describe("a compiled U-Net", () => {
         const numbers = taken(answers), scale = largest(numbers.get("wanted")!);
         assert.ok(scale > 0.1, `${scale}`);
         assertClose(numbers.get("got")!, numbers.get("wanted")!, 1e-5 * scale, `${n} samples`);
-        assert.equal(tf.memory().numTensors, live);
+        assert.equal(live(), alive);
         x.dispose();
       }
       tf.dispose(params);
@@ -208,9 +209,9 @@ describe("compiled training", () => {
 
   for (const every of [10, 3]) {
     it(`ten Adam steps are those of wasm, with the state every ${every}`, async () => {
-      const { losses, params, ema } = await reference(), live = tf.memory().numTensors;
+      const { losses, params, ema } = await reference(), alive = live();
       const got = await tenSteps(engine, every);
-      assert.equal(tf.memory().numTensors, live);
+      assert.equal(live(), alive);
       assert.equal(losses.length, 10);
       assertClose(got.losses, losses, 1e-5 * largest(losses), "losses");
       for (const [record, of] of [[params, got.params], [ema, got.ema]] as const) {
@@ -278,11 +279,11 @@ describe("the shipped model on the onnx engine", () => {
           model: plain.model,
           labels,
         });
-      const live = tf.memory().numTensors;
+      const alive = live();
       const compiled = await shipped("wasm", engine);
       const got = await garments(make(compiled.model), { model: compiled.model, labels });
       tf.dispose({ ...compiled.params });
-      assert.equal(tf.memory().numTensors, live);
+      assert.equal(live(), alive);
       tf.dispose({ ...plain.params });
       assert.ok(largest(wanted) > 0.5);
       assertClose(got, wanted, 1e-4, what);

@@ -22,6 +22,7 @@ import type { Objective } from "../../src/train/loop/objective.ts";
 import { train } from "../../src/train/loop/train.ts";
 import type { TrainOptions } from "../../src/train/loop/options.ts";
 import { onGpu, useGpu } from "../tensor/kernel/gpu.ts";
+import { live } from "../measure.ts";
 
 const engine = compiler(await startExecutor());
 after(() => engine.close());
@@ -47,7 +48,7 @@ async function end<Batch>(
   options: Omit<TrainOptions<Batch>, "key">,
   batches: readonly Batch[],
 ): Promise<string> {
-  const start = newTraining(params), live = tf.memory().numTensors;
+  const start = newTraining(params), alive = live();
   let steps = 0;
   try {
     for await (const state of train(start, { ...options, key: key(1) })(batches)) {
@@ -60,7 +61,7 @@ async function end<Batch>(
   } catch (error) {
     return `${steps}: ${(error as Error).message}`;
   } finally {
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     disposeTraining(start);
   }
 }

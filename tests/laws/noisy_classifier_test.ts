@@ -27,6 +27,7 @@ import { noisyClassifierLoss } from "../../src/train/diffusion.ts";
 import { disposeTraining, newTraining } from "../../src/train/loop/state.ts";
 import { train } from "../../src/train/loop/train.ts";
 import { assertClose, randomWeights } from "../network/weights.ts";
+import { live } from "../measure.ts";
 
 const engine = compiler(await start());
 after(() => engine.close());
@@ -63,8 +64,8 @@ describe("a compiled classifier of noisy images", () => {
       }
       return { losses, weights };
     };
-    const wanted = await ran({}), live = tf.memory().numTensors, got = await ran({ engine });
-    assert.equal(tf.memory().numTensors, live);
+    const wanted = await ran({}), alive = live(), got = await ran({ engine });
+    assert.equal(live(), alive);
     assert.equal(new Set(wanted.losses).size, 6);
     assertClose(got.losses, wanted.losses, 1e-5);
     for (const [name, weight] of wanted.weights) {
@@ -117,13 +118,13 @@ describe("a compiled classifier of noisy images", () => {
         }
         return end;
       };
-      const live = tf.memory().numTensors;
+      const alive = live();
       const [alone, wanted, got] = [
         await ends(plain, {}),
         await ends(pulled, {}),
         await ends(pulled, { engine }),
       ];
-      assert.equal(tf.memory().numTensors, live);
+      assert.equal(live(), alive);
       assertClose(got, wanted, 1e-4);
       // The samples with a class have moved by far more than that, and the other has not.
       const moved = [0, 1, 2].map((i) =>

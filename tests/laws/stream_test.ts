@@ -21,6 +21,7 @@ import { prior, run } from "../../src/sample/run.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
+import { live } from "../measure.ts";
 
 const schedule = linear(), steps = 6;
 const oracle = mixture(schedule, { means: [[-1, 0], [1, 0.5]], variances: [0.1, 0.2] });
@@ -52,8 +53,6 @@ const refinements: Readonly<Record<string, Refinement>> = {
   "conditioned and thresholded": (sampler) =>
     pipe(sampler, thresholded({ kind: "dynamic", max: 2 }), conditioned(label)),
 };
-
-const live = (): number => tf.memory().numTensors;
 
 /** Plain copy of a state: time, step and numbers. */
 const plain = ({ x, t, step, x0, history }: State): unknown => ({

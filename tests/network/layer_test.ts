@@ -26,6 +26,7 @@ import {
   valueAndGradients,
   whole,
 } from "./weights.ts";
+import { live } from "../measure.ts";
 
 const shapesOf = (parameters: Parameters): Record<string, readonly number[]> =>
   Object.fromEntries(Object.entries(parameters).map(([name, { shape }]) => [name, shape]));
@@ -339,7 +340,7 @@ describe("values of layers", () => {
   it("oneHot() has a 1 in each label's column, and refuses a label without one", () => {
     const rows = oneHot(Uint8Array.of(2, 0), 3),
       none = oneHot([], 3),
-      live = tf.memory().numTensors;
+      alive = live();
     assert.deepEqual([rows.arraySync(), rows.dtype], [[[0, 0, 1], [1, 0, 0]], "float32"]);
     assert.deepEqual(none.shape, [0, 3]);
     for (const wrong of [3, -1, 0.5, NaN]) {
@@ -348,7 +349,7 @@ describe("values of layers", () => {
         message: `Cannot make one-hot rows: label must be a whole number in [0, 3), got ${wrong}`,
       });
     }
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     tf.dispose([rows, none]);
   });
 
@@ -520,7 +521,7 @@ describe("what layers and networks refuse", () => {
     gone.dispose();
     lost.dispose();
     const weight = "out.weight", bias = "out.bias", { [bias]: b, ...rest } = params;
-    const live = tf.memory().numTensors;
+    const alive = live();
     const cases: [() => unknown, string][] = [
       [
         () => network.apply(rest, x, [1, 2]),
@@ -548,7 +549,7 @@ describe("what layers and networks refuse", () => {
     ];
     for (const [call, message] of cases) {
       assert.throws(call, { name: "RangeError", message: `Cannot apply the network: ${message}` });
-      assert.equal(tf.memory().numTensors, live);
+      assert.equal(live(), alive);
     }
     // Weights of something else beside it are none of its business.
     const y = network.apply({ ...params, more: b! }, x, [1, 2]);
@@ -612,7 +613,7 @@ describe("networkOf()", () => {
   });
 
   it("networkOf() refuses times and classes that do not fit the samples", () => {
-    const x = tf.ones([2, 1]), live = tf.memory().numTensors;
+    const x = tf.ones([2, 1]), alive = live();
     const cases: [() => unknown, string][] = [
       [() => network.apply({}, x, [1]), "times must have one entry for each of 2 samples, got 1"],
       [
@@ -635,7 +636,7 @@ describe("networkOf()", () => {
     for (const [apply, message] of cases) {
       assert.throws(apply, { name: "RangeError", message: `Cannot apply the network: ${message}` });
     }
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     x.dispose();
   });
 

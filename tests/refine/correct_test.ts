@@ -20,15 +20,9 @@ import { prior, run } from "../../src/sample/run.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
+import { live, variance } from "../measure.ts";
 
-const live = (): number => tf.memory().numTensors;
 const still: Sampler = sampler(() => [() => (state) => ({ ...state, x: tf.clone(state.x) })]);
-const average = (values: readonly number[]): number =>
-  values.reduce((a, b) => a + b, 0) / values.length;
-const spread = (values: readonly number[]): number => {
-  const mean = average(values);
-  return average(values.map((value) => (value - mean) ** 2));
-};
 
 /** N(0, v) whatever the time, as a score, and as an energy. */
 const target = (v: number, schedule = vp()): Model => ({
@@ -69,7 +63,7 @@ async function stirred(
 }
 
 const zOfVariance = (values: readonly number[], v: number): number =>
-  Math.abs(spread(values) - v) / (v * Math.sqrt(2 / values.length));
+  Math.abs(variance(values) - v) / (v * Math.sqrt(2 / values.length));
 
 describe("fixedLangevin()", () => {
   before(() => useBackend("cpu"));
@@ -185,8 +179,11 @@ describe("langevin()", () => {
       step: 0,
     });
     // The formula is of first order in the fluctuation of the norms.
-    assert.ok(Math.abs(spread(found) / expected - 1) < 0.05, `${spread(found)} for ${expected}`);
-    assert.ok(spread(found) / s2 > 1.35);
+    assert.ok(
+      Math.abs(variance(found) / expected - 1) < 0.05,
+      `${variance(found)} for ${expected}`,
+    );
+    assert.ok(variance(found) / s2 > 1.35);
     tf.dispose([x, z]);
   });
 

@@ -13,10 +13,9 @@ import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
 import { onGpu } from "../tensor/kernel/gpu.ts";
+import { live, rowsOf } from "../measure.ts";
 
 const schedule = linear(), model = gaussian(schedule), env = { model, key: key(0) };
-const live = (): number => tf.memory().numTensors;
-const rowsOf = (x: tf.Tensor): number[][] => x.arraySync() as number[][];
 
 /** Shoemake's formula on unit vectors, times the length on the line between the two; in float64. */
 function between(a: readonly number[], b: readonly number[], u: number): number[] {

@@ -35,6 +35,7 @@ import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
+import { live } from "../measure.ts";
 
 const schedule = linear();
 const oracle = mixture(schedule, {
@@ -44,7 +45,6 @@ const oracle = mixture(schedule, {
 });
 const label: Condition = [0, 1, 1, null];
 const env: Env = { model: oracle, key: key(21) };
-const live = (): number => tf.memory().numTensors;
 
 async function ends(sampler: Sampler, options: Partial<Env> = {}): Promise<number[]> {
   let found: number[] = [];

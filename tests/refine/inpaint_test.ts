@@ -15,15 +15,9 @@ import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
+import { average, covariance, live } from "../measure.ts";
 
-const live = (): number => tf.memory().numTensors;
 const schedule = vp();
-const average = (values: readonly number[]): number =>
-  values.reduce((a, b) => a + b, 0) / values.length;
-const covariance = (a: readonly number[], b: readonly number[]): number => {
-  const [ma, mb] = [average(a), average(b)];
-  return average(a.map((value, i) => (value - ma) * (b[i]! - mb)));
-};
 
 async function ends(
   sampler: Sampler,

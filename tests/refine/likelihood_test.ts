@@ -19,8 +19,8 @@ import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { scope } from "../../src/tensor/scope.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
+import { live, rowsOf } from "../measure.ts";
 
-const live = (): number => tf.memory().numTensors;
 const schedule = vp();
 const law = {
   means: [[-1, 0.5], [1, -0.3]],
@@ -34,8 +34,6 @@ const least = 0.01;
 /** The probability-flow ODE from data to noise, by Heun's method unless another is given. */
 const up = (steps: number, options: FlowOptions = {}, on = schedule): Sampler =>
   flow(on, { steps, spacing: "logLinear", final: least, chart: "eps", upward: true, ...options });
-
-const rowsOf = (x: tf.Tensor): number[][] => x.arraySync() as number[][];
 
 /** Points near those of a mixture's law. */
 function points(count: number, dimensions = 2): tf.Tensor {

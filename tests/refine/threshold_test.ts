@@ -14,9 +14,9 @@ import { prior, run } from "../../src/sample/run.ts";
 import type { Sampler, State } from "../../src/sample/path.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
+import { live } from "../measure.ts";
 
 const schedule = linear(), t = 300, level = schedule.at(t);
-const live = (): number => tf.memory().numTensors;
 
 /** The x0 that a sampler sees when the model says eps such that x0 is what is given. */
 async function seen(options: ThresholdOptions | undefined, x0: number[][]): Promise<number[][]> {

@@ -25,6 +25,7 @@ import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
 import { scope } from "../../src/tensor/scope.ts";
+import { live } from "../measure.ts";
 
 const schedule = linear();
 
@@ -46,7 +47,6 @@ const start = (values: number[] = [8, -4]): State => ({
   t: 5,
   step: 0,
 });
-const live = (): number => tf.memory().numTensors;
 const values = ({ x }: State): number[] => [...x.dataSync()];
 
 async function collect<S extends State, A>(

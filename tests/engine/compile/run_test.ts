@@ -19,6 +19,7 @@ import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import { type Engine, outlined } from "../../../src/tensor/engine.ts";
 import { key } from "../../../src/tensor/key.ts";
 import { randomWeights } from "../../network/weights.ts";
+import { live } from "../../measure.ts";
 
 await useBackend("cpu");
 
@@ -144,7 +145,7 @@ describe("a run of a sampler on the engine", () => {
 
   for (const [name, sampler] of Object.entries(samplers)) {
     it(`${name}: every x_t is that without an engine, of a few graphs, and nothing is left`, async () => {
-      const before = tf.memory().numTensors, wanted = await states(sampler);
+      const before = live(), wanted = await states(sampler);
       let got: number[][] = [];
       const count = await loaded(async () => {
         got = await states(sampler, engine);
@@ -157,7 +158,7 @@ describe("a run of a sampler on the engine", () => {
           assert.ok(close, `step ${step}: ${value}, must be ${wanted[step]![i]}`);
         });
       });
-      assert.equal(tf.memory().numTensors, before);
+      assert.equal(live(), before);
     });
   }
 
