@@ -11,35 +11,33 @@ export {
   type DenoisingBatch,
   denoisingLoss,
   type DenoisingLossOptions,
-  type Errors,
-  errorsOf,
   perSample,
   type Regression,
   regression,
   regressionErrors,
   target,
   type TargetParts,
+} from "./loss/regression.ts";
+export {
+  type Errors,
+  errorsOf,
   variational,
   type Weighting,
   type WeightingPoint,
   weightings,
-} from "./loss.ts";
+} from "./loss/weighting.ts";
+export type { ConditionalOracle, Oracle } from "./oracle/oracle.ts";
+export { dataset, type DatasetOptions } from "./oracle/dataset.ts";
 export {
-  type ConditionalOracle,
-  dataset,
-  type DatasetOptions,
   type Dimensions,
-  type Gaussian,
-  gaussian,
   type HostFunction,
   type Mixture,
-  mixture,
   mixtureDenoiser,
   mixtureLogDensity,
   mixtureScore,
   mixtureShares,
-  type Oracle,
-} from "./oracle.ts";
+} from "./oracle/mixture.ts";
+export { type Gaussian, gaussian, mixture } from "./oracle/gaussian.ts";
 export {
   type Ends,
   type Posterior,

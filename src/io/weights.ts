@@ -15,7 +15,7 @@ import {
   type NoisyClassifierOptions,
   type TimedClassifier,
 } from "../network/classifier.ts";
-import type { Parameters, Params } from "../network/layer.ts";
+import type { Parameters, Params } from "../network/layer/parameter.ts";
 import type { ArchitectureOptions } from "../network/architecture.ts";
 import { type EngineOptions, type ImageModelConfig, networkModel } from "../network/model.ts";
 import type { UNetConfig } from "../network/unet.ts";

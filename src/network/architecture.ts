@@ -16,7 +16,7 @@ import {
   timedClassifier,
 } from "./classifier.ts";
 import { choice, count, counts, type Fields, flag, indices, optional, size } from "./field.ts";
-import type { Network } from "./layer.ts";
+import type { Network } from "./layer/network.ts";
 import { mlp, type MlpConfig } from "./mlp.ts";
 import { unet, type UNetConfig } from "./unet.ts";
 

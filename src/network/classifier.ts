@@ -22,19 +22,11 @@ import {
   wholeNumber,
 } from "../tensor/check/decode.ts";
 import { scope } from "../tensor/scope.ts";
-import {
-  conv,
-  dense,
-  groupNorm,
-  type Layer,
-  type NetworkInputs,
-  networkOf,
-  oneHot,
-  type Parameters,
-  parametersOf,
-  type Params,
-} from "./layer.ts";
-import { networkTime } from "./layer.ts";
+import { conv, dense } from "./layer/linear.ts";
+import { groupNorm } from "./layer/norm.ts";
+import { type Layer, type Parameters, parametersOf, type Params } from "./layer/parameter.ts";
+import { type NetworkInputs, networkOf } from "./layer/network.ts";
+import { networkTime, oneHot } from "./layer/embedding.ts";
 import type { Scalar, Tensor } from "../tensor/tensor.ts";
 
 /**

@@ -7,7 +7,10 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { silu } from "../tensor/autodiff.ts";
 import { decoded, is, needed, type Rules, whole, wholeNumber } from "../tensor/check/decode.ts";
-import { classEmbedding, dense, type Network, networkOf, parametersOf } from "./layer.ts";
+import { classEmbedding } from "./layer/embedding.ts";
+import { dense } from "./layer/linear.ts";
+import { type Network, networkOf } from "./layer/network.ts";
+import { parametersOf } from "./layer/parameter.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /**

@@ -43,35 +43,21 @@ export {
   optional,
   size,
 } from "./field.ts";
+export { attention, type AttentionOptions, residual, type ResidualOptions } from "./layer/block.ts";
+export { classEmbedding, networkTime, oneHot, timeFeatures } from "./layer/embedding.ts";
+export { conv, type ConvOptions, dense, type LinearOptions } from "./layer/linear.ts";
+export { groupNorm } from "./layer/norm.ts";
 export {
-  attention,
-  type AttentionOptions,
-  classEmbedding,
-  conv,
-  type ConvOptions,
-  dense,
-  groupNorm,
   initialize,
   type Layer,
-  type LinearOptions,
-  type Network,
-  type NetworkInputs,
-  networkOf,
-  type NetworkParts,
-  networkTime,
-  oneHot,
   type Parameter,
   parameterCount,
   type Parameters,
   parametersOf,
   type Params,
-  patched,
-  residual,
-  type ResidualOptions,
-  timeFeatures,
-  unpatched,
-  upsampled,
-} from "./layer.ts";
+} from "./layer/parameter.ts";
+export { type Network, type NetworkInputs, networkOf, type NetworkParts } from "./layer/network.ts";
+export { patched, unpatched, upsampled } from "./layer/patch.ts";
 export { mlp, type MlpConfig } from "./mlp.ts";
 export {
   checkKind,

@@ -19,7 +19,9 @@ import {
   type Tensors,
 } from "../tensor/engine.ts";
 import { type Awaitable, owned, scope } from "../tensor/scope.ts";
-import { type Network, networkTime, type Params } from "./layer.ts";
+import type { Network } from "./layer/network.ts";
+import { networkTime } from "./layer/embedding.ts";
+import type { Params } from "./layer/parameter.ts";
 import { architectureOf, type ArchitectureOptions } from "./architecture.ts";
 import type { UNetConfig } from "./unet.ts";
 import type { Tensor } from "../tensor/tensor.ts";

@@ -26,21 +26,13 @@ import {
   whole,
   wholeNumber,
 } from "../tensor/check/decode.ts";
-import {
-  attention,
-  classEmbedding,
-  conv,
-  dense,
-  groupNorm,
-  type Layer,
-  type Network,
-  networkOf,
-  parametersOf,
-  patched,
-  residual,
-  unpatched,
-  upsampled,
-} from "./layer.ts";
+import { attention, residual } from "./layer/block.ts";
+import { classEmbedding } from "./layer/embedding.ts";
+import { conv, dense } from "./layer/linear.ts";
+import { groupNorm } from "./layer/norm.ts";
+import { type Layer, parametersOf } from "./layer/parameter.ts";
+import { type Network, networkOf } from "./layer/network.ts";
+import { patched, unpatched, upsampled } from "./layer/patch.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /**

@@ -19,7 +19,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { Sde } from "../solve/sde.ts";
+import type { Sde } from "../solve/sde/equation.ts";
 import { refusal } from "../tensor/check/check.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Level, Schedule } from "./schedule/schedule.ts";

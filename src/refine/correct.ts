@@ -28,7 +28,8 @@ import { sampleAxes } from "../tensor/tensor.ts";
 import { langevinChain, type Point } from "../chain/langevin.ts";
 import type { Model } from "../denoise/prediction.ts";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
-import { asked, type Env, noise, type Refinement, sampleKeys, type State } from "../sample/path.ts";
+import { asked } from "../sample/step.ts";
+import { type Env, noise, type Refinement, sampleKeys, type State } from "../sample/path.ts";
 import { fitted } from "../sample/fit.ts";
 import { refusal, shown } from "../tensor/check/check.ts";
 import {

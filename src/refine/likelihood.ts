@@ -40,14 +40,8 @@ import type { Level } from "../noise/schedule/schedule.ts";
 import { convert, decorated, type Model, type Prediction } from "../denoise/prediction.ts";
 import { checkOptions, refusal } from "../tensor/check/check.ts";
 import { decoded, oneOf, type Rules } from "../tensor/check/decode.ts";
-import {
-  type Env,
-  refined,
-  run,
-  type RunOptions,
-  type Sampler,
-  type State,
-} from "../sample/path.ts";
+import { type Env, refined, type RunOptions, type Sampler, type State } from "../sample/path.ts";
+import { run } from "../sample/run.ts";
 import { isLevel, runRules } from "../sample/fit.ts";
 import {
   type Awaitable,

@@ -28,7 +28,8 @@ import { type GridOptions, times, timesAmong } from "../noise/grid.ts";
 import type { Schedule } from "../noise/schedule/schedule.ts";
 import { refusal } from "../tensor/check/check.ts";
 import { atLeast, boolean, is, oneOf } from "../tensor/check/decode.ts";
-import { asked, type Leg, type Sampler, step, type Transition } from "./path.ts";
+import { asked, type Leg, step } from "./step.ts";
+import type { Sampler, Transition } from "./path.ts";
 import { type LastNoise, noisy, over, type Own, silentLast } from "./grid.ts";
 
 export type { LastNoise } from "./grid.ts";

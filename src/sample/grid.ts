@@ -10,12 +10,10 @@ import type { GridOptions } from "../noise/grid.ts";
 import type { Schedule } from "../noise/schedule/schedule.ts";
 import { refusal } from "../tensor/check/check.ts";
 import { among, type Rule, type Rules, showing } from "../tensor/check/decode.ts";
+import { along, type Leg, legs } from "./step.ts";
 import {
-  along,
   type Check,
   type Env,
-  type Leg,
-  legs,
   noise,
   type Sampler,
   sampler,

@@ -14,31 +14,24 @@ export {
 export type { Chart } from "./flow/chart.ts";
 export { type Churn, flow, type FlowOptions } from "./flow/flow.ts";
 export type { LastNoise } from "./grid.ts";
+export { along, asked, type Leg, legs, type Moved, step } from "./step.ts";
 export {
-  along,
-  asked,
   type Carried,
   type Check,
   type Env,
   type Evaluation,
-  type Leg,
-  legs,
-  type Moved,
   onModel,
-  prior,
   rearranged,
   refined,
   type Refinement,
-  type Run,
-  run,
   type RunOptions,
   type Sampler,
   sampler,
   type Start,
   type State,
-  step,
   type Transition,
 } from "./path.ts";
+export { prior, type Run, run } from "./run.ts";
 export {
   type Predictor,
   reverseCoefficients,

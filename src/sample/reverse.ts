@@ -21,7 +21,8 @@ import { type GridOptions, timesAmong } from "../noise/grid.ts";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import { refusal } from "../tensor/check/check.ts";
 import { atLeast, boolean, is } from "../tensor/check/decode.ts";
-import { asked, type Leg, legs, type Sampler, step } from "./path.ts";
+import { asked, type Leg, legs, step } from "./step.ts";
+import type { Sampler } from "./path.ts";
 import { type LastNoise, named, noisy, over, type Own, silentLast } from "./grid.ts";
 import { combined, exponential, type MultistepWeights, nodeAt } from "./solver/weights.ts";
 

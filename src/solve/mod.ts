@@ -31,13 +31,8 @@ export {
   type GeometricBrownianMotionOptions,
   ornsteinUhlenbeck,
   type OrnsteinUhlenbeckOptions,
-  type Sde,
-  type SdeField,
-  type SdeMove,
-  type SdeScheme,
-  type SdeSchemes,
-  sdeSchemes,
-  simulate,
-  type SimulateOptions,
-} from "./sde.ts";
+} from "./sde/motion.ts";
+export type { Sde, SdeField } from "./sde/equation.ts";
+export { type SdeMove, type SdeScheme, type SdeSchemes, sdeSchemes } from "./sde/scheme.ts";
+export { simulate, type SimulateOptions } from "./sde/simulate.ts";
 export { type Tableau, type Tableaus, tableaus } from "./tableau.ts";

@@ -10,20 +10,16 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import {
-  type DenoisingBatch,
-  regression,
-  regressionErrors,
-  type Weighting,
-  weightings,
-} from "../denoise/loss.ts";
+import { type DenoisingBatch, regression, regressionErrors } from "../denoise/loss/regression.ts";
+import { type Weighting, weightings } from "../denoise/loss/weighting.ts";
 import type { Condition, Kind } from "../denoise/prediction.ts";
 import { jumpMany } from "../noise/forward.ts";
 import { unit } from "../noise/schedule/derived.ts";
 import type { Schedule } from "../noise/schedule/schedule.ts";
 import { crossEntropy, type TimedClassifier } from "../network/classifier.ts";
-import { type Network, oneHot, type Params } from "../network/layer.ts";
-import { networkTime } from "../network/layer.ts";
+import type { Network } from "../network/layer/network.ts";
+import { networkTime, oneHot } from "../network/layer/embedding.ts";
+import type { Params } from "../network/layer/parameter.ts";
 import { checkKind } from "../network/model.ts";
 import { checkKey, notFinite, refusal } from "../tensor/check/check.ts";
 import { decoded, is, type Rules, within } from "../tensor/check/decode.ts";
@@ -32,8 +28,10 @@ import { fold, type Key, split } from "../tensor/key.ts";
 import { normal, uniforms } from "../tensor/random.ts";
 import { scope } from "../tensor/scope.ts";
 import type { ImageBatch } from "../data/batches.ts";
-import type { Objective } from "./loop.ts";
-import { sampleTimes, type TimeSampler, uniformTimes } from "./timestep.ts";
+import type { Objective } from "./loop/objective.ts";
+import { sampleTimes } from "./timestep/sampler.ts";
+import type { TimeSampler } from "./timestep/range.ts";
+import { uniformTimes } from "./timestep/uniform.ts";
 import type { Scalar, Tensor } from "../tensor/tensor.ts";
 
 /**

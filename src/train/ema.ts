@@ -8,7 +8,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { Params } from "../network/layer.ts";
+import type { Params } from "../network/layer/parameter.ts";
 import { checkTensors } from "../tensor/check/check.ts";
 import { decoded, is, needed, type Rules, wholeNumber } from "../tensor/check/decode.ts";
 import { mapTensors } from "../tensor/engine.ts";

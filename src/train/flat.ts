@@ -12,17 +12,13 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { Params } from "../network/layer.ts";
+import type { Params } from "../network/layer/parameter.ts";
+import "../tensor/autodiff.ts"; // Losses are differentiated here.
 import { type FoldStep, mapTensors, type Tensors } from "../tensor/engine.ts";
 import { own, owned, scope } from "../tensor/scope.ts";
 import { emaConstants, emaUpdate } from "./ema.ts";
-import {
-  type AdamOptions,
-  byAdam,
-  type Moments,
-  type Optimizer,
-  type OptimizerState,
-} from "./optimizer.ts";
+import { type AdamOptions, byAdam, type Moments } from "./optimizer/adam.ts";
+import type { Optimizer, OptimizerState } from "./optimizer/optimizer.ts";
 import type { Scalar, Tensor } from "../tensor/tensor.ts";
 
 /**

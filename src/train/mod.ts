@@ -21,16 +21,13 @@ export {
 export type { Prepare, Prepared, StepLoss, StepState, Told } from "./flat.ts";
 export {
   disposeTraining,
-  type Loss,
-  lossOf,
   newTraining,
   type NewTrainingOptions,
-  type Objective,
-  type StatefulObjective,
-  train,
-  type TrainOptions,
   type TrainState,
-} from "./loop.ts";
+} from "./loop/state.ts";
+export { type Loss, lossOf, type Objective, type StatefulObjective } from "./loop/objective.ts";
+export { train } from "./loop/train.ts";
+export type { TrainOptions } from "./loop/options.ts";
 export {
   adam,
   type AdamConstants,
@@ -39,29 +36,21 @@ export {
   type AdamOptions,
   adamUpdate,
   byAdam,
-  byMomentum,
-  clipped,
   learningRate,
   type Moments,
-  type MomentumOptions,
   noMoments,
+  type Updated,
+} from "./optimizer/adam.ts";
+export { byMomentum, type MomentumOptions } from "./optimizer/momentum.ts";
+export {
+  clipped,
   type Optimizer,
   type OptimizerState,
   type OptimizerStep,
-  type Updated,
-} from "./optimizer.ts";
-export {
-  type NormalLawOptions,
-  sampleTimes,
-  type TimeLaw,
-  type TimeLaws,
-  timeLaws,
-  type TimeSampler,
-  timeSampler,
-  type TimeSamplerOptions,
-  type TimeSpread,
-  timeSpreads,
-  uniformTimes,
-  type UniformTimesOptions,
-} from "./timestep.ts";
+} from "./optimizer/optimizer.ts";
+export { type NormalLawOptions, type TimeLaw, type TimeLaws, timeLaws } from "./timestep/law.ts";
+export { sampleTimes, timeSampler, type TimeSamplerOptions } from "./timestep/sampler.ts";
+export type { TimeSampler } from "./timestep/range.ts";
+export { type TimeSpread, timeSpreads } from "./timestep/spread.ts";
+export { uniformTimes, type UniformTimesOptions } from "./timestep/uniform.ts";
 export { branch, tree } from "./tree.ts";

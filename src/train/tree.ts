@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Params } from "../network/layer.ts";
+import type { Params } from "../network/layer/parameter.ts";
 
 /**
  * The weights of several networks as one record.

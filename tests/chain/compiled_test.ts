@@ -5,16 +5,16 @@ import { pipe } from "fp-ts/lib/function.js";
 import type { Model } from "../../src/denoise/prediction.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
-import { prior, run } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { replaced, stepOn } from "../../src/chain/compiled.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { eager } from "../../src/tensor/engine.ts";
 import { key } from "../../src/tensor/key.ts";
+import { live } from "../measure.ts";
 
 const schedule = linear();
 const model: Model = { schedule, predict: (x) => ({ kind: "eps", value: tf.mul(x, 0.5) }) };
-const live = (): number => tf.memory().numTensors;
 
 describe("stepOn()", () => {
   before(() => useBackend("cpu"));

@@ -8,8 +8,7 @@ import { type ChainTransition, underlaid } from "../../src/chain/mod.ts";
 import { normals, uniforms } from "../../src/tensor/mod.ts";
 import { after, rearranged, refined } from "../../src/chain/chain.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
-
-const live = (): number => tf.memory().numTensors;
+import { live } from "../measure.ts";
 
 /** A walk over spins on a ring that Metropolis takes by p ∝ exp(coupling·Σ x_i·x_(i+1)). */
 interface Spins extends Chain {

@@ -11,6 +11,7 @@ import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { eager, type Engine } from "../../src/tensor/engine.ts";
 import { assertClose } from "../network/weights.ts";
 import { called, dataset, listed, same, started, weights, within } from "./run.ts";
+import { live } from "../measure.ts";
 
 /** Where the runtime cannot be had, tests are left out by name; TWEEDIE_REQUIRE_ONNX=1 makes them fail there. */
 const missing = await onnx().then((engine) => engine.close()).then(() => undefined, String);
@@ -330,11 +331,11 @@ describe("a worker that dies", () => {
       for (const after of [0, 4, 8]) {
         await withData(async (folder) => {
           await useBackend("wasm");
-          const live = tf.memory().numTensors, args = training(folder, "onnx");
+          const alive = live(), args = training(folder, "onnx");
           const { code, said } = await diesAfter(after, args);
           assert.equal(code, 1);
           assert.match(said, /\ntweedie: Cannot use the onnx engine: its worker ended[^\n]*\n$/);
-          assert.equal(tf.memory().numTensors, live);
+          assert.equal(live(), alive);
           const names = listed(folder).map((line) => line.split(" ")[0]);
           assert.deepEqual(names, after === 0 ? ["data"] : ["data", "run.safetensors"]);
           if (after > 0) {

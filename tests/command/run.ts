@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { decode } from "fast-png";
 import { main } from "../../src/cli.ts";
 import { timedClassifier } from "../../src/network/classifier.ts";
-import type { Parameters } from "../../src/network/layer.ts";
+import type { Parameters } from "../../src/network/layer/parameter.ts";
 import { unet } from "../../src/network/unet.ts";
 import type { NoisyClassifierConfig } from "../../src/io/weights.ts";
 import type { ImageModelConfig } from "../../src/network/model.ts";

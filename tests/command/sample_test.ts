@@ -6,7 +6,7 @@ import { guided } from "../../src/refine/guide/combine.ts";
 import { byClassifier } from "../../src/refine/guide/gradient.ts";
 import { thresholded } from "../../src/refine/threshold.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
-import { prior, run } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { key } from "../../src/tensor/key.ts";
 import { last } from "../../src/watch/record.ts";
 import {
@@ -33,6 +33,7 @@ import {
   weightsOf,
   within,
 } from "./run.ts";
+import { live } from "../measure.ts";
 
 /** Runs in a folder that has the weights of a tiny denoiser of 8 x 8 pixels and three classes. */
 const withWeights = <A>(use: (folder: string, path: string) => Promise<A>): Promise<A> =>
@@ -499,7 +500,7 @@ describe("tweedie sample, given what it cannot use", () => {
   ): Promise<void> {
     await withWeights(async (folder, path) => {
       await prepare(path);
-      const before = listed(folder), tensors = tf.memory().numTensors;
+      const before = listed(folder), tensors = live();
       const args = ["--checkpoint", path, "--out", `${folder}/a.png`, ...quick, ...more];
       const { code, said, shown } = await called("sample", ...args);
       assert.deepEqual([code, shown], [1, ""], said);
@@ -507,7 +508,7 @@ describe("tweedie sample, given what it cannot use", () => {
       assert.match(said, message);
       assert.deepEqual(listed(folder), before);
       // Weights that were loaded live as long as the process.
-      assert.ok(tf.memory().numTensors - tensors <= loaded);
+      assert.ok(live() - tensors <= loaded);
     });
   }
 

@@ -7,10 +7,11 @@ import { loadCheckpoint, saveCheckpoint } from "../../src/io/checkpoint.ts";
 import { floats, readSafetensors } from "../../src/io/safetensors.ts";
 import { loadDenoiser } from "../../src/io/weights.ts";
 import type { Architecture } from "../../src/network/architecture.ts";
-import { networkOf } from "../../src/network/layer.ts";
+import { networkOf } from "../../src/network/layer/network.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
-import { disposeTraining, newTraining, type TrainState } from "../../src/train/loop.ts";
+import { disposeTraining, newTraining, type TrainState } from "../../src/train/loop/state.ts";
 import { called, dataset, same, within } from "./run.ts";
+import { live } from "../measure.ts";
 
 const parameters = { w: { shape: [2] } } as const;
 /** A network of one weight, and a plan for it. */
@@ -112,7 +113,7 @@ describe("tweedie train whose weights run away", () => {
     await within(async (folder) => {
       const data = await dataset(`${folder}/data`), path = `${folder}/run`;
       const args = ["train", "--data", data, "--checkpoint", path, ...small];
-      const live = tf.memory().numTensors;
+      const alive = live();
       for (const rate of [["--rate", "1e12", "--clip", "0"], ["--rate", "1e38"]]) {
         const kept = rate.length > 2;
         for (let attempt = 0; attempt < 2; attempt++) {
@@ -138,7 +139,7 @@ describe("tweedie train whose weights run away", () => {
         tf.dispose(Object.values(params));
         await Deno.remove(path);
       }
-      assert.equal(tf.memory().numTensors, live);
+      assert.equal(live(), alive);
       assert.deepEqual([...Deno.readDirSync(folder)].map(({ name }) => name), ["data"]);
     });
   });

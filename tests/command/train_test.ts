@@ -10,14 +10,14 @@ import { loadCheckpoint, saveCheckpoint } from "../../src/io/checkpoint.ts";
 import { floats, readSafetensors, writeSafetensors } from "../../src/io/safetensors.ts";
 import { loadClassifier, loadDenoiser, loadNoisyClassifier } from "../../src/io/weights.ts";
 import { timedClassifier } from "../../src/network/classifier.ts";
-import { initialize } from "../../src/network/layer.ts";
+import { initialize } from "../../src/network/layer/parameter.ts";
 import { vp } from "../../src/noise/schedule/continuous.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { guided } from "../../src/refine/guide/combine.ts";
 import { byClassifier } from "../../src/refine/guide/gradient.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
-import { prior, run } from "../../src/sample/path.ts";
-import { gaussian } from "../../src/denoise/oracle.ts";
+import { prior, run } from "../../src/sample/run.ts";
+import { gaussian } from "../../src/denoise/oracle/gaussian.ts";
 import { unet, type UNetConfig } from "../../src/network/unet.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { eager } from "../../src/tensor/engine.ts";
@@ -26,9 +26,10 @@ import { uniforms } from "../../src/tensor/random.ts";
 import { batches } from "../../src/data/batches.ts";
 import type { ImageSet } from "../../src/data/images.ts";
 import { diffusionLoss, noisyClassifierLoss } from "../../src/train/diffusion.ts";
-import { lossOf } from "../../src/train/loop.ts";
+import { lossOf } from "../../src/train/loop/objective.ts";
 import { last } from "../../src/watch/record.ts";
-import { timeLaws, timeSampler } from "../../src/train/timestep.ts";
+import { timeLaws } from "../../src/train/timestep/law.ts";
+import { timeSampler } from "../../src/train/timestep/sampler.ts";
 import { assertClose } from "../network/weights.ts";
 import {
   called,
@@ -43,6 +44,7 @@ import {
   weights,
   within,
 } from "./run.ts";
+import { live } from "../measure.ts";
 
 /** A network and a batch that make a step quick; every gradient is clipped, by a norm that sums over all weights. */
 const small = [
@@ -205,7 +207,7 @@ describe("tweedie train", () => {
       const args = training(folder, "--steps", "3", "--every", "1"), { numTensors } = tf.memory();
       const complete = async () => {
         assert.equal((await called(...args)).code, 0);
-        assert.equal(tf.memory().numTensors, numTensors);
+        assert.equal(live(), numTensors);
       };
       await complete();
       await complete();
@@ -545,7 +547,7 @@ describe("trainRun() on an engine", () => {
     it(`trainRun() on an engine reports, saves and learns what it does without, to rounding: ${task}`, async () => {
       await useBackend("cpu");
       await within(async (folder) => {
-        const live = tf.memory().numTensors;
+        const alive = live();
         const files = (name: string): TrainFiles => ({
           checkpoint: `${folder}/${name}`,
           weights: `${folder}/${name}.weights`,
@@ -568,7 +570,7 @@ describe("trainRun() on an engine", () => {
         for (const [name, tensor] of Object.entries(b.tensors)) {
           assertClose(floats(a.tensors[name]!), floats(tensor), 3e-3);
         }
-        assert.equal(tf.memory().numTensors, live);
+        assert.equal(live(), alive);
       });
     });
   }
@@ -576,7 +578,7 @@ describe("trainRun() on an engine", () => {
   it("trainRun() on an engine stops at a signal within ten steps, and goes on to the same weights file", async () => {
     await useBackend("cpu");
     await within(async (folder) => {
-      const plan = plans["denoise"]!, live = tf.memory().numTensors;
+      const plan = plans["denoise"]!, alive = live();
       const files = (name: string): TrainFiles => ({
         checkpoint: `${folder}/${name}`,
         weights: `${folder}/${name}.weights`,
@@ -599,7 +601,7 @@ describe("trainRun() on an engine", () => {
         ["whole", "broken"].map((name) => Deno.readFile(`${folder}/${name}.weights`)),
       );
       same(broken!, whole!);
-      assert.equal(tf.memory().numTensors, live);
+      assert.equal(live(), alive);
     });
   });
 });
@@ -615,13 +617,13 @@ describe("tweedie train, given what it cannot use", () => {
       await dataset(`${folder}/data`);
       await prepare(folder);
       const before = [...listed(folder), ...listed(`${folder}/data`)],
-        tensors = tf.memory().numTensors;
+        tensors = live();
       const { code, said, shown } = await called(...training(folder, "--steps", "2", ...more));
       assert.deepEqual([code, shown], [1, ""], said);
       assert.match(said, /^tweedie: [^\n]*[^\n.]\n$/);
       assert.match(said, message);
       assert.deepEqual([...listed(folder), ...listed(`${folder}/data`)], before);
-      assert.equal(tf.memory().numTensors, tensors, "tensors are left");
+      assert.equal(live(), tensors, "tensors are left");
     });
   }
 

@@ -3,12 +3,13 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { pickedCondition, type Place, sizeOfCondition } from "../../src/denoise/condition.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
+import { live } from "../measure.ts";
 
 describe("conditions", () => {
   before(() => useBackend("cpu"));
 
   it("are split, doubled and put together, whatever they are of", () => {
-    const outset = tf.memory().numTensors;
+    const outset = live();
     const picture = tf.tensor([[1, 2], [3, 4], [5, 6]]);
     const all = { class: [7, null, 9], words: ["a", "b", "c"], picture };
     assert.equal(sizeOfCondition(all), 3);
@@ -19,7 +20,7 @@ describe("conditions", () => {
     assert.deepEqual([both.class, both.words], [[null, 7, 9], ["b", "a", "c"]]);
     assert.deepEqual(both.picture.arraySync(), [[3, 4], [1, 2], [5, 6]]);
     tf.dispose([picture, half.picture, both.picture]);
-    assert.equal(tf.memory().numTensors, outset);
+    assert.equal(live(), outset);
   });
 
   it("of no condition are null in lists, and refused of tensors", () => {

@@ -21,24 +21,22 @@ import { posterior, stepDivergence, variances } from "../../src/denoise/posterio
 import {
   type DenoisingBatch,
   denoisingLoss,
-  errorsOf,
   perSample,
   regression,
   regressionErrors,
   target,
+} from "../../src/denoise/loss/regression.ts";
+import {
+  errorsOf,
   variational,
   type Weighting,
   weightings,
-} from "../../src/denoise/loss.ts";
+} from "../../src/denoise/loss/weighting.ts";
+import { live, near, nearly } from "../measure.ts";
 
 await useBackend("cpu");
 
 const kinds: readonly Kind[] = ["eps", "x0", "v", "flow", "score"];
-
-const near = (actual: number, wanted: number, tolerance: number): void =>
-  assert.ok(Math.abs(actual - wanted) <= tolerance, `${actual} is not ${wanted}`);
-const nearly = (actual: number, wanted: number, relative: number): void =>
-  near(actual, wanted, relative * Math.abs(wanted));
 
 /** Standard normal data of standard deviation tau under one key, noise under another. */
 function draws(shape: readonly number[], tau: number, t: readonly number[]): DenoisingBatch {
@@ -69,10 +67,10 @@ describe("regression", () => {
       for (const kind of kinds) {
         const t = [0.1, 0.5, 0.9].map((at) => Math.ceil(at * schedule.span[1] * 10) / 10);
         const whole = schedule.steps === undefined ? t : t.map(Math.ceil);
-        const batch = draws([3, 2, 2], 1, whole), live = tf.memory().numTensors;
+        const batch = draws([3, 2, 2], 1, whole), alive = live();
         const options = { schedule, kind, weighting: weightings.simple };
         const parts = regression(batch, options);
-        assert.equal(tf.memory().numTensors, live + 3);
+        assert.equal(live(), alive + 3);
         let shown: Float32Array | undefined;
         const wanted = perSample(
           (xt) => {
@@ -230,7 +228,7 @@ describe("denoisingLoss", () => {
     const run =
       (change: Partial<DenoisingBatch>, kind: Kind, weighting: Weighting = () => 1) => () =>
         denoisingLoss(zero, { ...batch, ...change }, { schedule, kind, weighting });
-    const before = tf.memory().numTensors, short = tf.zeros([1, 3]);
+    const before = live(), short = tf.zeros([1, 3]);
     assert.throws(run({ eps: short }, "eps"), RangeError);
     assert.throws(run({ t: [1] }, "eps"), RangeError);
     assert.throws(run({}, "score"), /sigma must be above 0/);
@@ -244,20 +242,20 @@ describe("denoisingLoss", () => {
       /must be of shape \[2,3\], got \[2,1\]$/,
     );
     short.dispose();
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
   });
 
   it("denoisingLoss() and perSample() leave one tensor each, their gradient too", () => {
     const schedule = linear(),
       batch = draws([2, 3], 1, [3, 10]),
       options = { schedule, kind: "v" } as const;
-    const slope = tf.scalar(0.5), before = tf.memory().numTensors;
+    const slope = tf.scalar(0.5), before = live();
     const network = (xt: tf.Tensor) => tf.mul(xt, slope);
     for (let round = 1; round <= 3; round++) {
       denoisingLoss(network, batch, options);
       perSample(network, batch, options);
       tf.grad((w) => denoisingLoss((xt) => tf.mul(xt, w), batch, options))(slope);
-      assert.equal(tf.memory().numTensors, before + 3 * round);
+      assert.equal(live(), before + 3 * round);
     }
   });
 });
@@ -453,7 +451,7 @@ describe("what the loss refuses", () => {
   const options = { schedule, kind: "eps" } as const;
 
   it("denoisingLoss(), perSample() and regression() refuse a batch that is not finite, empty, disposed of or of other shapes, by name", () => {
-    const good = draws([2, 3], 1, [5, 10]), live = tf.memory().numTensors;
+    const good = draws([2, 3], 1, [5, 10]), alive = live();
     const bad = (value: number) => tf.tensor2d([[0, value, 1], [2, 3, 4]]);
     const gone = tf.zeros([2, 3]), empty = tf.zeros([0, 3]), flat = tf.scalar(1);
     gone.dispose();
@@ -471,7 +469,7 @@ describe("what the loss refuses", () => {
       [{ x0: flat, eps: flat, t: [5] }, "batch.x0 must hold at least one sample, got shape []"],
       [{ eps: empty }, "batch.eps must be of shape [2,3], got [0,3]"],
     ];
-    const before = tf.memory().numTensors;
+    const before = live();
     for (const [change, message] of cases) {
       const batch = { ...good, ...change };
       for (
@@ -483,10 +481,10 @@ describe("what the loss refuses", () => {
       ) {
         assert.throws(call, { name: "RangeError", message: `Cannot compute the loss: ${message}` });
       }
-      assert.equal(tf.memory().numTensors, before);
+      assert.equal(live(), before);
     }
     tf.dispose([empty, flat, ...wrong.map(([, tensor]) => tensor)]);
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
   });
 
   it("denoisingLoss() refuses an option or a kind that it does not know", () => {

@@ -7,21 +7,19 @@ import { rectified, ve, vp } from "../../src/noise/schedule/continuous.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import type { Level, Schedule } from "../../src/noise/schedule/schedule.ts";
 import { convert } from "../../src/denoise/prediction.ts";
+import { dataset } from "../../src/denoise/oracle/dataset.ts";
+import { gaussian, mixture } from "../../src/denoise/oracle/gaussian.ts";
 import {
-  dataset,
-  gaussian,
   type Mixture,
-  mixture,
   mixtureDenoiser,
   mixtureLogDensity,
   mixtureScore,
   mixtureShares,
-} from "../../src/denoise/oracle.ts";
+} from "../../src/denoise/oracle/mixture.ts";
+import { live, near } from "../measure.ts";
 
 await useBackend("cpu");
 
-const near = (actual: number, wanted: number, tolerance: number): void =>
-  assert.ok(Math.abs(actual - wanted) <= tolerance, `${actual} is not ${wanted}`);
 const allNear = (actual: ArrayLike<number>, wanted: ArrayLike<number>, tolerance: number): void => {
   assert.equal(actual.length, wanted.length);
   Array.from(actual).forEach((value, i) => near(value, wanted[i]!, tolerance));
@@ -326,7 +324,7 @@ describe("oracles", () => {
   });
 
   it("gaussian(), mixture() and dataset() answer an empty batch with an empty one", () => {
-    const x = tf.zeros([0, 2]), points = tf.tensor(grid), count = tf.memory().numTensors;
+    const x = tf.zeros([0, 2]), points = tf.tensor(grid), count = live();
     const models = [
       gaussian(vp()),
       mixture(vp(), law),
@@ -338,12 +336,12 @@ describe("oracles", () => {
       assert.deepEqual(value.shape, [0, 2]);
       value.dispose();
     }
-    assert.equal(tf.memory().numTensors, count);
+    assert.equal(live(), count);
     tf.dispose([x, points]);
   });
 
   it("gaussian(), mixture() and dataset() leave one tensor a prediction and none of their own", () => {
-    const x = tf.tensor(grid), data = tf.tensor(grid), before = tf.memory().numTensors;
+    const x = tf.tensor(grid), data = tf.tensor(grid), before = live();
     const labels = [0, 1, 0, 1], condition = [0, null, 1, 1];
     const models = [
       gaussian(vp(), { mean: [1, 2] }),
@@ -355,11 +353,11 @@ describe("oracles", () => {
     for (const model of models) {
       for (const t of [0, 0.5, 1]) {
         const { value } = model.predict(x, t);
-        assert.equal(tf.memory().numTensors, before + 1);
+        assert.equal(live(), before + 1);
         value.dispose();
       }
     }
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
     assert.ok(!x.isDisposed && !data.isDisposed);
   });
 });

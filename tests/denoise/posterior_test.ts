@@ -16,6 +16,7 @@ import {
   stepWeight,
   variances,
 } from "../../src/denoise/posterior.ts";
+import { live, near, nearly } from "../measure.ts";
 
 await useBackend("cpu");
 
@@ -27,11 +28,6 @@ const ddpm = (t: number): Level => ({
   alpha: Math.sqrt(alphaBar(t)),
   sigma: Math.sqrt(1 - alphaBar(t)),
 });
-
-const near = (actual: number, wanted: number, tolerance: number): void =>
-  assert.ok(Math.abs(actual - wanted) <= tolerance, `${actual} is not ${wanted}`);
-const nearly = (actual: number, wanted: number, relative: number): void =>
-  near(actual, wanted, relative * Math.abs(wanted));
 
 const schedules = [linear(), vp(), ve(), subVp(), rectified()];
 
@@ -169,9 +165,9 @@ describe("posterior", () => {
 
   it("posteriorMean() mixes x_0 and x_t and leaves one tensor", () => {
     const ends = { x0: tf.tensor([0.3, 1]), xt: tf.tensor([-1.2, 2]) };
-    const before = tf.memory().numTensors;
+    const before = live();
     const mean = posteriorMean(posterior(ddpm(501), ddpm(500)), ends);
-    assert.equal(tf.memory().numTensors, before + 1);
+    assert.equal(live(), before + 1);
     near(mean.dataSync()[0]!, -1.19200780, 2e-7);
     tf.dispose([mean, ends.x0, ends.xt]);
   });

@@ -11,6 +11,7 @@ import {
   plane,
   type Prediction,
 } from "../../src/denoise/prediction.ts";
+import { live } from "../measure.ts";
 
 await useBackend("cpu");
 
@@ -133,10 +134,10 @@ describe("prediction", () => {
   });
 
   it("convert() makes one tensor, the caller's own also where there is nothing to convert", () => {
-    const x = tf.tensor([1, 2]), value = tf.tensor([3, 4]), before = tf.memory().numTensors;
+    const x = tf.tensor([1, 2]), value = tf.tensor([3, 4]), before = live();
     for (const wanted of kinds) {
       const made = convert({ kind: "eps", value }, wanted, x, { alpha: 0.6, sigma: 0.8 });
-      assert.equal(tf.memory().numTensors, before + 1);
+      assert.equal(live(), before + 1);
       made.dispose();
     }
     assert.deepEqual([...value.dataSync()], [3, 4]);

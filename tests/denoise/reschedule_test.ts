@@ -2,7 +2,7 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { pipe } from "fp-ts/lib/function.js";
 import * as tf from "@tensorflow/tfjs-core";
-import { mixture } from "../../src/denoise/oracle.ts";
+import { mixture } from "../../src/denoise/oracle/gaussian.ts";
 import {
   convert,
   type Kind,
@@ -22,10 +22,11 @@ import {
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { logSnr, type Schedule } from "../../src/noise/schedule/schedule.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
-import { run } from "../../src/sample/path.ts";
+import { run } from "../../src/sample/run.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { last } from "../../src/watch/record.ts";
+import { live } from "../measure.ts";
 
 const law = {
   means: [[-1, 0.5], [1.2, -0.3]],
@@ -155,10 +156,10 @@ describe("rescheduled()", () => {
       schedule: oracle.schedule,
       predict: (x, t) => Promise.resolve(oracle.predict(x, t)),
     };
-    const live = tf.memory().numTensors;
+    const alive = live();
     const prediction = await rescheduled(speaking("v", oracle), to).predict(x, t!);
     const late = await rescheduled(later, to).predict(x, t!);
-    assert.equal(tf.memory().numTensors, live + 2);
+    assert.equal(live(), alive + 2);
     tf.dispose([{ ...prediction }, { ...late }]);
     const failing = (predict: Model["predict"]): Model => ({ schedule: oracle.schedule, predict });
     await assert.rejects(
@@ -170,7 +171,7 @@ describe("rescheduled()", () => {
       throw new Error("no");
     });
     assert.throws(() => rescheduled(thrower, to).predict(x, t!), /no/);
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     assert.ok(Math.abs(logSnr(to.at(t!)) - 4) < 1e-9);
     x.dispose();
   });

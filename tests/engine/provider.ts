@@ -19,7 +19,8 @@ import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";
 import { diffusionLoss } from "../../src/train/diffusion.ts";
-import { newTraining, train } from "../../src/train/loop.ts";
+import { newTraining } from "../../src/train/loop/state.ts";
+import { train } from "../../src/train/loop/train.ts";
 import { randomWeights } from "../network/weights.ts";
 
 /** What a provider gave. */

@@ -15,7 +15,9 @@ import {
 } from "../../src/network/architecture.ts";
 import { classifier, timedClassifier } from "../../src/network/classifier.ts";
 import { count } from "../../src/network/field.ts";
-import { dense, initialize, networkOf, parametersOf } from "../../src/network/layer.ts";
+import { dense } from "../../src/network/layer/linear.ts";
+import { initialize, parametersOf } from "../../src/network/layer/parameter.ts";
+import { networkOf } from "../../src/network/layer/network.ts";
 import { mlp } from "../../src/network/mlp.ts";
 import { imageModel } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";
@@ -25,7 +27,8 @@ import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
 import { batches } from "../../src/data/batches.ts";
 import { diffusionLoss } from "../../src/train/diffusion.ts";
-import { newTraining, train } from "../../src/train/loop.ts";
+import { newTraining } from "../../src/train/loop/state.ts";
+import { train } from "../../src/train/loop/train.ts";
 import { inFolder } from "./folder.ts";
 
 const within = (use: (path: string) => Promise<void>): Promise<void> =>

@@ -14,7 +14,8 @@ import { encodeSafetensors, type HostTensor, writeSafetensors } from "../../src/
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
-import { disposeTraining, newTraining } from "../../src/train/loop.ts";
+import { disposeTraining, newTraining } from "../../src/train/loop/state.ts";
+import { live } from "../measure.ts";
 
 const f32 = (...values: number[]): HostTensor<"F32"> => ({
   dtype: "F32",
@@ -147,7 +148,7 @@ describe("saveCheckpoint and loadCheckpoint", () => {
   it("saveCheckpoint() takes what training gives, and reads it before it can be disposed of", () =>
     within(async (path) => {
       await useBackend("cpu");
-      const before = tf.memory().numTensors, params = { w: tf.tensor2d([[1, 2]]), b: tf.scalar(3) };
+      const before = live(), params = { w: tf.tensor2d([[1, 2]]), b: tf.scalar(3) };
       const state = newTraining(params), { mean, square } = state.moments;
       const groups = {
         model: state.params,
@@ -159,7 +160,7 @@ describe("saveCheckpoint and loadCheckpoint", () => {
       tf.dispose(params);
       disposeTraining(state);
       await saving;
-      assert.equal(tf.memory().numTensors, before);
+      assert.equal(live(), before);
       const w: HostTensor = { dtype: "F32", shape: [1, 2], data: new Float32Array([1, 2]) };
       const b: HostTensor = { dtype: "F32", shape: [], data: new Float32Array([3]) };
       const { groups: got } = await loadCheckpoint(path);
@@ -337,7 +338,7 @@ describe("tensors of a checkpoint", () => {
     }));
 
   it("toTensors() and fromTensors() keep numbers, shapes and types", async () => {
-    const before = tf.memory().numTensors;
+    const before = live();
     const group: Record<string, HostTensor> = {
       w: { dtype: "F32", shape: [1, 2], data: new Float32Array([0.1, NaN]) },
       s: { dtype: "F32", shape: [], data: new Float32Array([3]) },
@@ -346,10 +347,10 @@ describe("tensors of a checkpoint", () => {
       b: { dtype: "BOOL", shape: [2], data: new Uint8Array([1, 0]) },
     };
     const tensors = toTensors(group);
-    assert.equal(tf.memory().numTensors, before + 5);
+    assert.equal(live(), before + 5);
     assert.deepEqual(await fromTensors(tensors), group);
     tf.dispose(tensors);
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
   });
 
   it("toTensors() widens floats and narrows whole numbers that fit", async () => {
@@ -370,13 +371,13 @@ describe("tensors of a checkpoint", () => {
   });
 
   it("toTensors() refuses whole numbers beyond int32, and makes no tensor then", () => {
-    const before = tf.memory().numTensors;
+    const before = live();
     for (const big of [2n ** 31n, -(2n ** 31n) - 1n, 2n ** 53n]) {
       const n: HostTensor = { dtype: "I64", shape: [1], data: new BigInt64Array([big]) };
       const message = `Cannot make a tensor: n (I64) must be within int32, got ${big}`;
       assert.throws(() => toTensors({ w: f32(1), n }), { name: "RangeError", message });
     }
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
   });
 
   it("toTensors() and fromTensors() share no memory with what they are given", async () => {

@@ -21,13 +21,14 @@ import {
 import { saveClassifier, saveDenoiser, saveNoisyClassifier } from "../../src/io/model/save.ts";
 import { loadClassifier, loadDenoiser, loadNoisyClassifier } from "../../src/io/weights.ts";
 import { classifier, timedClassifier } from "../../src/network/classifier.ts";
-import { initialize } from "../../src/network/layer.ts";
+import { initialize } from "../../src/network/layer/parameter.ts";
 import type { ImageModelConfig } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fillBits, fold, type Key, key } from "../../src/tensor/key.ts";
 import { decodeIdx, readIdx } from "../../src/data/file/idx.ts";
 import type { Image } from "../../src/watch/frames.ts";
+import { live } from "../measure.ts";
 
 /** How many faulty files are made of each whole one. */
 const rounds = 60;
@@ -107,7 +108,7 @@ function disposeAll(value: unknown): void {
 
 /** The outcome of a reader: a value no larger than its file allows, or a refusal; in time, and with nothing left. */
 async function outcome(what: string, read: () => unknown, most: number): Promise<boolean> {
-  const before = tf.memory().numTensors, since = performance.now();
+  const before = live(), since = performance.now();
   try {
     const value = await read();
     assert.ok(sizeOf(value) <= most, `${what}: ${sizeOf(value)} bytes of ${most}`);
@@ -126,7 +127,7 @@ async function outcome(what: string, read: () => unknown, most: number): Promise
     );
     return false;
   } finally {
-    assert.equal(tf.memory().numTensors, before, `${what}: tensors are left`);
+    assert.equal(live(), before, `${what}: tensors are left`);
     assert.ok(performance.now() - since < 2000, `${what}: ${performance.now() - since} ms`);
   }
 }

@@ -1,7 +1,7 @@
 import { beforeEach, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { mixture } from "../../src/denoise/oracle.ts";
+import { mixture } from "../../src/denoise/oracle/gaussian.ts";
 import { loadState, saveState } from "../../src/io/model/state.ts";
 import { saveCheckpoint } from "../../src/io/checkpoint.ts";
 import { readSafetensors, writeSafetensors } from "../../src/io/safetensors.ts";
@@ -12,14 +12,8 @@ import { inpainted } from "../../src/refine/known/observe.ts";
 import { repainted } from "../../src/refine/known/repaint.ts";
 import { likelihood } from "../../src/refine/likelihood.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
-import {
-  after,
-  prior,
-  run,
-  type RunOptions,
-  type Sampler,
-  type State,
-} from "../../src/sample/path.ts";
+import { after, type RunOptions, type Sampler, type State } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { deis, lms } from "../../src/sample/solver/deis.ts";
 import { adaptiveFlow, arrived } from "../../src/sample/flow/adaptive.ts";
 import { flow } from "../../src/sample/flow/flow.ts";
@@ -30,6 +24,7 @@ import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { recorded } from "../../src/watch/record.ts";
 import { inFolder } from "./folder.ts";
+import { live } from "../measure.ts";
 
 const schedule = linear(), grid = { steps: 6 };
 const components = { means: [[-1, 0], [1, 0.5]], variances: [0.1, 0.2] };
@@ -44,8 +39,6 @@ function told(value: unknown): unknown {
   const fields = Object.entries(value).filter(([, inner]) => inner !== undefined);
   return Object.fromEntries(fields.map(([name, inner]) => [name, told(inner)]));
 }
-
-const live = (): number => tf.memory().numTensors;
 
 const disposed = (state: State) => tf.dispose({ ...state } as unknown as tf.TensorContainer);
 

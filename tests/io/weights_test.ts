@@ -23,7 +23,7 @@ import {
   loadNoisyClassifier,
 } from "../../src/io/weights.ts";
 import { classifier, timedClassifier } from "../../src/network/classifier.ts";
-import type { Parameters, Params } from "../../src/network/layer.ts";
+import type { Parameters, Params } from "../../src/network/layer/parameter.ts";
 import type { EngineOptions, ImageModelConfig } from "../../src/network/model.ts";
 import { scheduleOf } from "../../src/noise/named.ts";
 import { unet } from "../../src/network/unet.ts";
@@ -33,7 +33,9 @@ import { fold, key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";
 import { batches } from "../../src/data/batches.ts";
 import { diffusionLoss } from "../../src/train/diffusion.ts";
-import { newTraining, train } from "../../src/train/loop.ts";
+import { newTraining } from "../../src/train/loop/state.ts";
+import { train } from "../../src/train/loop/train.ts";
+import { live } from "../measure.ts";
 
 const config: ImageModelConfig = {
   schedule: { name: "linear", options: { steps: 100 } },
@@ -90,7 +92,7 @@ describe("loadDenoiser()", () => {
   it("loadDenoiser() gives the model of its weights and description, which predicts", async () => {
     await within(async (path) => {
       await written(path, denoiser(), config);
-      const before = tf.memory().numTensors,
+      const before = live(),
         { model, config: got, params } = await loadDenoiser(path);
       assert.deepEqual(got, config);
       assert.deepEqual(model.schedule.span, [0, 100]);
@@ -105,7 +107,7 @@ describe("loadDenoiser()", () => {
       assert.deepEqual(await got2.value.data(), await wanted.data());
       tf.dispose([x, wanted, got2.value]);
       disposed(params);
-      assert.equal(tf.memory().numTensors, before);
+      assert.equal(live(), before);
     });
   });
 
@@ -242,7 +244,7 @@ describe("loadNoisyClassifier()", () => {
     await within(async (path) => {
       for (const write of writes) {
         await write(path);
-        const before = tf.memory().numTensors, loaded = await loadNoisyClassifier(path);
+        const before = live(), loaded = await loadNoisyClassifier(path);
         const { classifier, schedule, network, config: got, params } = loaded;
         assert.deepEqual(got, guide);
         assert.deepEqual(schedule.at(0.3), subVp({ betaMax: 5 }).at(0.3));
@@ -256,7 +258,7 @@ describe("loadNoisyClassifier()", () => {
         assert.deepEqual(await logits.data(), await wanted.data());
         tf.dispose([x, shown, wanted, logits]);
         disposed(params);
-        assert.equal(tf.memory().numTensors, before);
+        assert.equal(live(), before);
       }
     });
   });
@@ -308,13 +310,13 @@ describe("the readers of weights", () => {
   ): Promise<void> {
     await within(async (path) => {
       await write(path);
-      const before = tf.memory().numTensors, error = await load(path).then(() => null, (e) => e);
+      const before = live(), error = await load(path).then(() => null, (e) => e);
       assert.ok(error instanceof Error, `${message}`);
       assert.match(error.message, message);
       assert.match(error.message, /^Cannot [^\n]*[^\n.]$/);
       assert.ok(error.message.includes(path), error.message);
       assert.equal(error.name, name, error.message);
-      assert.equal(tf.memory().numTensors, before);
+      assert.equal(live(), before);
     });
   }
 
@@ -552,7 +554,7 @@ describe("saveDenoiser(), saveClassifier() and saveNoisyClassifier()", () => {
 
   it("what they write is read back, to the last bit, by the reader of its kind", async () => {
     await within(async (path) => {
-      const before = tf.memory().numTensors;
+      const before = live();
       const ofDenoiser = trained(unet(config.network).parameters, 1);
       await saveDenoiser(path, { config, params: ofDenoiser });
       const one = await loadDenoiser(path);
@@ -582,7 +584,7 @@ describe("saveDenoiser(), saveClassifier() and saveNoisyClassifier()", () => {
       ) {
         disposed(params);
       }
-      assert.equal(tf.memory().numTensors, before);
+      assert.equal(live(), before);
     });
   });
 
@@ -632,7 +634,7 @@ describe("saveDenoiser(), saveClassifier() and saveNoisyClassifier()", () => {
     await within(async (path) => {
       const params = denoiser(), { "in.bias": bias, ...rest } = params;
       await saveDenoiser(path, { config, params });
-      const old = await Deno.readFile(path), before = tf.memory().numTensors;
+      const old = await Deno.readFile(path), before = live();
       const withBias = (data: Float32Array | Float64Array, dtype = "F32") =>
         ({ ...rest, "in.bias": { ...bias, dtype, data } }) as HostTensors;
       const gone = tf.zeros([16]);
@@ -716,7 +718,7 @@ describe("saveDenoiser(), saveClassifier() and saveNoisyClassifier()", () => {
         assert.match(error.message, /^Cannot (save|encode) .*: .* must .*, got /);
         assert.deepEqual(await Deno.readFile(path), old);
       }
-      assert.equal(tf.memory().numTensors, before);
+      assert.equal(live(), before);
     });
   });
 });

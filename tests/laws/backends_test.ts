@@ -5,14 +5,15 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { mixture } from "../../src/denoise/oracle.ts";
+import { mixture } from "../../src/denoise/oracle/gaussian.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
-import { initialize, type Parameters, type Params } from "../../src/network/layer.ts";
+import { initialize, type Parameters, type Params } from "../../src/network/layer/parameter.ts";
 import { networkModel } from "../../src/network/model.ts";
 import { unet } from "../../src/network/unet.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
-import { prior, run, type Sampler } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
+import type { Sampler } from "../../src/sample/path.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { type Backend, checkGpu, useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";

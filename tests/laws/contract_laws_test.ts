@@ -56,15 +56,12 @@ import { mixtureLogDensity } from "../../src/denoise/mod.ts";
 import { sampleKeys } from "../../src/chain/mod.ts";
 import type { Trace } from "../../src/refine/mod.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
+import { average, live, rowsOf } from "../measure.ts";
 
 const schedule = vp(), top = schedule.span[1], clean: Level = { alpha: 1, sigma: 0 };
 const grid = (steps: number) => ({ steps, spacing: "logLinear" } as const);
 const root = key(5);
 
-const live = (): number => tf.memory().numTensors;
-const rowsOf = (x: tf.Tensor): number[][] => x.arraySync() as number[][];
-const average = (values: readonly number[]): number =>
-  values.reduce((a, b) => a + b, 0) / values.length;
 const worst = (errors: readonly number[]): number => Math.max(...errors.map(Math.abs));
 
 /** Mean and variance of one number. */

@@ -61,6 +61,7 @@ import {
 } from "../../src/refine/mod.ts";
 import { type Energy, type Mixture, mixtureLogDensity } from "../../src/denoise/mod.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
+import { average, rowsOf } from "../measure.ts";
 
 const schedule = vp(), top = schedule.span[1];
 const grid = (steps: number) => ({ steps, spacing: "logLinear" } as const);
@@ -87,10 +88,7 @@ const samplers: Readonly<Record<string, (steps: number) => Sampler>> = {
   "kdpm2() with eta 1": (steps) => kdpm2(schedule, { ...grid(steps), eta: 1 }),
 };
 
-const rowsOf = (x: tf.Tensor): number[][] => x.arraySync() as number[][];
 const column = (rows: readonly (readonly number[])[], i: number) => rows.map((row) => row[i]!);
-const average = (values: readonly number[]): number =>
-  values.reduce((a, b) => a + b, 0) / values.length;
 
 /** Mean and variance of one number. */
 interface Law {

@@ -63,6 +63,7 @@ import { classifierEnergy } from "../../src/refine/mod.ts";
 import { fromTensors, toTensors } from "../../src/io/mod.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { inFolder } from "../io/folder.ts";
+import { live } from "../measure.ts";
 
 const schedule = vp(), grid = { steps: 6, spacing: "logLinear" } as const;
 const model = mixture(schedule, { means: [[-1, 0], [1, 0.5]], variances: [0.1, 0.2] });
@@ -122,8 +123,6 @@ const refinements: Readonly<Record<string, (count: number, first?: number) => Re
 
 const labelled = (count: number, first = 0): number[] =>
   Array.from({ length: count }, (_, i) => (first + i) % 2);
-
-const live = (): number => tf.memory().numTensors;
 
 // What inpainting knows: the first of two numbers. Made once there is a backend.
 let half: tf.Tensor, known: tf.Tensor;

@@ -14,13 +14,14 @@ import { start } from "../../src/engine/runtime/session.ts";
 import type { Condition, Model, TensorPrediction } from "../../src/denoise/prediction.ts";
 import { loadDenoiser } from "../../src/io/weights.ts";
 import { networkModel } from "../../src/network/model.ts";
-import type { Params } from "../../src/network/layer.ts";
+import type { Params } from "../../src/network/layer/parameter.ts";
 import { unet } from "../../src/network/unet.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { guided } from "../../src/refine/guide/combine.ts";
 import { classifierFree } from "../../src/refine/guide/free.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
-import { prior, run, type Sampler } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
+import type { Sampler } from "../../src/sample/path.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { type Backend, useBackend } from "../../src/tensor/backend/backend.ts";
 import type { Engine } from "../../src/tensor/engine.ts";
@@ -28,8 +29,10 @@ import { key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";
 import type { ImageBatch } from "../../src/data/batches.ts";
 import { diffusionLoss } from "../../src/train/diffusion.ts";
-import { disposeTraining, newTraining, train, type TrainState } from "../../src/train/loop.ts";
+import { disposeTraining, newTraining, type TrainState } from "../../src/train/loop/state.ts";
+import { train } from "../../src/train/loop/train.ts";
 import { randomWeights } from "../network/weights.ts";
+import { live } from "../measure.ts";
 
 const executor = await start();
 const engine = compiler(executor);
@@ -94,7 +97,7 @@ describe("a compiled U-Net", () => {
       const plain = networkModel(network, params, options);
       const compiled = networkModel(network, params, { ...options, engine });
       for (const [n, condition] of [[1, undefined], [4, [0, null, 2, 1]], [2, [1, 1]]] as const) {
-        const x = normal(key(n), [n, 8, 8, 1]), live = tf.memory().numTensors;
+        const x = normal(key(n), [n, 8, 8, 1]), alive = live();
         const [wanted, got] = [plain, compiled].map((model) =>
           (condition ? model.given!(condition) : model).predict(x, 371) as
             | TensorPrediction
@@ -105,7 +108,7 @@ describe("a compiled U-Net", () => {
         const numbers = taken(answers), scale = largest(numbers.get("wanted")!);
         assert.ok(scale > 0.1, `${scale}`);
         assertClose(numbers.get("got")!, numbers.get("wanted")!, 1e-5 * scale, `${n} samples`);
-        assert.equal(tf.memory().numTensors, live);
+        assert.equal(live(), alive);
         x.dispose();
       }
       tf.dispose(params);
@@ -206,9 +209,9 @@ describe("compiled training", () => {
 
   for (const every of [10, 3]) {
     it(`ten Adam steps are those of wasm, with the state every ${every}`, async () => {
-      const { losses, params, ema } = await reference(), live = tf.memory().numTensors;
+      const { losses, params, ema } = await reference(), alive = live();
       const got = await tenSteps(engine, every);
-      assert.equal(tf.memory().numTensors, live);
+      assert.equal(live(), alive);
       assert.equal(losses.length, 10);
       assertClose(got.losses, losses, 1e-5 * largest(losses), "losses");
       for (const [record, of] of [[params, got.params], [ema, got.ema]] as const) {
@@ -276,11 +279,11 @@ describe("the shipped model on the onnx engine", () => {
           model: plain.model,
           labels,
         });
-      const live = tf.memory().numTensors;
+      const alive = live();
       const compiled = await shipped("wasm", engine);
       const got = await garments(make(compiled.model), { model: compiled.model, labels });
       tf.dispose({ ...compiled.params });
-      assert.equal(tf.memory().numTensors, live);
+      assert.equal(live(), alive);
       tf.dispose({ ...plain.params });
       assert.ok(largest(wanted) > 0.5);
       assertClose(got, wanted, 1e-4, what);

@@ -41,11 +41,11 @@ import { compiler } from "../../src/engine/compile/compile.ts";
 import { start as startOnnx } from "../../src/engine/runtime/session.ts";
 import { type Backend, useBackend } from "../../src/tensor/backend/backend.ts";
 import { everyRefinement, type Known } from "./parts.ts";
+import { live } from "../measure.ts";
 
 const schedule = vp(), grid = { steps: 3, spacing: "logLinear" } as const, root = key(9);
 const adapter = await navigator.gpu?.requestAdapter();
 const required = Deno.env.get("TWEEDIE_REQUIRE_WEBGPU") === "1";
-const live = (): number => tf.memory().numTensors;
 
 interface Place {
   readonly backend: Backend;

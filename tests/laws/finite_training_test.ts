@@ -8,7 +8,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import "../../src/tensor/autodiff.ts";
 import { compiler } from "../../src/engine/compile/compile.ts";
 import { start as startExecutor } from "../../src/engine/runtime/session.ts";
-import { initialize } from "../../src/network/layer.ts";
+import { initialize } from "../../src/network/layer/parameter.ts";
 import { unet } from "../../src/network/unet.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
@@ -17,14 +17,12 @@ import { key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";
 import type { ImageBatch } from "../../src/data/batches.ts";
 import { diffusionLoss } from "../../src/train/diffusion.ts";
-import {
-  disposeTraining,
-  newTraining,
-  type Objective,
-  train,
-  type TrainOptions,
-} from "../../src/train/loop.ts";
+import { disposeTraining, newTraining } from "../../src/train/loop/state.ts";
+import type { Objective } from "../../src/train/loop/objective.ts";
+import { train } from "../../src/train/loop/train.ts";
+import type { TrainOptions } from "../../src/train/loop/options.ts";
 import { onGpu, useGpu } from "../tensor/kernel/gpu.ts";
+import { live } from "../measure.ts";
 
 const engine = compiler(await startExecutor());
 after(() => engine.close());
@@ -50,7 +48,7 @@ async function end<Batch>(
   options: Omit<TrainOptions<Batch>, "key">,
   batches: readonly Batch[],
 ): Promise<string> {
-  const start = newTraining(params), live = tf.memory().numTensors;
+  const start = newTraining(params), alive = live();
   let steps = 0;
   try {
     for await (const state of train(start, { ...options, key: key(1) })(batches)) {
@@ -63,7 +61,7 @@ async function end<Batch>(
   } catch (error) {
     return `${steps}: ${(error as Error).message}`;
   } finally {
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     disposeTraining(start);
   }
 }

@@ -12,9 +12,12 @@ import { key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";
 import type { ImageBatch } from "../../src/data/batches.ts";
 import { diffusionLoss } from "../../src/train/diffusion.ts";
-import { disposeTraining, lossOf, newTraining, train } from "../../src/train/loop.ts";
+import { disposeTraining, newTraining } from "../../src/train/loop/state.ts";
+import { lossOf } from "../../src/train/loop/objective.ts";
+import { train } from "../../src/train/loop/train.ts";
 import { randomWeights } from "../network/weights.ts";
 import { assertSame, both, onGpu, useGpu } from "../tensor/kernel/gpu.ts";
+import { live } from "../measure.ts";
 
 const network = unet({
   size: [8, 8],
@@ -78,7 +81,7 @@ describe("training on webgpu", () => {
       assert.deepEqual(held, held.map(() => held[0]));
       disposeTraining(start);
       tf.dispose(weights);
-      assert.equal(tf.memory().numTensors, 0);
+      assert.equal(live(), 0);
     },
   );
 });

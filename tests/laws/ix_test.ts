@@ -1,6 +1,5 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
 import { from, last as lastOf } from "ix/asynciterable";
 import {
@@ -16,6 +15,7 @@ import {
 } from "ix/asynciterable/operators";
 import { ddim, gaussian, key, linear, prior, run, type State } from "../../mod.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
+import { live } from "../measure.ts";
 
 const schedule = linear(), steps = 12;
 
@@ -54,15 +54,15 @@ describe("ix operators on a trajectory", () => {
   });
 
   it("take and takeWhile end the run, and free what it held", async () => {
-    const { states, pulled } = await trajectory(), before = tf.memory().numTensors;
+    const { states, pulled } = await trajectory(), before = live();
     assert.equal((await Array.fromAsync(pipe(times(states), take(4)))).length, 4);
     assert.equal(pulled(), 3);
     await Array.fromAsync(pipe(states, takeWhile(({ step }) => step < 5), map(({ step }) => step)));
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
   });
 
   it("a break behind tap or batch closes the run", async () => {
-    const { states } = await trajectory(), before = tf.memory().numTensors;
+    const { states } = await trajectory(), before = live();
     const seen: number[] = [];
     for await (
       const _ of pipe(
@@ -73,6 +73,6 @@ describe("ix operators on a trajectory", () => {
     ) if (seen.length === 3) break;
     assert.deepEqual(seen, [0, 1, 2]);
     for await (const _ of pipe(times(states), batch())) break;
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
   });
 });

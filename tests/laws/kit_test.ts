@@ -6,8 +6,9 @@ import { brightened } from "../../examples/14_brightness.ts";
 import { saSolver } from "../../examples/13_sa_solver.ts";
 import { ddim, gaussian, key, last, prior, run, type Sampler, vp } from "../../mod.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
+import { live } from "../measure.ts";
 
-const schedule = vp(), live = (): number => tf.memory().numTensors;
+const schedule = vp();
 const law = { mean: 0.5, variance: 0.25 }, model = gaussian(schedule, law);
 
 describe("samplers and refinements on the kit alone", () => {

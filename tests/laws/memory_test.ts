@@ -26,9 +26,11 @@ const known: Readonly<Record<string, number>> = {
   "io/process.ts": 3,
   "refine/guide/gradient.ts": 1,
   "solve/ode.ts": 4,
-  "solve/sde.ts": 3,
+  "solve/sde/simulate.ts": 3,
   "train/flat.ts": 1,
-  "train/loop.ts": 3,
+  "train/loop/step.ts": 1,
+  "train/loop/train.ts": 1,
+  "train/loop/state.ts": 1,
   "watch/record.ts": 2,
 };
 

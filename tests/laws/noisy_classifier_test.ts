@@ -5,7 +5,7 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { gaussian } from "../../src/denoise/oracle.ts";
+import { gaussian } from "../../src/denoise/oracle/gaussian.ts";
 import { compiler } from "../../src/engine/compile/compile.ts";
 import { start } from "../../src/engine/runtime/session.ts";
 import { noisyClassifier, timedClassifier } from "../../src/network/classifier.ts";
@@ -15,7 +15,8 @@ import type { Schedule } from "../../src/noise/schedule/schedule.ts";
 import { guided } from "../../src/refine/guide/combine.ts";
 import { byClassifier, classifierEnergy, meanShifted } from "../../src/refine/guide/gradient.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
-import { prior, run, type Sampler } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
+import type { Sampler } from "../../src/sample/path.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import type { Engine } from "../../src/tensor/engine.ts";
@@ -23,8 +24,10 @@ import { key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";
 import type { ImageBatch } from "../../src/data/batches.ts";
 import { noisyClassifierLoss } from "../../src/train/diffusion.ts";
-import { disposeTraining, newTraining, train } from "../../src/train/loop.ts";
+import { disposeTraining, newTraining } from "../../src/train/loop/state.ts";
+import { train } from "../../src/train/loop/train.ts";
 import { assertClose, randomWeights } from "../network/weights.ts";
+import { live } from "../measure.ts";
 
 const engine = compiler(await start());
 after(() => engine.close());
@@ -61,8 +64,8 @@ describe("a compiled classifier of noisy images", () => {
       }
       return { losses, weights };
     };
-    const wanted = await ran({}), live = tf.memory().numTensors, got = await ran({ engine });
-    assert.equal(tf.memory().numTensors, live);
+    const wanted = await ran({}), alive = live(), got = await ran({ engine });
+    assert.equal(live(), alive);
     assert.equal(new Set(wanted.losses).size, 6);
     assertClose(got.losses, wanted.losses, 1e-5);
     for (const [name, weight] of wanted.weights) {
@@ -115,13 +118,13 @@ describe("a compiled classifier of noisy images", () => {
         }
         return end;
       };
-      const live = tf.memory().numTensors;
+      const alive = live();
       const [alone, wanted, got] = [
         await ends(plain, {}),
         await ends(pulled, {}),
         await ends(pulled, { engine }),
       ];
-      assert.equal(tf.memory().numTensors, live);
+      assert.equal(live(), alive);
       assertClose(got, wanted, 1e-4);
       // The samples with a class have moved by far more than that, and the other has not.
       const moved = [0, 1, 2].map((i) =>

@@ -40,9 +40,9 @@ import {
 } from "../../mod.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { everyRefinement, guides, type Known, type Part } from "./parts.ts";
+import { live } from "../measure.ts";
 
 const schedule = vp(), grid = { steps: 5, spacing: "logLinear" } as const, root = key(3);
-const live = (): number => tf.memory().numTensors;
 
 /** The numbers of every state. */
 async function numbers(sampler: Sampler, model: Model, count = 4): Promise<number[][]> {

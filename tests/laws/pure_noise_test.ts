@@ -31,6 +31,7 @@ import {
 } from "../../mod.ts";
 import { sigmoidContinuous, zeroTerminalSnr } from "../../src/noise/mod.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
+import { live } from "../measure.ts";
 
 /** Schedules whose greatest time has no signal. */
 const schedules: Readonly<Record<string, Schedule>> = {
@@ -39,7 +40,7 @@ const schedules: Readonly<Record<string, Schedule>> = {
   "cosineContinuous({ end: 1 })": cosineContinuous({ end: 1 }),
   "sigmoidContinuous({ end: 1 })": sigmoidContinuous({ end: 1 }),
 };
-const root = key(5), live = (): number => tf.memory().numTensors;
+const root = key(5);
 
 /** A model that says v, flow or x0 of what an oracle knows, also where there is no signal. */
 const speaking = (model: Model, kind: "v" | "flow" | "x0"): Model =>

@@ -2,16 +2,18 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
-import { gaussian } from "../../src/denoise/oracle.ts";
+import { gaussian } from "../../src/denoise/oracle/gaussian.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
-import { prior, run, type Sampler } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
+import type { Sampler } from "../../src/sample/path.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { mutations } from "./mutations.ts";
 import * as law from "./recursion.ts";
+import { average, covariance } from "../measure.ts";
 
 const schedule = linear(), data = { mean: 3, tau: 0.5 };
 const grid = [1000, 900, 500, 400, 200, 150, 60, 0], options = { times: grid };
@@ -39,13 +41,6 @@ const samplers: Readonly<Record<string, readonly [Sampler, law.Law]>> = {
   "ddim hat": [ddim(schedule, { ...options, noise: "hat" }), law.ddimHat],
   "dpm 2M": [dpmSolver(schedule, options), law.multistep("midpoint")],
   "dpm 2M heun": [dpmSolver(schedule, { ...options, corrector: "heun" }), law.multistep("heun")],
-};
-
-const average = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / count;
-
-const covariance = (a: readonly number[], b: readonly number[]): number => {
-  const meanA = average(a), meanB = average(b);
-  return average(a.map((value, i) => (value - meanA) * (b[i]! - meanB)));
 };
 
 /** Sample moments of x after each step. */

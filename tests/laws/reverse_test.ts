@@ -1,15 +1,16 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import * as tf from "@tensorflow/tfjs-core";
-import { gaussian, mixture } from "../../src/denoise/oracle.ts";
+import { gaussian, mixture } from "../../src/denoise/oracle/gaussian.ts";
 import { subVp, ve, vp } from "../../src/noise/schedule/continuous.ts";
 import type { Schedule } from "../../src/noise/schedule/schedule.ts";
 import { ddpm } from "../../src/sample/ancestral.ts";
-import { prior, run, type Sampler } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
+import type { Sampler } from "../../src/sample/path.ts";
 import { flow } from "../../src/sample/flow/flow.ts";
 import { type Predictor, reverseCoefficients, reverseSde } from "../../src/sample/reverse.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
+import { average, live } from "../measure.ts";
 
 const schedule = vp(), data = { mean: 1.5, tau: 0.5 };
 const grid = [0.8, 0.65, 0.5, 0.4, 0.3, 0.22, 0.15], options = { times: grid, lastNoise: true };
@@ -133,9 +134,6 @@ const mutations: readonly (readonly [of: string, slip: string, law: Law])[] = [
   ["ancestral, lambda 1", "reverse diffusion's", reversed(1)],
   ["ancestral, lambda 0", "no root of alphaBar before x0hat", frozenWith((as) => as)],
 ];
-
-const average = (values: readonly number[]): number =>
-  values.reduce((a, b) => a + b, 0) / values.length;
 
 interface Moments {
   readonly mean: number;
@@ -361,6 +359,6 @@ describe("flow() with churn", () => {
         `noise ${noise}: z = ${z}, ${variance} for ${wanted.variance}`,
       );
     }
-    assert.equal(tf.memory().numTensors, 0);
+    assert.equal(live(), 0);
   });
 });

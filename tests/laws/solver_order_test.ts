@@ -1,12 +1,14 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { mixture, mixtureDenoiser } from "../../src/denoise/oracle.ts";
+import { mixture } from "../../src/denoise/oracle/gaussian.ts";
+import { mixtureDenoiser } from "../../src/denoise/oracle/mixture.ts";
 import { times } from "../../src/noise/grid.ts";
 import { type Tableau, tableaus } from "../../src/solve/tableau.ts";
 import { vp } from "../../src/noise/schedule/continuous.ts";
 import type { Level } from "../../src/noise/schedule/schedule.ts";
-import { run, type Sampler } from "../../src/sample/path.ts";
+import { run } from "../../src/sample/run.ts";
+import type { Sampler } from "../../src/sample/path.ts";
 import { deis, lms } from "../../src/sample/solver/deis.ts";
 import { pseudoAdams } from "../../src/sample/solver/pndm.ts";
 import {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
 import type { Condition, Model } from "../../src/denoise/prediction.ts";
-import { mixture } from "../../src/denoise/oracle.ts";
+import { mixture } from "../../src/denoise/oracle/gaussian.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { guided } from "../../src/refine/guide/combine.ts";
 import { classifierFree, conditioned } from "../../src/refine/guide/free.ts";
@@ -12,16 +12,16 @@ import { ddim, ddimInverse, ddpm } from "../../src/sample/ancestral.ts";
 import {
   after,
   type Env,
-  prior,
   type Refinement,
-  run,
   type RunOptions,
   type Sampler,
   type State,
 } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
+import { live } from "../measure.ts";
 
 const schedule = linear(), steps = 6;
 const oracle = mixture(schedule, { means: [[-1, 0], [1, 0.5]], variances: [0.1, 0.2] });
@@ -53,8 +53,6 @@ const refinements: Readonly<Record<string, Refinement>> = {
   "conditioned and thresholded": (sampler) =>
     pipe(sampler, thresholded({ kind: "dynamic", max: 2 }), conditioned(label)),
 };
-
-const live = (): number => tf.memory().numTensors;
 
 /** Plain copy of a state: time, step and numbers. */
 const plain = ({ x, t, step, x0, history }: State): unknown => ({

@@ -9,13 +9,9 @@ import {
   type TimedClassifier,
   timedClassifier,
 } from "../../src/network/classifier.ts";
-import {
-  initialize,
-  networkOf,
-  oneHot,
-  parameterCount,
-  type Params,
-} from "../../src/network/layer.ts";
+import { initialize, parameterCount, type Params } from "../../src/network/layer/parameter.ts";
+import { networkOf } from "../../src/network/layer/network.ts";
+import { oneHot } from "../../src/network/layer/embedding.ts";
 import { ve, vp } from "../../src/noise/schedule/continuous.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { logSnr, type Schedule } from "../../src/noise/schedule/schedule.ts";
@@ -32,6 +28,7 @@ import {
   valueAndGradients,
   whole,
 } from "./weights.ts";
+import { live } from "../measure.ts";
 
 const network = classifier({ size: [8, 4], classes: 3, channels: 2, base: 8, features: 5 });
 
@@ -263,7 +260,7 @@ describe("timedClassifier()", () => {
       name: "RangeError",
       message: "Cannot build a classifier: size must be multiples of 4 pixels, got 28×30",
     });
-    const params = randomWeights(timed.parameters), live = tf.memory().numTensors;
+    const params = randomWeights(timed.parameters), alive = live();
     tf.tidy(() => {
       assert.throws(() => timed.apply(params, tf.zeros([1, 4, 8, 2]), [1]), {
         name: "RangeError",
@@ -274,7 +271,7 @@ describe("timedClassifier()", () => {
         message: "Cannot apply the network: times must have one entry for each of 2 samples, got 1",
       });
     });
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     tf.dispose(params);
   });
 });
@@ -310,9 +307,9 @@ for (const backend of ["cpu", "wasm"] as const) {
       for (const schedule of [linear({ steps: 10 }), ve()]) {
         const { network, asked } = sloped(0.1), t = 0.4 * schedule.span[1];
         const { alpha, sigma } = schedule.at(t), size = Math.hypot(alpha, sigma);
-        const x = tf.tensor2d(points), live = tf.memory().numTensors;
+        const x = tf.tensor2d(points), alive = live();
         const logits = noisyClassifier(network, {}, { schedule })(x, t);
-        assert.equal(tf.memory().numTensors, live + 1);
+        assert.equal(live(), alive + 1);
         assert.deepEqual(asked.map(({ times }) => times), [[400, 400]]);
         assertClose(asked[0]!.x, points.flat().map((value) => value / size), 1e-6);
         const sums = points.map(([a, b]) => (a! + b!) / size);
@@ -338,14 +335,14 @@ for (const backend of ["cpu", "wasm"] as const) {
         schedule,
         predict: (x) => ({ kind: "eps", value: tf.zerosLike(x) }),
       };
-      const x = tf.tensor2d(points), live = tf.memory().numTensors;
+      const x = tf.tensor2d(points), alive = live();
       const said = guide(nothing).predict(x, t) as TensorPrediction;
       const p = 1 / (1 + Math.exp(-w * (0.5 - 2) / size));
       const shift = scale * sigma * (1 - p) * w / size;
       assert.ok(said.kind === "eps" && shift > 0.1);
       assertClose(said.value.dataSync(), [-shift, -shift, 0, 0], 1e-6);
       said.value.dispose();
-      assert.equal(tf.memory().numTensors, live);
+      assert.equal(live(), alive);
       x.dispose();
     });
   });
@@ -451,7 +448,7 @@ describe("crossEntropy()", () => {
   });
 
   it("crossEntropy() refuses labels that do not fit the logits, which would count for nothing", () => {
-    const x = tf.tensor2d(logits), live = tf.memory().numTensors;
+    const x = tf.tensor2d(logits), alive = live();
     const cases: [number[], string][] = [
       [[0, 1], "compute the cross entropy: labels must be one for each of 3 rows, got 2"],
       [[0, 1, 3], "make one-hot rows: label must be a whole number in [0, 3), got 3"],
@@ -464,7 +461,7 @@ describe("crossEntropy()", () => {
         message: `Cannot ${message}`,
       });
     }
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     const none = tf.zeros([0, 3]), line = tf.zeros([3]);
     for (const wrong of [none, line]) {
       assert.throws(() => crossEntropy(wrong, []), {

@@ -1,25 +1,19 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
+import { attention, residual } from "../../src/network/layer/block.ts";
+import { classEmbedding, oneHot, timeFeatures } from "../../src/network/layer/embedding.ts";
+import { conv, dense } from "../../src/network/layer/linear.ts";
+import { groupNorm } from "../../src/network/layer/norm.ts";
 import {
-  attention,
-  classEmbedding,
-  conv,
-  dense,
-  groupNorm,
   initialize,
   type Layer,
-  networkOf,
-  oneHot,
   parameterCount,
   type Parameters,
   parametersOf,
-  patched,
-  residual,
-  timeFeatures,
-  unpatched,
-  upsampled,
-} from "../../src/network/layer.ts";
+} from "../../src/network/layer/parameter.ts";
+import { networkOf } from "../../src/network/layer/network.ts";
+import { patched, unpatched, upsampled } from "../../src/network/layer/patch.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";
@@ -32,6 +26,7 @@ import {
   valueAndGradients,
   whole,
 } from "./weights.ts";
+import { live } from "../measure.ts";
 
 const shapesOf = (parameters: Parameters): Record<string, readonly number[]> =>
   Object.fromEntries(Object.entries(parameters).map(([name, { shape }]) => [name, shape]));
@@ -345,7 +340,7 @@ describe("values of layers", () => {
   it("oneHot() has a 1 in each label's column, and refuses a label without one", () => {
     const rows = oneHot(Uint8Array.of(2, 0), 3),
       none = oneHot([], 3),
-      live = tf.memory().numTensors;
+      alive = live();
     assert.deepEqual([rows.arraySync(), rows.dtype], [[[0, 0, 1], [1, 0, 0]], "float32"]);
     assert.deepEqual(none.shape, [0, 3]);
     for (const wrong of [3, -1, 0.5, NaN]) {
@@ -354,7 +349,7 @@ describe("values of layers", () => {
         message: `Cannot make one-hot rows: label must be a whole number in [0, 3), got ${wrong}`,
       });
     }
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     tf.dispose([rows, none]);
   });
 
@@ -526,7 +521,7 @@ describe("what layers and networks refuse", () => {
     gone.dispose();
     lost.dispose();
     const weight = "out.weight", bias = "out.bias", { [bias]: b, ...rest } = params;
-    const live = tf.memory().numTensors;
+    const alive = live();
     const cases: [() => unknown, string][] = [
       [
         () => network.apply(rest, x, [1, 2]),
@@ -554,7 +549,7 @@ describe("what layers and networks refuse", () => {
     ];
     for (const [call, message] of cases) {
       assert.throws(call, { name: "RangeError", message: `Cannot apply the network: ${message}` });
-      assert.equal(tf.memory().numTensors, live);
+      assert.equal(live(), alive);
     }
     // Weights of something else beside it are none of its business.
     const y = network.apply({ ...params, more: b! }, x, [1, 2]);
@@ -618,7 +613,7 @@ describe("networkOf()", () => {
   });
 
   it("networkOf() refuses times and classes that do not fit the samples", () => {
-    const x = tf.ones([2, 1]), live = tf.memory().numTensors;
+    const x = tf.ones([2, 1]), alive = live();
     const cases: [() => unknown, string][] = [
       [() => network.apply({}, x, [1]), "times must have one entry for each of 2 samples, got 1"],
       [
@@ -641,7 +636,7 @@ describe("networkOf()", () => {
     for (const [apply, message] of cases) {
       assert.throws(apply, { name: "RangeError", message: `Cannot apply the network: ${message}` });
     }
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     x.dispose();
   });
 

@@ -1,7 +1,7 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { initialize, parameterCount } from "../../src/network/layer.ts";
+import { initialize, parameterCount } from "../../src/network/layer/parameter.ts";
 import { mlp, type MlpConfig } from "../../src/network/mlp.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
@@ -14,6 +14,7 @@ import {
   valueAndGradients,
   whole,
 } from "./weights.ts";
+import { live } from "../measure.ts";
 
 const network = mlp({ dimension: 2, width: 6, layers: 2, features: 4, classes: 3 });
 const times = [5, 300, 900], condition = [2, null, 0];
@@ -149,7 +150,7 @@ describe("mlp()", () => {
         "Cannot build a perceptron: options must be among dimension, width, layers, features, " +
         'classes, got "depth"',
     });
-    const params = randomWeights(network.parameters), live = tf.memory().numTensors;
+    const params = randomWeights(network.parameters), alive = live();
     for (const wrong of [[3, 1], [3, 2, 1], [3]]) {
       const x = tf.zeros(wrong);
       assert.throws(() => network.apply(params, x, times, condition), {
@@ -158,7 +159,7 @@ describe("mlp()", () => {
       });
       x.dispose();
     }
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     tf.dispose(params);
   });
 });

@@ -2,8 +2,8 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { convert, type Kind, type TensorPrediction } from "../../src/denoise/prediction.ts";
-import { type Network, networkOf } from "../../src/network/layer.ts";
-import { networkTime } from "../../src/network/layer.ts";
+import { type Network, networkOf } from "../../src/network/layer/network.ts";
+import { networkTime } from "../../src/network/layer/embedding.ts";
 import { imageModel, type ImageModelConfig, networkModel } from "../../src/network/model.ts";
 import { type ScheduleName, scheduleNames, scheduleOf } from "../../src/noise/named.ts";
 import { mlp } from "../../src/network/mlp.ts";
@@ -16,6 +16,7 @@ import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
 import { randomWeights } from "./weights.ts";
+import { live } from "../measure.ts";
 
 const schedules = { ...discrete, ...continuous };
 
@@ -143,7 +144,7 @@ describe("what models refuse", () => {
     const plain = mlp({ dimension: 2, width: 4, layers: 1, features: 2 });
     const params = randomWeights(plain.parameters),
       x = tf.zeros([3, 2]),
-      live = tf.memory().numTensors;
+      alive = live();
     const ask = (weights: Record<string, tf.Tensor>, x: tf.Tensor) => () =>
       networkModel(plain, weights, { schedule: schedules.linear(), kind: "eps" }).predict(x, 5);
     const none = tf.zeros([0, 2]), wide = tf.zeros([3, 4]), { "out.bias": bias, ...rest } = params;
@@ -154,13 +155,13 @@ describe("what models refuse", () => {
       /params must have the weights of the network, got none called out.bias$/,
     );
     tf.dispose([none, wide]);
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     bias!.dispose();
     assert.throws(
       ask(params, x),
       /params must be of tensors that are not disposed of, got out.bias$/,
     );
-    assert.equal(tf.memory().numTensors, live - 1);
+    assert.equal(live(), alive - 1);
     tf.dispose([rest, x]);
   });
 });
@@ -270,21 +271,21 @@ describe("networkModel()", () => {
 
   it("networkModel() refuses a condition of another length, or of a class that is not there", () => {
     const params = randomWeights(network.parameters), x = normal(key(0), [2, 4, 4, 1]);
-    const live = tf.memory().numTensors, model = imageModel(config, params);
+    const alive = live(), model = imageModel(config, params);
     assert.throws(
       () => model.given!([1]).predict(x, 3),
       /condition must have one entry for each of 2 samples, got 1/,
     );
     assert.throws(() => model.given!([1, 2]).predict(x, 3), /class must be null or a whole number/);
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     tf.dispose([params, x]);
   });
 
   it("networkModel() leaves x and the weights alone and makes one tensor", async () => {
     const params = randomWeights(network.parameters), x = normal(key(0), [2, 4, 4, 1]);
-    const model = imageModel(config, params), live = tf.memory().numTensors;
+    const model = imageModel(config, params), alive = live();
     const first = await said(model.predict(x, 3)), second = await said(model.predict(x, 3));
-    assert.equal(tf.memory().numTensors, live + 2);
+    assert.equal(live(), alive + 2);
     assert.deepEqual(first.value.dataSync(), second.value.dataSync());
     tf.dispose([first.value, second.value, x, params]);
   });
@@ -316,7 +317,7 @@ describe("networkModel() on an engine", () => {
   it("networkModel() on an engine says what it says without, under every condition, compiled once", async () => {
     const params = randomWeights(network.parameters), x = normal(key(0), [2, 4, 4, 1]);
     const { engine, count } = counting(), plain = imageModel(config, params);
-    const model = imageModel(config, params, { engine }), live = tf.memory().numTensors;
+    const model = imageModel(config, params, { engine }), alive = live();
     assert.equal(count.compiled, 0);
     for (
       const pair of [
@@ -332,7 +333,7 @@ describe("networkModel() on an engine", () => {
       assert.deepEqual(got.value.dataSync(), wanted.value.dataSync());
       tf.dispose([got.value, wanted.value]);
     }
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     assert.deepEqual(count, { compiled: 1, runs: Array(3).fill(["x", "time", "label"]) });
     tf.dispose([params, x]);
   });
@@ -357,7 +358,7 @@ describe("networkModel() on an engine", () => {
 
   it("networkModel() on an engine rejects a wrong condition and leaves no tensor", async () => {
     const params = randomWeights(network.parameters), x = normal(key(0), [2, 4, 4, 1]);
-    const model = imageModel(config, params, { engine: eager }), live = tf.memory().numTensors;
+    const model = imageModel(config, params, { engine: eager }), alive = live();
     const wrong = normal(key(0), [2, 8, 4, 1]);
     await assert.rejects(
       async () => await model.given!([1]).predict(x, 3),
@@ -365,7 +366,7 @@ describe("networkModel() on an engine", () => {
     );
     await assert.rejects(async () => await model.predict(wrong, 3), /x must be of shape/);
     wrong.dispose();
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     tf.dispose([params, x]);
   });
 });

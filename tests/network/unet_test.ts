@@ -1,7 +1,7 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { initialize, parameterCount } from "../../src/network/layer.ts";
+import { initialize, parameterCount } from "../../src/network/layer/parameter.ts";
 import { unet, type UNetConfig } from "../../src/network/unet.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
@@ -14,6 +14,7 @@ import {
   valueAndGradients,
   whole,
 } from "./weights.ts";
+import { live } from "../measure.ts";
 
 /** Everything that a U-Net can have, in small. */
 const config: UNetConfig = {
@@ -306,7 +307,7 @@ describe("unet()", () => {
     assert.deepEqual(parameters["down.1.0.conv2.weight"]!.shape, [3, 3, 24, 24]);
   });
   it("unet() refuses images of another shape", () => {
-    const params = weights(), live = tf.memory().numTensors;
+    const params = weights(), alive = live();
     for (const wrong of [[3, 16, 8, 2], [3, 8, 16, 1], [3, 8, 16]]) {
       const x = tf.zeros(wrong);
       assert.throws(() => network.apply(params, x, times), {
@@ -315,7 +316,7 @@ describe("unet()", () => {
       });
       x.dispose();
     }
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     tf.dispose(params);
   });
 });

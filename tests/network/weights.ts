@@ -6,9 +6,15 @@
 
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { initialize, type Layer, type Parameters, type Params } from "../../src/network/layer.ts";
+import {
+  initialize,
+  type Layer,
+  type Parameters,
+  type Params,
+} from "../../src/network/layer/parameter.ts";
 import { key } from "../../src/tensor/key.ts";
 import type { Case } from "../tensor/differences.ts";
+import { live } from "../measure.ts";
 
 /** Weights none of which is constant: a network's own start has zeros in it, its last layer among them. */
 export function randomWeights(parameters: Parameters, seed = 77): Record<string, tf.Tensor> {
@@ -37,8 +43,8 @@ export function whole<Inputs extends tf.Tensor[]>(
 
 /** Calls a function that makes one tensor, disposes of it, and asserts that no other was left. */
 export function assertLeavesOne(make: () => tf.Tensor): void {
-  const live = tf.memory().numTensors, made = make();
-  assert.equal(tf.memory().numTensors, live + 1);
+  const alive = live(), made = make();
+  assert.equal(live(), alive + 1);
   made.dispose();
 }
 

@@ -9,11 +9,9 @@ import { edm, rectified, subVp, ve, vp } from "../../src/noise/schedule/continuo
 import { betas, cosine, linear, zeroTerminalSnr } from "../../src/noise/schedule/discrete.ts";
 import type { Schedule } from "../../src/noise/schedule/schedule.ts";
 import { between, diffuse, jump, jumpMany } from "../../src/noise/forward.ts";
+import { live, near } from "../measure.ts";
 
 await useBackend("cpu");
-
-const near = (a: number, b: number, tolerance: number): void =>
-  assert.ok(Math.abs(a - b) <= tolerance, `${a} is not ${b} to ${tolerance}`);
 
 const close = (a: ArrayLike<number>, b: readonly number[], tolerance: number): void => {
   assert.equal(a.length, b.length);
@@ -29,8 +27,8 @@ function moments(values: ArrayLike<number>): { mean: number; variance: number } 
 describe("jump()", () => {
   it("jump() is alpha·x0 + sigma·eps and keeps one tensor", () => {
     const x0 = tf.tensor([[1, -2], [3, 0.5]]), eps = tf.tensor([[0.5, 1], [-1, 2]]);
-    const before = tf.memory().numTensors, xt = jump(x0, { alpha: 0.8, sigma: 0.6 }, eps);
-    assert.equal(tf.memory().numTensors, before + 1);
+    const before = live(), xt = jump(x0, { alpha: 0.8, sigma: 0.6 }, eps);
+    assert.equal(live(), before + 1);
     close(xt.dataSync(), [1.1, -1, 1.8, 1.6], 1e-6);
     assert.deepEqual(xt.shape, [2, 2]);
     tf.dispose([x0, eps, xt]);
@@ -60,8 +58,8 @@ describe("jumpMany()", () => {
     const { at } = cosine(), levels = [1, 500, 1000].map(at);
     [[3], [3, 4], [3, 2, 2, 1]].forEach((shape) => {
       const [a, b] = split(key(5)), x0 = normal(a!, shape), eps = normal(b!, shape);
-      const before = tf.memory().numTensors, xt = jumpMany(x0, levels, eps);
-      assert.equal(tf.memory().numTensors, before + 1);
+      const before = live(), xt = jumpMany(x0, levels, eps);
+      assert.equal(live(), before + 1);
       assert.deepEqual(xt.shape, shape);
       levels.forEach((level, i) => {
         const row = (x: tf.Tensor): tf.Tensor => tf.slice(x, i, 1);
@@ -159,13 +157,13 @@ describe("between()", () => {
   });
 
   it("jump() and jumpMany() refuse a level that is not finite", () => {
-    const x = tf.ones([2, 1]), eps = tf.ones([2, 1]), count = tf.memory().numTensors;
+    const x = tf.ones([2, 1]), eps = tf.ones([2, 1]), count = live();
     for (const wrong of [{ alpha: NaN, sigma: 1 }, { alpha: 1, sigma: Infinity }]) {
       const message = /^Cannot jump: (alpha|sigma) must be a finite number, got /;
       assert.throws(() => jump(x, wrong, eps), { name: "RangeError", message });
       assert.throws(() => jumpMany(x, [{ alpha: 1, sigma: 0 }, wrong], eps), { message });
     }
-    assert.equal(tf.memory().numTensors, count);
+    assert.equal(live(), count);
     tf.dispose([x, eps]);
   });
 });
@@ -173,9 +171,9 @@ describe("between()", () => {
 describe("diffuse()", () => {
   it("diffuse() is scale·x_s + std·eps and keeps one tensor", () => {
     const s = { alpha: 1, sigma: 3 }, t = { alpha: 0.5, sigma: 2.5 };
-    const x = tf.tensor([2, 4]), eps = tf.tensor([1, -1]), before = tf.memory().numTensors;
+    const x = tf.tensor([2, 4]), eps = tf.tensor([1, -1]), before = live();
     const xt = diffuse(x, s, t, eps);
-    assert.equal(tf.memory().numTensors, before + 1);
+    assert.equal(live(), before + 1);
     close(xt.dataSync(), [3, 0], 1e-6);
     assert.throws(() => diffuse(x, t, s, eps), RangeError);
     assert.throws(() => diffuse(x, s, t, tf.zeros([1])), /eps must be of shape \[2\]/);

@@ -2,7 +2,8 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
-import { gaussian, mixture, mixtureLogDensity } from "../../src/denoise/oracle.ts";
+import { gaussian, mixture } from "../../src/denoise/oracle/gaussian.ts";
+import { mixtureLogDensity } from "../../src/denoise/oracle/mixture.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
 import { ve, vp } from "../../src/noise/schedule/continuous.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
@@ -14,19 +15,14 @@ import {
   type LangevinCorrector,
 } from "../../src/refine/correct.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
-import { noise, prior, run, type Sampler, sampler, type State } from "../../src/sample/path.ts";
+import { noise, type Sampler, sampler, type State } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
+import { live, variance } from "../measure.ts";
 
-const live = (): number => tf.memory().numTensors;
 const still: Sampler = sampler(() => [() => (state) => ({ ...state, x: tf.clone(state.x) })]);
-const average = (values: readonly number[]): number =>
-  values.reduce((a, b) => a + b, 0) / values.length;
-const spread = (values: readonly number[]): number => {
-  const mean = average(values);
-  return average(values.map((value) => (value - mean) ** 2));
-};
 
 /** N(0, v) whatever the time, as a score, and as an energy. */
 const target = (v: number, schedule = vp()): Model => ({
@@ -67,7 +63,7 @@ async function stirred(
 }
 
 const zOfVariance = (values: readonly number[], v: number): number =>
-  Math.abs(spread(values) - v) / (v * Math.sqrt(2 / values.length));
+  Math.abs(variance(values) - v) / (v * Math.sqrt(2 / values.length));
 
 describe("fixedLangevin()", () => {
   before(() => useBackend("cpu"));
@@ -183,8 +179,11 @@ describe("langevin()", () => {
       step: 0,
     });
     // The formula is of first order in the fluctuation of the norms.
-    assert.ok(Math.abs(spread(found) / expected - 1) < 0.05, `${spread(found)} for ${expected}`);
-    assert.ok(spread(found) / s2 > 1.35);
+    assert.ok(
+      Math.abs(variance(found) / expected - 1) < 0.05,
+      `${variance(found)} for ${expected}`,
+    );
+    assert.ok(variance(found) / s2 > 1.35);
     tf.dispose([x, z]);
   });
 

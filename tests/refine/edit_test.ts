@@ -2,20 +2,20 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
-import { gaussian } from "../../src/denoise/oracle.ts";
+import { gaussian } from "../../src/denoise/oracle/gaussian.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { edited } from "../../src/refine/edit.ts";
 import { slerp } from "../../src/refine/slerp.ts";
 import { ddim, ddimInverse } from "../../src/sample/ancestral.ts";
-import { run, type State } from "../../src/sample/path.ts";
+import { run } from "../../src/sample/run.ts";
+import type { State } from "../../src/sample/path.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
 import { onGpu } from "../tensor/kernel/gpu.ts";
+import { live, rowsOf } from "../measure.ts";
 
 const schedule = linear(), model = gaussian(schedule), env = { model, key: key(0) };
-const live = (): number => tf.memory().numTensors;
-const rowsOf = (x: tf.Tensor): number[][] => x.arraySync() as number[][];
 
 /** Shoemake's formula on unit vectors, times the length on the line between the two; in float64. */
 function between(a: readonly number[], b: readonly number[], u: number): number[] {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { pipe } from "fp-ts/lib/function.js";
-import { gaussian, mixture } from "../../src/denoise/oracle.ts";
+import { gaussian, mixture } from "../../src/denoise/oracle/gaussian.ts";
 import {
   type Condition,
   convert,
@@ -29,11 +29,13 @@ import {
   meanShifted,
 } from "../../src/refine/guide/gradient.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
-import { type Env, onModel, prior, run, type Sampler } from "../../src/sample/path.ts";
+import { type Env, onModel, type Sampler } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
+import { live } from "../measure.ts";
 
 const schedule = linear();
 const oracle = mixture(schedule, {
@@ -43,7 +45,6 @@ const oracle = mixture(schedule, {
 });
 const label: Condition = [0, 1, 1, null];
 const env: Env = { model: oracle, key: key(21) };
-const live = (): number => tf.memory().numTensors;
 
 async function ends(sampler: Sampler, options: Partial<Env> = {}): Promise<number[]> {
   let found: number[] = [];

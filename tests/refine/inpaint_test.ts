@@ -2,27 +2,22 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
-import { gaussian } from "../../src/denoise/oracle.ts";
+import { gaussian } from "../../src/denoise/oracle/gaussian.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
 import { vp } from "../../src/noise/schedule/continuous.ts";
 import { inpainted, observed, type ObservedOptions } from "../../src/refine/known/observe.ts";
 import { blur, downsample, grey, mask, type Operator } from "../../src/refine/known/operator.ts";
 import { repainted } from "../../src/refine/known/repaint.ts";
 import { ddim, ddpm } from "../../src/sample/ancestral.ts";
-import { prior, run, type Sampler, type State } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
+import type { Sampler, State } from "../../src/sample/path.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
+import { average, covariance, live } from "../measure.ts";
 
-const live = (): number => tf.memory().numTensors;
 const schedule = vp();
-const average = (values: readonly number[]): number =>
-  values.reduce((a, b) => a + b, 0) / values.length;
-const covariance = (a: readonly number[], b: readonly number[]): number => {
-  const [ma, mb] = [average(a), average(b)];
-  return average(a.map((value, i) => (value - ma) * (b[i]! - mb)));
-};
 
 async function ends(
   sampler: Sampler,

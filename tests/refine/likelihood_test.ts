@@ -2,7 +2,8 @@ import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
-import { gaussian, type Mixture, mixture, mixtureLogDensity } from "../../src/denoise/oracle.ts";
+import { gaussian, mixture } from "../../src/denoise/oracle/gaussian.ts";
+import { type Mixture, mixtureLogDensity } from "../../src/denoise/oracle/mixture.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
 import { type Tableau, tableaus } from "../../src/solve/tableau.ts";
 import { vp } from "../../src/noise/schedule/continuous.ts";
@@ -10,15 +11,16 @@ import type { Level } from "../../src/noise/schedule/schedule.ts";
 import { likelihood, logLikelihood, type Weighed } from "../../src/refine/likelihood.ts";
 import { exactTrace, hutchinson, type Trace } from "../../src/refine/trace.ts";
 import { ddim, ddimInverse } from "../../src/sample/ancestral.ts";
-import { type Env, prior, run, type Sampler, type State } from "../../src/sample/path.ts";
+import type { Env, Sampler, State } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { flow, type FlowOptions } from "../../src/sample/flow/flow.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { scope } from "../../src/tensor/scope.ts";
 import { key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
+import { live, rowsOf } from "../measure.ts";
 
-const live = (): number => tf.memory().numTensors;
 const schedule = vp();
 const law = {
   means: [[-1, 0.5], [1, -0.3]],
@@ -32,8 +34,6 @@ const least = 0.01;
 /** The probability-flow ODE from data to noise, by Heun's method unless another is given. */
 const up = (steps: number, options: FlowOptions = {}, on = schedule): Sampler =>
   flow(on, { steps, spacing: "logLinear", final: least, chart: "eps", upward: true, ...options });
-
-const rowsOf = (x: tf.Tensor): number[][] => x.arraySync() as number[][];
 
 /** Points near those of a mixture's law. */
 function points(count: number, dimensions = 2): tf.Tensor {

@@ -3,19 +3,20 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { pipe } from "fp-ts/lib/function.js";
-import { gaussian, mixture } from "../../src/denoise/oracle.ts";
+import { gaussian, mixture } from "../../src/denoise/oracle/gaussian.ts";
 import { convert, type Model } from "../../src/denoise/prediction.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { guided } from "../../src/refine/guide/combine.ts";
 import { classifierFree, conditioned } from "../../src/refine/guide/free.ts";
 import { thresholded, type ThresholdOptions } from "../../src/refine/threshold.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
-import { prior, run, type Sampler, type State } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
+import type { Sampler, State } from "../../src/sample/path.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
+import { live } from "../measure.ts";
 
 const schedule = linear(), t = 300, level = schedule.at(t);
-const live = (): number => tf.memory().numTensors;
 
 /** The x0 that a sampler sees when the model says eps such that x0 is what is given. */
 async function seen(options: ThresholdOptions | undefined, x0: number[][]): Promise<number[][]> {

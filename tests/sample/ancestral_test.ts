@@ -3,22 +3,17 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import { convert, type Kind, type Model } from "../../src/denoise/prediction.ts";
-import { gaussian, mixture } from "../../src/denoise/oracle.ts";
+import { gaussian, mixture } from "../../src/denoise/oracle/gaussian.ts";
 import { times } from "../../src/noise/grid.ts";
 import { edm, ve, vp } from "../../src/noise/schedule/continuous.ts";
 import { cosine, linear } from "../../src/noise/schedule/discrete.ts";
 import type { Level, Schedule } from "../../src/noise/schedule/schedule.ts";
 import { ddim, ddimInverse, type DdimOptions, ddpm } from "../../src/sample/ancestral.ts";
-import {
-  type Env,
-  prior,
-  run,
-  type RunOptions,
-  type Sampler,
-  type State,
-} from "../../src/sample/path.ts";
+import type { Env, RunOptions, Sampler, State } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
+import { live } from "../measure.ts";
 
 const schedule = linear();
 const model = mixture(schedule, { means: [[-1], [1]], variances: [0.05, 0.2] });
@@ -122,11 +117,11 @@ describe("ddim()", () => {
   });
 
   it("frees the noise of the environment's own source, made beforehand or in the step", async () => {
-    const before = tf.memory().numTensors, ready = [tf.zeros([6, 1]), tf.zeros([6, 1])];
+    const before = live(), ready = [tf.zeros([6, 1]), tf.zeros([6, 1])];
     const sampler = ddim(schedule, { steps: 3, eta: 1 });
     await states(sampler, { noise: ({ step }) => ready[step]! });
     await states(sampler, { noise: () => tf.zeros([6, 1]) });
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
   });
 
   it("with eta 0 does not depend on the key but for the start", async () => {

@@ -34,8 +34,9 @@ import {
 } from "../../mod.ts";
 import { unit } from "../../src/noise/mod.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
+import { live } from "../measure.ts";
 
-const root = key(7), live = (): number => tf.memory().numTensors;
+const root = key(7);
 const end = (sampler: Sampler, start: Start, options: RunOptions) =>
   last(run(start, options)(sampler));
 

@@ -6,10 +6,10 @@ import { convert, type Kind, type Model } from "../../src/denoise/prediction.ts"
 import { times } from "../../src/noise/grid.ts";
 import { cosine, linear } from "../../src/noise/schedule/discrete.ts";
 import type { Schedule } from "../../src/noise/schedule/schedule.ts";
-import { onModel } from "../../src/sample/path.ts";
+import { type Env, onModel, type Sampler } from "../../src/sample/path.ts";
+import { run } from "../../src/sample/run.ts";
 import { thresholded } from "../../src/refine/threshold.ts";
 import { ddim, ddimInverse, ddpm } from "../../src/sample/ancestral.ts";
-import { type Env, run, type Sampler } from "../../src/sample/path.ts";
 import { dpmSolver } from "../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
@@ -17,6 +17,7 @@ import { ramp, scaling, torchNormals, twister } from "../golden/fixture.ts";
 import { type Config, preconditioned, reproduced } from "../golden/diffusers.ts";
 import cases from "../golden/schedulers.json" with { type: "json" };
 import solvers from "../golden/solvers.json" with { type: "json" };
+import { live } from "../measure.ts";
 
 const L = linear(), steps = 10, leading = { steps, spacing: "leading" } as const;
 const multi = { steps, spacing: "linspace", dropped: 1 } as const;
@@ -195,6 +196,6 @@ describe("solvers against diffusers' numbers, by its own configurations", () => 
   it("every case on record was reached, and no tensor was left", () => {
     assert.equal(reached, solvers.length);
     assert.equal(new Set(solvers.map((each) => each.case)).size, solvers.length);
-    assert.equal(tf.memory().numTensors, 0);
+    assert.equal(live(), 0);
   });
 });

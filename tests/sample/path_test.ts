@@ -7,29 +7,25 @@ import type { Model } from "../../src/denoise/prediction.ts";
 import { ve } from "../../src/noise/schedule/continuous.ts";
 import { fromLevel } from "../../src/noise/schedule/derived.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
-import { gaussian } from "../../src/denoise/oracle.ts";
+import { gaussian } from "../../src/denoise/oracle/gaussian.ts";
 import {
   after,
-  along,
-  asked,
   type Env,
-  type Leg,
-  legs,
   noise,
-  prior,
   refined,
-  run,
   type RunOptions,
   sampleKeys,
   sampler,
   type State,
-  step,
   type Transition,
 } from "../../src/sample/path.ts";
+import { along, asked, type Leg, legs, step } from "../../src/sample/step.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 import { normal } from "../../src/tensor/random.ts";
 import { scope } from "../../src/tensor/scope.ts";
+import { live } from "../measure.ts";
 
 const schedule = linear();
 
@@ -51,7 +47,6 @@ const start = (values: number[] = [8, -4]): State => ({
   t: 5,
   step: 0,
 });
-const live = (): number => tf.memory().numTensors;
 const values = ({ x }: State): number[] => [...x.dataSync()];
 
 async function collect<S extends State, A>(

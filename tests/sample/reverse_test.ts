@@ -1,13 +1,15 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { gaussian, mixture, mixtureDenoiser } from "../../src/denoise/oracle.ts";
+import { gaussian, mixture } from "../../src/denoise/oracle/gaussian.ts";
+import { mixtureDenoiser } from "../../src/denoise/oracle/mixture.ts";
 import type { Model } from "../../src/denoise/prediction.ts";
 import { tableaus } from "../../src/solve/tableau.ts";
 import { edm, rectified, vp } from "../../src/noise/schedule/continuous.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { ddim } from "../../src/sample/ancestral.ts";
-import { type Env, prior, run, type Sampler, type State } from "../../src/sample/path.ts";
+import type { Env, Sampler, State } from "../../src/sample/path.ts";
+import { prior, run } from "../../src/sample/run.ts";
 import { adaptiveFlow, type AdaptiveState, arrived } from "../../src/sample/flow/adaptive.ts";
 import { type Churn, flow } from "../../src/sample/flow/flow.ts";
 import { reverseSde } from "../../src/sample/reverse.ts";
@@ -15,6 +17,7 @@ import { pndm } from "../../src/sample/solver/pndm.ts";
 import { dpmSinglestep, kdpm2 } from "../../src/sample/solver/singlestep.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { key } from "../../src/tensor/key.ts";
+import { live } from "../measure.ts";
 
 const schedule = linear();
 const law = { means: [[-1], [1]], variances: [0.1, 0.1] };
@@ -82,7 +85,7 @@ describe("flow()", () => {
   });
 
   it("leaves no tensor behind, broken off or not", async () => {
-    const env = { model: mixture(schedule, law), key: key(2) }, before = tf.memory().numTensors;
+    const env = { model: mixture(schedule, law), key: key(2) }, before = live();
     const all = [
       flow(schedule, { steps: 5, churn: { amount: 1, to: 10 } }),
       kdpm2(schedule, { steps: 5, eta: 1 }),
@@ -104,7 +107,7 @@ describe("flow()", () => {
       },
     };
     for (const sampler of all) await assert.rejects(() => last(sampler, wrong), /broken/);
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
   });
 
   it("refuses options outside their domain before any work", () => {
@@ -171,7 +174,7 @@ describe("adaptiveFlow()", () => {
 
   it("forks: a run goes on from a recorded state, with its step, as if it had not stopped", async () => {
     const on = vp(), env = { model: mixture(on, law), key: key(3), until: arrived(1e-3) };
-    const sampler = adaptiveFlow(on), before = tf.memory().numTensors;
+    const sampler = adaptiveFlow(on), before = live();
     let fork: number[] = [], end: number[] = [], steps = 0;
     for await (const state of run(prior([5, 1]), env)(sampler)) {
       end = [...state.x.dataSync()];
@@ -181,7 +184,7 @@ describe("adaptiveFlow()", () => {
     }
     assert.deepEqual(fork, end);
     assert.ok(steps > 5 && steps < 200, `${steps} steps`);
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
   });
 
   it("keeps its tolerance in the unit of x, in every chart, and takes no more steps than it must", async () => {

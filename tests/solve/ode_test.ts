@@ -6,6 +6,7 @@ import { errorNorm, type StepControl, stepFactor } from "../../src/solve/control
 import { type OdeState, solve, type SolveOptions } from "../../src/solve/ode.ts";
 import { type Tableau, tableaus } from "../../src/solve/tableau.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
+import { live } from "../measure.ts";
 
 const methods = Object.entries(tableaus) as [keyof typeof tableaus, Tableau][];
 
@@ -124,10 +125,10 @@ describe("stages() and rungeKutta()", () => {
   });
 
   it("stages() hands over s tensors and keeps none, takes the first where it is known", () => {
-    const x = tf.tensor([1, 2]), first = tf.tensor([0.5, 0.5]), held = tf.memory().numTensors;
+    const x = tf.tensor([1, 2]), first = tf.tensor([0.5, 0.5]), held = live();
     for (const [, tableau] of methods) {
       const made = stages(tableau, waving, { x, t: 0, h: 0.1 }) as tf.Tensor[];
-      assert.equal(tf.memory().numTensors, held + tableau.b.length);
+      assert.equal(live(), held + tableau.b.length);
       tf.dispose(made);
       let asked = 0;
       const known = stages(tableau, (x, t) => (asked++, waving(x, t)), { x, t: 0, h: 0.1, first });
@@ -135,7 +136,7 @@ describe("stages() and rungeKutta()", () => {
       assert.deepEqual([...(known as tf.Tensor[])[0]!.dataSync()], [0.5, 0.5]);
       tf.dispose(known as tf.Tensor[]);
     }
-    assert.equal(tf.memory().numTensors, held);
+    assert.equal(live(), held);
   });
 
   it("stages() leaves x alone where f answers with its argument", () => {
@@ -146,7 +147,7 @@ describe("stages() and rungeKutta()", () => {
   });
 
   it("stages() frees what it made when f fails, at once or later", async () => {
-    const x = tf.scalar(1), held = tf.memory().numTensors;
+    const x = tf.scalar(1), held = live();
     let count = 0;
     const failing = (x: tf.Tensor): tf.Tensor => {
       if (++count % 3 === 0) throw new Error("no");
@@ -155,7 +156,7 @@ describe("stages() and rungeKutta()", () => {
     assert.throws(() => stages(tableaus.rk4, failing, { x, t: 0, h: 1 }), /no/);
     const later = (x: tf.Tensor) => new Promise<tf.Tensor>((resolve) => resolve(failing(x)));
     await assert.rejects(async () => await stages(tableaus.rk4, later, { x, t: 0, h: 1 }), /no/);
-    assert.equal(tf.memory().numTensors, held);
+    assert.equal(live(), held);
   });
 
   it("rungeKutta() of dx/dt = x is the exponential series up to its order", () => {
@@ -412,7 +413,7 @@ describe("solve()", () => {
   });
 
   it("solve() is called off by its signal also where f never answers", async () => {
-    const start = x(), held = tf.memory().numTensors;
+    const start = x(), held = live();
     for (const options of [{}, { steps: 5 }]) {
       const stop = new AbortController();
       let count = 0;
@@ -425,24 +426,24 @@ describe("solve()", () => {
       await assert.rejects(async () => {
         for await (const _ of stream);
       }, /stop/);
-      assert.equal(tf.memory().numTensors, held);
+      assert.equal(live(), held);
     }
   });
 
   it("solve() frees everything when it ends, is broken off, is aborted or fails", async () => {
-    const start = x(), held = tf.memory().numTensors;
+    const start = x(), held = live();
     for (const options of [{}, { steps: 5 }, { times: [0.1, 0.2, 0.9] }]) {
       const stream = solve(waving, { x: start, span: [0, 3], ...options });
       for await (const _ of stream);
-      assert.equal(tf.memory().numTensors, held, "ended");
+      assert.equal(live(), held, "ended");
       for await (const { t } of stream) if (t > 0.15) break;
-      assert.equal(tf.memory().numTensors, held, "broken off");
+      assert.equal(live(), held, "broken off");
       const stop = new AbortController();
       await assert.rejects(async () => {
         const aborted = solve(waving, { x: start, span: [0, 3], signal: stop.signal, ...options });
         for await (const { t } of aborted) if (t > 0.05) stop.abort(new Error("stop"));
       }, /stop/);
-      assert.equal(tf.memory().numTensors, held, "aborted");
+      assert.equal(live(), held, "aborted");
     }
     let count = 0;
     const failing: VectorField = (x, t) => {
@@ -450,17 +451,17 @@ describe("solve()", () => {
       return waving(x, t);
     };
     await assert.rejects(() => points(failing, { x: start, span: [0, 3] }), /no/);
-    assert.equal(tf.memory().numTensors, held, "failed");
+    assert.equal(live(), held, "failed");
     assert.equal(start.dataSync()[0], 1);
   });
 
   it("solve() holds one state while it is looked at, besides the solver's slope", async () => {
-    const start = x(), held = tf.memory().numTensors;
+    const start = x(), held = live();
     for await (
       const { step } of solve(waving, { x: start, span: [0, 1], steps: 3, tableau: tableaus.rk4 })
     ) {
       // x, and after a step the one before with its four stages until the next pull.
-      assert.equal(tf.memory().numTensors, held + (step === 0 ? 1 : 6));
+      assert.equal(live(), held + (step === 0 ? 1 : 6));
     }
   });
 
@@ -534,7 +535,7 @@ describe("solve()", () => {
   });
 
   it("solve() refuses a slope of another shape, which would be broadcast, and keeps nothing of it", async () => {
-    const start = tf.ones([3, 1]), held = tf.memory().numTensors;
+    const start = tf.ones([3, 1]), held = live();
     const flat: VectorField = (x) => tf.reshape(x, [3]);
     for (const steps of [undefined, 4]) {
       await assert.rejects(
@@ -548,7 +549,7 @@ describe("solve()", () => {
     // A field that answers with its argument keeps it.
     const ends = await points((x) => x, { x: start, span: [0, 1] });
     assert.ok(Math.abs(ends.at(-1)!.x[0]! - Math.E) < 1e-4);
-    assert.equal(tf.memory().numTensors, held);
+    assert.equal(live(), held);
     assert.equal(start.isDisposed, false);
     start.dispose();
   });

@@ -10,23 +10,19 @@ import {
   brownianMotion,
   geometricBrownianMotion,
   ornsteinUhlenbeck,
-  type Sde,
-  type SdeScheme,
-  sdeSchemes,
-  simulate,
-  type SimulateOptions,
-} from "../../src/solve/sde.ts";
+} from "../../src/solve/sde/motion.ts";
+import type { Sde } from "../../src/solve/sde/equation.ts";
+import { type SdeScheme, sdeSchemes } from "../../src/solve/sde/scheme.ts";
+import { simulate, type SimulateOptions } from "../../src/solve/sde/simulate.ts";
 import { forwardSde } from "../../src/noise/forward.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { type Key, key, split } from "../../src/tensor/key.ts";
 import { type Keys, normal } from "../../src/tensor/random.ts";
-
-const mean = (values: readonly number[]): number =>
-  values.reduce((a, b) => a + b, 0) / values.length;
+import { average, live } from "../measure.ts";
 
 /** Mean of values and its standard error. */
 function estimate(values: readonly number[]): { readonly mean: number; readonly error: number } {
-  const centre = mean(values), spread = mean(values.map((v) => (v - centre) ** 2));
+  const centre = average(values), spread = average(values.map((v) => (v - centre) ** 2));
   return { mean: centre, error: Math.sqrt(spread / values.length) };
 }
 
@@ -37,7 +33,7 @@ const zOf = (values: readonly number[], wanted: number, slack = 0): number => {
 
 function near(values: readonly number[], wanted: number, slack = 0): void {
   const z = zOf(values, wanted, slack);
-  assert.ok(Math.abs(z) < 4, `${mean(values)} against ${wanted}: z = ${z}`);
+  assert.ok(Math.abs(z) < 4, `${average(values)} against ${wanted}: z = ${z}`);
 }
 
 async function endOf(sde: Sde, options: SimulateOptions): Promise<number[]> {
@@ -147,9 +143,9 @@ describe("brownianSteps()", () => {
   });
 
   it("brownianSteps() draw nothing before they are asked, and can be asked again", () => {
-    const held = tf.memory().numTensors, steps = brownianSteps(key(1), [2], [0, 0.5, 1]);
+    const held = live(), steps = brownianSteps(key(1), [2], [0, 0.5, 1]);
     const [first] = steps;
-    assert.equal(tf.memory().numTensors, held + 1);
+    assert.equal(live(), held + 1);
     assert.deepEqual([...[...steps][0]!.dataSync()], [...first!.dataSync()]);
   });
 
@@ -185,7 +181,7 @@ describe("sdeSchemes", () => {
         // Golden figures are rounded, and from a sample themselves, of about this size.
         near(absolute, values[i]!, estimate(absolute).error + 10 ** -(share + 3) / 2);
         near(errors.map((e) => e * e), squared(momentsOf(share), steps));
-        found.push(mean(absolute));
+        found.push(average(absolute));
       }
       const order = Math.log2(found[0]! / found[3]!) / 3;
       assert.ok(Math.abs(order - scheme.order) < 0.07, `${order}`);
@@ -205,7 +201,7 @@ describe("sdeSchemes", () => {
     it(`sdeSchemes.${name} has strong order 1 on geometric Brownian motion`, async () => {
       const found: number[] = [];
       for (const steps of [16, 64]) {
-        found.push(mean((await errorsOf(sdeSchemes[name], steps)).map(Math.abs)));
+        found.push(average((await errorsOf(sdeSchemes[name], steps)).map(Math.abs)));
       }
       const order = Math.log2(found[0]! / found[1]!) / 2;
       assert.ok(Math.abs(order - 1) < 0.12, `${order}: ${found}`);
@@ -233,7 +229,7 @@ describe("sdeSchemes", () => {
           scheme,
         });
         const errors = end.map((x, i) => Math.abs(x - Math.tan(s * w[i]! + Math.atan(0.2))));
-        found.push(mean(errors.filter((_, i) => kept[i])));
+        found.push(average(errors.filter((_, i) => kept[i])));
       }
       const order = Math.log2(found[0]! / found[1]!) / 2;
       assert.ok(Math.abs(order - scheme.order) < 0.15, `${name}: ${order}, ${found}`);
@@ -250,7 +246,7 @@ describe("sdeSchemes", () => {
       const wanted = [0.0265, 0.013, 0.0063][i]!;
       // The reference's own error is of a hundredth of these; its sign is the same.
       near(errors, wanted, estimate(errors).error + 5e-5 + wanted * steps / 1024);
-      found.push(mean(errors));
+      found.push(average(errors));
     }
     const order = Math.log2(found[0]! / found[2]!) / 2;
     assert.ok(Math.abs(order - 1) < 0.1, `${order}`);
@@ -303,19 +299,19 @@ describe("sdeSchemes", () => {
       diffusionSlope: async (x, t) => await gbm.diffusionSlope!(x, t),
     };
     const move = { x: tf.tensor([0.5, -1]), t: 0.3, h: 0.1, dw: tf.tensor([0.2, -0.4]) };
-    const held = tf.memory().numTensors;
+    const held = live();
     for (const [name, { step }] of Object.entries(sdeSchemes)) {
       const now = step(gbm, move), then = step(later, move);
       assert.ok(now instanceof tf.Tensor && then instanceof Promise, name);
       const awaited = await then;
       assert.deepEqual([...now.dataSync()], [...awaited.dataSync()]);
       tf.dispose([now, awaited]);
-      assert.equal(tf.memory().numTensors, held, name);
+      assert.equal(live(), held, name);
     }
     // A field may answer with its argument.
     const bare: Sde = { drift: (x) => x, diffusion: (x) => x, diffusionSlope: () => 1 };
     for (const { step } of Object.values(sdeSchemes)) (await step(bare, move)).dispose();
-    assert.equal(tf.memory().numTensors, held);
+    assert.equal(live(), held);
     assert.equal(move.x.dataSync()[0], 0.5);
   });
 });
@@ -347,14 +343,14 @@ describe("simulate()", () => {
     const states: number[][] = [];
     for (const steps of ladder) states.push(await endOf(gbm, { ...options, steps }));
     const distance = states.slice(0, 3).map((each) =>
-      mean(each.map((x, i) => Math.abs(x - states[3]![i]!)))
+      average(each.map((x, i) => Math.abs(x - states[3]![i]!)))
     );
     assert.ok(
       distance[1]! < 0.7 * distance[0]! && distance[2]! < 0.7 * distance[1]!,
       `${distance}`,
     );
     const other = await endOf(gbm, { ...options, keys: key(9), steps: 512 });
-    assert.ok(mean(other.map((x, i) => Math.abs(x - states[3]![i]!))) > 5 * distance[0]!);
+    assert.ok(average(other.map((x, i) => Math.abs(x - states[3]![i]!))) > 5 * distance[0]!);
   });
 
   it("simulate() under a key for each sample gives each its path, whatever the batch", async () => {
@@ -404,14 +400,14 @@ describe("simulate()", () => {
 
   it("simulate() frees everything when it ends, is broken off, is aborted or fails", async () => {
     const x = tf.ones([3]),
-      held = tf.memory().numTensors,
+      held = live(),
       options = { x, span: [0, 1], steps: 6, keys: key(0) } as const;
     for (const scheme of Object.values(sdeSchemes)) {
       for await (const _ of simulate(gbm, { ...options, scheme })) {
-        assert.equal(tf.memory().numTensors, held + 1);
+        assert.equal(live(), held + 1);
       }
       for await (const { step } of simulate(gbm, { ...options, scheme })) if (step === 2) break;
-      assert.equal(tf.memory().numTensors, held);
+      assert.equal(live(), held);
       const stop = new AbortController();
       await assert.rejects(async () => {
         for await (const { step } of simulate(gbm, { ...options, scheme, signal: stop.signal })) {
@@ -427,7 +423,7 @@ describe("simulate()", () => {
         },
       };
       await assert.rejects(() => endOf(failing, { ...options, scheme }), /no/);
-      assert.equal(tf.memory().numTensors, held);
+      assert.equal(live(), held);
     }
   });
 
@@ -479,7 +475,7 @@ describe("simulate()", () => {
   });
 
   it("simulate() refuses a field that broadcasts x, and keeps nothing of it", async () => {
-    const x = tf.ones([3, 1]), held = tf.memory().numTensors;
+    const x = tf.ones([3, 1]), held = live();
     const flat: Sde = { drift: (x) => tf.reshape(x, [3]), diffusion: () => 1 };
     await assert.rejects(
       async () => {
@@ -491,7 +487,7 @@ describe("simulate()", () => {
           "Cannot simulate an SDE: drift and diffusion must fit x of shape [3,1], got [3,3] after a step",
       },
     );
-    assert.equal(tf.memory().numTensors, held);
+    assert.equal(live(), held);
     x.dispose();
   });
 

@@ -4,8 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { eager, type FoldStep, mapTensors } from "../../src/tensor/engine.ts";
 import { awaited, owned, scope } from "../../src/tensor/scope.ts";
-
-const live = (): number => tf.memory().numTensors;
+import { live } from "../measure.ts";
 
 const values = (tensors: Record<string, tf.Tensor>): Record<string, number[]> =>
   Object.fromEntries(Object.entries(tensors).map(([name, t]) => [name, [...t.dataSync()]]));

@@ -10,6 +10,7 @@ import {
   type ViewData,
 } from "../../src/tensor/ndarray.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
+import { live } from "../measure.ts";
 
 const counting = (n: number): Float32Array => Float32Array.from({ length: n }, (_, i) => i);
 
@@ -82,10 +83,10 @@ describe("toNdarray", () => {
   });
 
   it("toNdarray() hands out a copy, and keeps no tensor", async () => {
-    const x = tf.tensor1d([1, 2]), before = tf.memory().numTensors, array = await toNdarray(x);
+    const x = tf.tensor1d([1, 2]), before = live(), array = await toNdarray(x);
     array.set(0, 9);
     assert.deepEqual([...await x.data()], [1, 2]);
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
     x.dispose();
   });
 
@@ -174,10 +175,10 @@ describe("fromNdarray", () => {
   });
 
   it("fromNdarray() shares no memory with the view, and makes one tensor", async () => {
-    const data = counting(2), before = tf.memory().numTensors, x = fromNdarray(view(data, [2]));
+    const data = counting(2), before = live(), x = fromNdarray(view(data, [2]));
     data.fill(9);
     assert.deepEqual([...await x.data()], [0, 1]);
-    assert.equal(tf.memory().numTensors, before + 1);
+    assert.equal(live(), before + 1);
     x.dispose();
   });
 

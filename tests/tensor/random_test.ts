@@ -17,6 +17,7 @@ import {
   type UniformOptions,
   uniforms,
 } from "../../src/tensor/random.ts";
+import { live } from "../measure.ts";
 
 await useBackend("cpu");
 
@@ -403,7 +404,7 @@ describe("the random tensors", () => {
   });
 
   it("the random tensors leave nothing behind but themselves", () => {
-    const before = tf.memory().numTensors;
+    const before = live();
     tf.dispose([
       normal(key(0), [2]),
       uniform(key(0), [2]),
@@ -411,6 +412,6 @@ describe("the random tensors", () => {
       categorical(key(0), [1, 1]),
       ...brownian(key(0), [2], [0, 0.3, 1]),
     ]);
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
   });
 });

@@ -12,8 +12,8 @@ import {
   scope,
   type Scoped,
 } from "../../src/tensor/scope.ts";
+import { live } from "../measure.ts";
 
-const live = (): number => tf.memory().numTensors;
 const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 0));
 
 /** A tensor that comes later, and belongs to who asked for it. */

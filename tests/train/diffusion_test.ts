@@ -1,15 +1,16 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { variational, type Weighting, weightings } from "../../src/denoise/loss.ts";
+import { variational, type Weighting, weightings } from "../../src/denoise/loss/weighting.ts";
 import type { Condition, Kind } from "../../src/denoise/prediction.ts";
 import {
   noisyClassifier,
   type TimedClassifier,
   timedClassifier,
 } from "../../src/network/classifier.ts";
-import { initialize, type Network, networkOf, type Params } from "../../src/network/layer.ts";
-import { networkTime } from "../../src/network/layer.ts";
+import { initialize, type Params } from "../../src/network/layer/parameter.ts";
+import { type Network, networkOf } from "../../src/network/layer/network.ts";
+import { networkTime } from "../../src/network/layer/embedding.ts";
 import { unet } from "../../src/network/unet.ts";
 import {
   cosineContinuous,
@@ -32,9 +33,14 @@ import {
   type DiffusionLossOptions,
   noisyClassifierLoss,
 } from "../../src/train/diffusion.ts";
-import { disposeTraining, lossOf, newTraining, train } from "../../src/train/loop.ts";
-import { sampleTimes, timeLaws, timeSampler, uniformTimes } from "../../src/train/timestep.ts";
+import { disposeTraining, newTraining } from "../../src/train/loop/state.ts";
+import { lossOf } from "../../src/train/loop/objective.ts";
+import { train } from "../../src/train/loop/train.ts";
+import { sampleTimes, timeSampler } from "../../src/train/timestep/sampler.ts";
+import { timeLaws } from "../../src/train/timestep/law.ts";
+import { uniformTimes } from "../../src/train/timestep/uniform.ts";
 import { assertLeavesOne, randomWeights } from "../network/weights.ts";
+import { average, live } from "../measure.ts";
 
 /** n images of 2×2 pixels, all numbers the same. */
 const batchOf = (n: number, value: number, labels?: readonly number[]): ImageBatch => ({
@@ -79,15 +85,13 @@ const valueOf =
     return value!;
   };
 
-const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b) / values.length;
-
 /** The mean of a function of alpha and sigma over the times that training draws. */
 function overTime(schedule: Schedule, f: (alpha: number, sigma: number) => number): number {
   const n = schedule.steps ?? 4096;
   const times = schedule.steps
     ? Array.from({ length: n }, (_, i) => i + 1)
     : Array.from({ length: n }, (_, i) => 1e-3 + (1 - 1e-3) * (i + 0.5) / n);
-  return mean(times.map((t) => f(schedule.at(t).alpha, schedule.at(t).sigma)));
+  return average(times.map((t) => f(schedule.at(t).alpha, schedule.at(t).sigma)));
 }
 
 describe("diffusionLoss()", () => {
@@ -113,9 +117,9 @@ describe("diffusionLoss()", () => {
         const loss = valueOf(spy().network, { schedule, ...options }), runs = 150;
         const losses = Array.from({ length: runs }, (_, i) => loss(batchOf(4, m), fold(key(4), i)));
         const wanted = overTime(schedule, f),
-          error = Math.sqrt(mean(losses.map((l) => (l - mean(losses)) ** 2)) / runs);
-        const z = (mean(losses) - wanted) / Math.max(error, 1e-7);
-        assert.ok(Math.abs(z) < 4, `${mean(losses)} against ${wanted}: z = ${z}`);
+          error = Math.sqrt(average(losses.map((l) => (l - average(losses)) ** 2)) / runs);
+        const z = (average(losses) - wanted) / Math.max(error, 1e-7);
+        assert.ok(Math.abs(z) < 4, `${average(losses)} against ${wanted}: z = ${z}`);
       });
     }
   }
@@ -200,7 +204,7 @@ describe("diffusionLoss()", () => {
     const got = valueOf(network, { schedule, kind: "eps" })(batchOf(3, m), key(1));
     const levels = uniformTimes(schedule, 3, fold(key(1), "times")).map((t) => schedule.at(t));
     const eps = asked[0]!.x.map((x, i) => (x - levels[i >> 2]!.alpha * m) / levels[i >> 2]!.sigma);
-    assert.ok(Math.abs(got - mean(eps.map((e) => (e - 0.5) ** 2))) < 1e-5);
+    assert.ok(Math.abs(got - average(eps.map((e) => (e - 0.5) ** 2))) < 1e-5);
     const drawn = [0, 1, 2].flatMap((i) => [...normals(fold(fold(key(1), "noise"), i), 4)]);
     eps.forEach((e, i) => assert.ok(Math.abs(e - drawn[i]!) < 1e-5));
   });
@@ -286,8 +290,8 @@ describe("diffusionLoss()", () => {
       labels: Int32Array.of(0, 1, 0, 1),
       position: 0,
     };
-    const before = tf.memory().numTensors, value = loss(params, batch, key(0));
-    assert.equal(tf.memory().numTensors, before + 1);
+    const before = live(), value = loss(params, batch, key(0));
+    assert.equal(live(), before + 1);
     const gradients = tf.grads((...w) =>
       loss(Object.fromEntries(names.map((name, i) => [name, w[i]!])), batch, key(0))
     )(Object.values(params));
@@ -323,8 +327,8 @@ describe("diffusionLoss()", () => {
     };
     const zs = [[true, 2.380575], [false, 84.988]] as const;
     for (const [reweighted, wanted] of zs) {
-      const losses = values(reweighted), centre = mean(losses);
-      const error = Math.sqrt(mean(losses.map((l) => (l - centre) ** 2)) / runs);
+      const losses = values(reweighted), centre = average(losses);
+      const error = Math.sqrt(average(losses.map((l) => (l - centre) ** 2)) / runs);
       assert.ok(Math.abs((centre - wanted) / error) < 4, `${centre} against ${wanted}`);
       assert.ok(error < 0.05 * wanted);
     }
@@ -337,9 +341,9 @@ describe("diffusionLoss()", () => {
     const t = sampleTimes(times, 5, fold(key(1), "times"));
     assert.deepEqual(asked[0]!.times, t.map((time) => networkTime(schedule, time)));
     const squares = t.map((time, i) =>
-      mean(asked[0]!.x.slice(4 * i, 4 * i + 4).map((x) => (x / schedule.at(time).sigma) ** 2))
+      average(asked[0]!.x.slice(4 * i, 4 * i + 4).map((x) => (x / schedule.at(time).sigma) ** 2))
     );
-    const wanted = mean(squares.map((square, i) => square * times.weight(t[i]!)));
+    const wanted = average(squares.map((square, i) => square * times.weight(t[i]!)));
     assert.ok(Math.abs(got / wanted - 1) < 1e-5);
   });
 
@@ -439,7 +443,7 @@ describe("what diffusionLoss() refuses", () => {
       position: 0,
     });
     for (const [{ inputs }, side] of [[small, 2], [large, 4]] as const) {
-      const good = square(2, side), live = tf.memory().numTensors, count = 2 * side * side;
+      const good = square(2, side), alive = live(), count = 2 * side * side;
       const cases: [Partial<ImageBatch>, string][] = [
         [square(2, side, NaN), "batch.images must be finite, got NaN"],
         [square(2, side, -Infinity), "batch.images must be finite, got -Infinity"],
@@ -458,7 +462,7 @@ describe("what diffusionLoss() refuses", () => {
           name: "RangeError",
           message: `Cannot compute the loss: ${message}`,
         });
-        assert.equal(tf.memory().numTensors, live);
+        assert.equal(live(), alive);
       }
       assert.throws(() => inputs(good, 5 as unknown as Key), {
         name: "TypeError",
@@ -468,14 +472,14 @@ describe("what diffusionLoss() refuses", () => {
         () => inputs({ ...good, labels: Int32Array.of(0, 3) }, key(0)),
         /^RangeError: Cannot .*(class|label) must be .*whole number in \[0, 3\), got 3$/,
       );
-      assert.equal(tf.memory().numTensors, live);
+      assert.equal(live(), alive);
     }
-    const weights = randomWeights(network.parameters), before = tf.memory().numTensors;
+    const weights = randomWeights(network.parameters), before = live();
     assert.throws(
       () => lossOf(small)(weights, square(2, 4), key(0)),
       /^RangeError: Cannot apply the network: x must be of shape \[N, 2, 2, 1\], got \[2,4,4,1\]$/,
     );
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
     tf.dispose(weights);
   });
 });
@@ -535,7 +539,7 @@ describe("noisyClassifierLoss()", () => {
         return Math.log(logits.reduce((total, z) => total + Math.exp(z), 0)) - logits[labels[i]!]!;
       });
       const [got] = value.dataSync();
-      assert.ok(Math.abs(got! - mean(losses)) < 1e-5, `${got} against ${mean(losses)}`);
+      assert.ok(Math.abs(got! - average(losses)) < 1e-5, `${got} against ${average(losses)}`);
       value.dispose();
     }
   });
@@ -589,8 +593,8 @@ describe("noisyClassifierLoss()", () => {
             const at = (w: tf.Tensor) => loss({ w, c: tf.zeros([1]) }, batch, fold(key(8), i));
             return tf.grad(at)(tf.tensor1d([w])).dataSync()[0]!;
           }));
-        const centre = mean(slopes);
-        return centre / Math.sqrt(mean(slopes.map((s) => (s - centre) ** 2)) / runs);
+        const centre = average(slopes);
+        return centre / Math.sqrt(average(slopes.map((s) => (s - centre) ** 2)) / runs);
       };
       const [less, exact, more] = [z(0.6), z(1), z(1.8)];
       assert.ok(Math.abs(exact) < 4, `z = ${exact} at the exact log-odds`);
@@ -617,7 +621,7 @@ describe("noisyClassifierLoss()", () => {
           const slope = oddsSlope(schedule, t, law), sums = tf.sum(x, [1, 2, 3]).dataSync();
           const exact = Array.from(sums, (sum) => slope * sum);
           const off = exact.map((odds, i) => logits[2 * i + 1]! - logits[2 * i]! - odds);
-          const size = (list: readonly number[]) => Math.sqrt(mean(list.map((v) => v * v)));
+          const size = (list: readonly number[]) => Math.sqrt(average(list.map((v) => v * v)));
           return size(off) / size(exact);
         });
       let errors: number[] = [];
@@ -652,7 +656,7 @@ describe("noisyClassifierLoss()", () => {
     const network = timedClassifier({ size: [4, 4], classes: 2, base: 8 });
     const { inputs } = noisyClassifierLoss(network, { schedule: linear() });
     const { labels: _, ...bare } = two(2, { m: 1, v: 1, pattern: Array(16).fill(1), seed: 1 });
-    const live = tf.memory().numTensors;
+    const alive = live();
     assert.throws(() => inputs(bare, key(0)), {
       name: "TypeError",
       message: "Cannot train a classifier: the batch must have labels, got none",
@@ -661,6 +665,6 @@ describe("noisyClassifierLoss()", () => {
       name: "RangeError",
       message: "Cannot make one-hot rows: label must be a whole number in [0, 2), got 2",
     });
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
   });
 });

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { ema, emaDecay } from "../../src/train/ema.ts";
+import { live } from "../measure.ts";
 
 /** The average of a sequence of numbers, from `first` on, at steps from `step` on. */
 function averages(
@@ -64,13 +65,13 @@ describe("ema()", () => {
 
   it("ema() keeps shapes and names, disposes of nothing and leaves nothing but its result", () => {
     const average = { a: tf.ones([2, 3]), b: tf.zeros([4]) };
-    const params = { b: tf.ones([4]), a: tf.zeros([2, 3]) }, before = tf.memory().numTensors;
+    const params = { b: tf.ones([4]), a: tf.zeros([2, 3]) }, before = live();
     const next = ema(average, params, { step: 8 });
-    assert.equal(tf.memory().numTensors, before + 2);
+    assert.equal(live(), before + 2);
     assert.deepEqual(next["a"]!.arraySync(), [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]);
     assert.deepEqual(next["b"]!.arraySync(), [0.5, 0.5, 0.5, 0.5]);
     tf.dispose([average, params, next]);
-    assert.equal(tf.memory().numTensors, before - 4);
+    assert.equal(live(), before - 4);
   });
 
   it("ema() refuses a decay out of range and weights of other names", () => {

@@ -15,8 +15,9 @@ import {
   type StepState,
   unflattened,
 } from "../../src/train/flat.ts";
-import { adam } from "../../src/train/optimizer.ts";
+import { adam } from "../../src/train/optimizer/adam.ts";
 import { assertClose } from "../network/weights.ts";
+import { live } from "../measure.ts";
 
 const shapes: Record<string, number[]> = { "b.x": [2, 3], a: [], "b": [4], "B": [1, 2] };
 
@@ -45,15 +46,15 @@ describe("flat weights", () => {
   });
 
   it("flattened() lays weights end to end, and unflattened() takes them apart", () => {
-    const params = drawn(0), layout = layoutOf(params), live = tf.memory().numTensors;
+    const params = drawn(0), layout = layoutOf(params), alive = live();
     const vector = flattened(params, layout);
-    assert.equal(tf.memory().numTensors, live + 1);
+    assert.equal(live(), alive + 1);
     assert.deepEqual(
       [...vector.dataSync()],
       ["B", "a", "b", "b.x"].flatMap((name) => [...params[name]!.dataSync()]),
     );
     const back = unflattened(vector, layout);
-    assert.equal(tf.memory().numTensors, live + 5);
+    assert.equal(live(), alive + 5);
     for (const [name, tensor] of Object.entries(params)) {
       assert.deepEqual(back[name]!.arraySync(), tensor.arraySync());
     }
@@ -79,14 +80,14 @@ describe("flat weights", () => {
 
   it("namedState() frees what it has found when it cannot find the rest", async () => {
     const state = weights(), layout = layoutOf(state.params), flat = flatState(state, layout);
-    const live = tf.memory().numTensors;
+    const alive = live();
     let calls = 0;
     const broken = (vector: tf.Tensor) =>
       ++calls < 3
         ? Promise.resolve(unflattened(vector, layout))
         : Promise.reject(new Error("gone"));
     await assert.rejects(namedState(flat, broken), /gone/);
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     const { params, ema, moments: { mean, square } } = state;
     tf.dispose([Object.values(flat), ...[params, ema, mean, square].map(Object.values)]);
   });

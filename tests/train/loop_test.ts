@@ -1,8 +1,8 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { denoisingLoss, perSample } from "../../src/denoise/loss.ts";
-import { initialize, type Params } from "../../src/network/layer.ts";
+import { denoisingLoss, perSample } from "../../src/denoise/loss/regression.ts";
+import { initialize, type Params } from "../../src/network/layer/parameter.ts";
 import { mlp } from "../../src/network/mlp.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
@@ -10,19 +10,14 @@ import { eager, type Engine } from "../../src/tensor/engine.ts";
 import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normal, normals } from "../../src/tensor/random.ts";
 import { emaDecay } from "../../src/train/ema.ts";
-import {
-  disposeTraining,
-  type Loss,
-  lossOf,
-  newTraining,
-  type Objective,
-  train,
-  type TrainOptions,
-  type TrainState,
-} from "../../src/train/loop.ts";
-import { adam } from "../../src/train/optimizer.ts";
-import { uniformTimes } from "../../src/train/timestep.ts";
+import { disposeTraining, newTraining, type TrainState } from "../../src/train/loop/state.ts";
+import { type Loss, lossOf, type Objective } from "../../src/train/loop/objective.ts";
+import { train } from "../../src/train/loop/train.ts";
+import type { TrainOptions } from "../../src/train/loop/options.ts";
+import { adam } from "../../src/train/optimizer/adam.ts";
+import { uniformTimes } from "../../src/train/timestep/uniform.ts";
 import { assertClose } from "../network/weights.ts";
+import { average, live } from "../measure.ts";
 
 /** A regression with noise under the key: (x·w + b − 3x − noise)², where x is the batch. */
 const loss: Loss<number> = (params, x, key) =>
@@ -44,8 +39,6 @@ function fresh(): TrainState {
   tf.dispose(params);
   return start;
 }
-
-const live = (): number => tf.memory().numTensors;
 
 const records = ({ params, ema, moments }: TrainState): Params[] => [
   params,
@@ -757,7 +750,7 @@ describe("train() of what is not finite", () => {
         { from = 0, batches = [1, 1, 1] as readonly number[] } = {},
       ): Promise<number[]> => {
         await useBackend(backend);
-        const start = one(from), live = tf.memory().numTensors, steps: number[] = [];
+        const start = one(from), alive = live(), steps: number[] = [];
         const { of, ...rest } = more;
         const objective: Objective<number> = {
           inputs: (x) => ({ x: tf.scalar(x) }),
@@ -773,7 +766,7 @@ describe("train() of what is not finite", () => {
           });
           for await (const { step } of run(batches)) steps.push(step);
         } finally {
-          assert.equal(tf.memory().numTensors, live);
+          assert.equal(live(), alive);
           disposeTraining(start);
         }
         return steps;
@@ -1094,7 +1087,6 @@ describe("a whole training", () => {
         tf.tidy(() => [
           ...perSample(predict, draw(key(2), n), { schedule, kind: "eps" }).dataSync(),
         ]);
-    const mean = (values: readonly number[]) => values.reduce((a, b) => a + b) / values.length;
     const best = evaluate((xt, t) =>
       tf.mul(
         xt,
@@ -1103,16 +1095,16 @@ describe("a whole training", () => {
         ),
       )
     );
-    const error = Math.sqrt(mean(best.map((v) => (v - mean(best)) ** 2)) / n);
+    const error = Math.sqrt(average(best.map((v) => (v - average(best)) ** 2)) / n);
     assert.ok(
-      Math.abs(mean(best) - least) < 4 * error,
-      `${mean(best)} ± ${error} against ${least}`,
+      Math.abs(average(best) - least) < 4 * error,
+      `${average(best)} ± ${error} against ${least}`,
     );
 
-    const before = mean(evaluate((xt) => tf.zerosLike(xt)));
-    const excess = mean(evaluate((xt, t) => network.apply(last.ema, xt, t))) - mean(best);
-    assert.ok(before - mean(best) > 0.4, `${before}`);
-    assert.ok(excess > -0.01 && excess < 0.03, `${excess} above ${mean(best)}`);
+    const before = average(evaluate((xt) => tf.zerosLike(xt)));
+    const excess = average(evaluate((xt, t) => network.apply(last.ema, xt, t))) - average(best);
+    assert.ok(before - average(best) > 0.4, `${before}`);
+    assert.ok(excess > -0.01 && excess < 0.03, `${excess} above ${average(best)}`);
     disposeTraining(last);
     disposeTraining(start);
     tf.dispose(first);

@@ -1,7 +1,7 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import type { Params } from "../../src/network/layer.ts";
+import type { Params } from "../../src/network/layer/parameter.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";
@@ -11,10 +11,11 @@ import {
   type AdamOptions,
   adamUpdate,
   byAdam,
-  clipped,
   learningRate,
   noMoments,
-} from "../../src/train/optimizer.ts";
+} from "../../src/train/optimizer/adam.ts";
+import { clipped } from "../../src/train/optimizer/optimizer.ts";
+import { live } from "../measure.ts";
 
 /** Sizes of three weights; the gradients are drawn under the step. */
 const sizes: Readonly<Record<string, number>> = { a: 4, b: 1, c: 6 };
@@ -119,9 +120,9 @@ describe("adam()", () => {
 
   it("adam() disposes of nothing that it was given and leaves nothing but its result", () => {
     const params = tensors(() => [1, 2]), gradients = tensors(() => [3, -4]);
-    const moments = noMoments(params), before = tf.memory().numTensors;
+    const moments = noMoments(params), before = live();
     const next = adam({ params, gradients, moments, step: 1 }, settings["all together"]);
-    assert.equal(tf.memory().numTensors, before + 9);
+    assert.equal(live(), before + 9);
     assert.deepEqual([...params["a"]!.dataSync(), ...gradients["a"]!.dataSync()], [1, 2, 3, -4]);
     assert.deepEqual([...moments.mean["a"]!.dataSync()], [0, 0]);
     tf.dispose([params, gradients, moments.mean, moments.square, next.params]);
@@ -131,7 +132,7 @@ describe("adam()", () => {
   it("adam() refuses constants that are out of range", () => {
     const params = { w: tf.scalar(1) },
       moments = noMoments(params),
-      before = tf.memory().numTensors;
+      before = live();
     const cases: [AdamOptions, string][] = [
       [{ rate: -1 }, "rate must be at least 0, got -1"],
       [{ rate: NaN }, "rate must be at least 0, got NaN"],
@@ -157,7 +158,7 @@ describe("adam()", () => {
           `Cannot make a step of Adam: step must be a whole number of at least 1, got ${step}`,
       });
     }
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
     tf.dispose([params, moments.mean, moments.square]);
   });
 });
@@ -178,7 +179,7 @@ describe("what adam() refuses", () => {
     const message =
       "options must be among rate, beta1, beta2, epsilon, decay, warmup, anneal, clip, " +
       'got "lr"';
-    const moments = noMoments(params), live = tf.memory().numTensors;
+    const moments = noMoments(params), alive = live();
     for (
       const call of [
         () => adam({ params, gradients: params, moments, step: 1 }, wrong),
@@ -186,14 +187,14 @@ describe("what adam() refuses", () => {
         () => learningRate(1, wrong),
       ]
     ) assert.throws(call, { name: "TypeError", message: `Cannot make a step of Adam: ${message}` });
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     tf.dispose([params, moments.mean, moments.square]);
   });
 
   it("adam() refuses tensors of other names, or disposed of, by name", () => {
     const w = tf.scalar(1), gone = tf.scalar(1), v = tf.scalar(2);
     gone.dispose();
-    const params = { w }, moments = noMoments(params), live = tf.memory().numTensors;
+    const params = { w }, moments = noMoments(params), alive = live();
     const cases: [object, string][] = [
       [{ gradients: {} }, "gradients must have the weights of params, got none called w"],
       [{ gradients: { w, v } }, "gradients must have the weights of params, got also v"],
@@ -209,20 +210,20 @@ describe("what adam() refuses", () => {
         name: "RangeError",
         message: `Cannot make a step of Adam: ${message}`,
       });
-      assert.equal(tf.memory().numTensors, live);
+      assert.equal(live(), alive);
     }
     tf.dispose([w, v, moments.mean, moments.square]);
   });
 
   it("clipped() refuses a limit that is not above 0", () => {
-    const w = tf.scalar(1), live = tf.memory().numTensors;
+    const w = tf.scalar(1), alive = live();
     for (const limit of [0, -1, NaN]) {
       assert.throws(() => clipped({ w }, limit), {
         name: "RangeError",
         message: `Cannot clip gradients: limit must be above 0, got ${limit}`,
       });
     }
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     w.dispose();
   });
 });
@@ -335,9 +336,9 @@ describe("clipped()", () => {
   });
 
   it("clipped() leaves no tensor behind but its result", () => {
-    const gradients = tensors((name) => gradientAt(1, name)), before = tf.memory().numTensors;
+    const gradients = tensors((name) => gradientAt(1, name)), before = live();
     tf.dispose(clipped(gradients, 1));
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
     tf.dispose(gradients);
   });
 });

@@ -19,14 +19,15 @@ import {
   disposeTraining,
   newTraining,
   type NewTrainingOptions,
-  type Objective,
-  type StatefulObjective,
-  train,
-  type TrainOptions,
   type TrainState,
-} from "../../src/train/loop.ts";
-import { byMomentum, type Optimizer } from "../../src/train/optimizer.ts";
+} from "../../src/train/loop/state.ts";
+import type { Objective, StatefulObjective } from "../../src/train/loop/objective.ts";
+import { train } from "../../src/train/loop/train.ts";
+import type { TrainOptions } from "../../src/train/loop/options.ts";
+import { byMomentum } from "../../src/train/optimizer/momentum.ts";
+import type { Optimizer } from "../../src/train/optimizer/optimizer.ts";
 import { branch, tree } from "../../src/train/tree.ts";
+import { live } from "../measure.ts";
 
 const engine = compiler(await started()), root = key(4);
 after(() => engine.close());
@@ -125,7 +126,7 @@ async function everywhere<Batch>(
   check: (all: readonly Plain[]) => void,
 ): Promise<void> {
   for (const [name, engine] of engines) {
-    const before = tf.memory().numTensors;
+    const before = live();
     const { all, middle } = await states(run, engine);
     assert.equal(all.length, run.batches.length, name);
     check(all);
@@ -133,7 +134,7 @@ async function everywhere<Batch>(
     assert.deepEqual(rest.all, all.slice(3), name);
     await Deno.remove(middle);
     await Deno.remove(rest.middle);
-    assert.equal(tf.memory().numTensors, before, name);
+    assert.equal(live(), before, name);
   }
 }
 

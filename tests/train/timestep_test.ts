@@ -18,15 +18,14 @@ import { fold, type Key, key } from "../../src/tensor/key.ts";
 import { normals } from "../../src/tensor/random.ts";
 import {
   sampleTimes,
-  type TimeLaw,
-  type TimeLaws,
-  timeLaws,
-  type TimeSampler,
   timeSampler,
   type TimeSamplerOptions,
-  timeSpreads,
-  uniformTimes,
-} from "../../src/train/timestep.ts";
+} from "../../src/train/timestep/sampler.ts";
+import { type TimeLaw, type TimeLaws, timeLaws } from "../../src/train/timestep/law.ts";
+import type { TimeSampler } from "../../src/train/timestep/range.ts";
+import { timeSpreads } from "../../src/train/timestep/spread.ts";
+import { uniformTimes } from "../../src/train/timestep/uniform.ts";
+import { average } from "../measure.ts";
 
 const continuous: Record<string, Schedule> = {
   vp: vp(),
@@ -38,8 +37,6 @@ const continuous: Record<string, Schedule> = {
 /** One time by itself under each of many keys. */
 const singles = (schedule: Schedule, count: number): number[] =>
   Array.from({ length: count }, (_, i) => uniformTimes(schedule, 1, fold(key(3), i))[0]!);
-
-const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b) / values.length;
 
 describe("uniformTimes()", () => {
   for (const [name, schedule] of Object.entries(continuous)) {
@@ -105,10 +102,10 @@ describe("uniformTimes()", () => {
     const at = (t: number) => f(1000 * (t - 0.001) / 0.999);
     const estimates = Array.from(
       { length: runs },
-      (_, i) => mean(uniformTimes(schedule, n, fold(key(8), i)).map(at)),
+      (_, i) => average(uniformTimes(schedule, n, fold(key(8), i)).map(at)),
     );
-    const variance = mean(estimates.map((e) => (e - 0.5) ** 2));
-    const z = (mean(estimates) - 0.5) / Math.sqrt(variance / runs);
+    const variance = average(estimates.map((e) => (e - 0.5) ** 2));
+    const z = (average(estimates) - 0.5) / Math.sqrt(variance / runs);
     assert.ok(Math.abs(z) < 4, `z = ${z}`);
     assert.ok(variance < 1 / 8 / n / 10, `${variance}`);
   });
@@ -154,11 +151,11 @@ const closed = timeSampler(ou, { law: timeLaws.constantRate(), least: eta, sprea
 
 /** Midpoint rule in u over the quantile: the mean of f under the law. */
 const underLaw = ({ quantile }: TimeSampler, f: (t: number) => number, n = 4000): number =>
-  mean(Array.from({ length: n }, (_, i) => f(quantile((i + 0.5) / n))));
+  average(Array.from({ length: n }, (_, i) => f(quantile((i + 0.5) / n))));
 
 /** Mean under the uniform law on the same range, on a grid even in t³, which is fine near the start. */
 const underUniform = ({ range: [a, b] }: TimeSampler, f: (t: number) => number, n = 20_000) =>
-  mean(Array.from({ length: n }, (_, i) => {
+  average(Array.from({ length: n }, (_, i) => {
     const u = (i + 0.5) / n;
     return 3 * u * u * f(a + (b - a) * u ** 3);
   }));
@@ -264,8 +261,8 @@ describe("timeSampler()", () => {
     });
     const logs = sampleTimes(sampler, 4000, key(9)).map(Math.log), n = logs.length;
     // The cuts at ln 0.002 and ln 80 lie more than four deviations out.
-    const centre = (mean(logs) + 1.2) / (1.2 / Math.sqrt(n));
-    const spread = (mean(logs.map((l) => (l + 1.2) ** 2)) - 1.44) / (1.44 * Math.sqrt(2 / n));
+    const centre = (average(logs) + 1.2) / (1.2 / Math.sqrt(n));
+    const spread = (average(logs.map((l) => (l + 1.2) ** 2)) - 1.44) / (1.44 * Math.sqrt(2 / n));
     assert.ok(Math.abs(centre) < 4 && Math.abs(spread) < 4, `${centre}, ${spread}`);
   });
 
@@ -299,20 +296,20 @@ describe("timeSampler()", () => {
     const terms = (sampler: TimeSampler) =>
       sampleTimes(sampler, n, key(32)).map((t, i) => sampler.weight(t) * (xi[i]! / sigma(t)) ** 2);
     const variance = (values: number[]) => {
-      const centre = mean(values);
-      return mean(values.map((v) => (v - centre) ** 2));
+      const centre = average(values);
+      return average(values.map((v) => (v - centre) ** 2));
     };
     const [plain, steady] = [terms(uniform), terms(closed)];
     const wanted = [3 * fourth / length - exact ** 2, 2 * exact ** 2];
     assert.ok(Math.abs(wanted[0]! - 601.29) < 0.01 && Math.abs(wanted[1]! - 11.334) < 1e-3);
     for (const [i, values] of [plain, steady].entries()) {
-      const off = (mean(values) - exact) / Math.sqrt(wanted[i]! / n);
+      const off = (average(values) - exact) / Math.sqrt(wanted[i]! / n);
       assert.ok(Math.abs(off) < 4, `z = ${off}`);
       const squares = values.map((v) => (v - exact) ** 2);
-      const error = Math.sqrt(variance(squares) / n), far = (mean(squares) - wanted[i]!) / error;
-      assert.ok(Math.abs(far) < 4, `variance ${mean(squares)}: z = ${far}`);
-      if (i === 0) assert.ok(Math.abs((mean(squares) - 497) / error) < 4);
-      else assert.ok(Math.abs((mean(squares) - 11.3) / error) < 4);
+      const error = Math.sqrt(variance(squares) / n), far = (average(squares) - wanted[i]!) / error;
+      assert.ok(Math.abs(far) < 4, `variance ${average(squares)}: z = ${far}`);
+      if (i === 0) assert.ok(Math.abs((average(squares) - 497) / error) < 4);
+      else assert.ok(Math.abs((average(squares) - 11.3) / error) < 4);
     }
     // Without weights it is another objective, 84.99.
     const other = underLaw(closed, (t) => 1 / sigma(t) ** 2, 100_000);
@@ -395,10 +392,10 @@ describe("sampleTimes()", () => {
       const single = underLaw(sampler, (t) => (f(t) - exact) ** 2, 20_000) / n;
       const estimates = Array.from(
         { length: runs },
-        (_, i) => mean(sampleTimes(sampler, n, fold(key(13), i)).map(f)),
+        (_, i) => average(sampleTimes(sampler, n, fold(key(13), i)).map(f)),
       );
-      const variance = mean(estimates.map((e) => (e - exact) ** 2));
-      assert.ok(Math.abs((mean(estimates) - exact) / Math.sqrt(variance / runs)) < 4);
+      const variance = average(estimates.map((e) => (e - exact) ** 2));
+      assert.ok(Math.abs((average(estimates) - exact) / Math.sqrt(variance / runs)) < 4);
       if (spread === "independent") {
         assert.ok(Math.abs(variance / single - 1) < 4 * Math.sqrt(3 / runs));
       } else assert.ok(variance < 0.7 * single, `${variance} against ${single}`);

@@ -10,15 +10,16 @@ import {
   sameSize,
   toImage,
 } from "../../src/watch/frames.ts";
+import { live } from "../measure.ts";
 
 /** The picture of a batch with given values, whose tensor is disposed of; nothing else may be left. */
 async function imageOf(values: number[], shape: number[], options?: ImageOptions): Promise<Image> {
-  const before = tf.memory().numTensors, x = tf.tensor(values, shape);
+  const before = live(), x = tf.tensor(values, shape);
   try {
     return await toImage(x, options);
   } finally {
     x.dispose();
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
   }
 }
 

@@ -6,6 +6,7 @@ import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { every, kept, last, recorded, watched } from "../../src/watch/record.ts";
 import { frames, sameSize } from "../../src/watch/frames.ts";
 import { progress } from "../../src/watch/progress.ts";
+import { live } from "../measure.ts";
 
 interface Item {
   readonly x: tf.Tensor;
@@ -57,10 +58,10 @@ describe("every watcher", () => {
       consume: (stream: AsyncIterable<unknown>) => Promise<void>,
       failAt?: number,
     ): Promise<number> => {
-      const log = { pulled: 0, closed: 0 }, before = tf.memory().numTensors;
+      const log = { pulled: 0, closed: 0 }, before = live();
       await consume(watch(source(5, log, failAt)()));
       assert.equal(log.closed, log.pulled > 0 ? 1 : 0);
-      assert.equal(tf.memory().numTensors, before);
+      assert.equal(live(), before);
       return log.pulled;
     };
 
@@ -126,10 +127,10 @@ describe("every()", () => {
   });
 
   it("every() yields the last item alive although its source has ended", async () => {
-    const log = { pulled: 0, closed: 0 }, before = tf.memory().numTensors, values: number[] = [];
+    const log = { pulled: 0, closed: 0 }, before = live(), values: number[] = [];
     for await (const item of every(3)(source(6, log)())) values.push(value(item));
     assert.deepEqual(values, [0, 3, 5]);
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
   });
 
   it("every() leaves pictures in the stream as they are", async () => {
@@ -147,10 +148,10 @@ describe("last(), kept() and recorded()", () => {
   before(() => useBackend("cpu"));
 
   it("last() gives the last item alive, and only that one stays", async () => {
-    const log = { pulled: 0, closed: 0 }, before = tf.memory().numTensors;
+    const log = { pulled: 0, closed: 0 }, before = live();
     const item = await last(source(5, log)());
     assert.deepEqual([value(item), item.step, log.closed], [4, 4, 1]);
-    assert.equal(tf.memory().numTensors, before + 1);
+    assert.equal(live(), before + 1);
     tf.dispose(item.x);
   });
 
@@ -170,18 +171,18 @@ describe("last(), kept() and recorded()", () => {
   });
 
   it("recorded() gives all items alive, in order", async () => {
-    const before = tf.memory().numTensors;
+    const before = live();
     const items = await recorded(source(5, { pulled: 0, closed: 0 })());
     assert.deepEqual(items.map(value), [0, 1, 2, 3, 4]);
     tf.dispose(items as unknown as tf.TensorContainer);
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
   });
 
   it("last() and recorded() keep nothing when the source throws", async () => {
-    const before = tf.memory().numTensors, log = { pulled: 0, closed: 0 };
+    const before = live(), log = { pulled: 0, closed: 0 };
     await assert.rejects(last(source(5, log, 3)()), { name: "AbortError" });
     await assert.rejects(recorded(source(5, log, 3)()), { name: "AbortError" });
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
     assert.equal(log.closed, 2);
   });
 });

@@ -7,7 +7,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { refusal } from "../../tensor/check/check.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
-import { type Network, oneHot, parameterCount, type Parameters } from "../../network/layer.ts";
+import type { Network } from "../../network/layer/network.ts";
+import { oneHot } from "../../network/layer/embedding.ts";
+import { parameterCount, type Parameters } from "../../network/layer/parameter.ts";
 import {
   architectureOf,
   type ArchitectureOptions,
@@ -22,9 +24,10 @@ import {
   type DiffusionLossOptions,
   noisyClassifierLoss,
 } from "../../train/diffusion.ts";
-import type { Objective } from "../../train/loop.ts";
-import type { AdamOptions } from "../../train/optimizer.ts";
-import { timeLaws, timeSampler } from "../../train/timestep.ts";
+import type { Objective } from "../../train/loop/objective.ts";
+import type { AdamOptions } from "../../train/optimizer/adam.ts";
+import { timeLaws } from "../../train/timestep/law.ts";
+import { timeSampler } from "../../train/timestep/sampler.ts";
 import type { NamedClassifierConfig } from "../../io/weights.ts";
 
 /** What is trained. */

@@ -11,8 +11,8 @@ import { basename, dirname, join } from "node:path";
 import { fold, key as newKey } from "../../tensor/key.ts";
 import { scope } from "../../tensor/scope.ts";
 import type { ArchitectureOptions } from "../../network/architecture.ts";
-import { initialize, type Parameters, type Params } from "../../network/layer.ts";
-import { newTraining, type TrainState } from "../../train/loop.ts";
+import { initialize, type Parameters, type Params } from "../../network/layer/parameter.ts";
+import { newTraining, type TrainState } from "../../train/loop/state.ts";
 import { type Checkpoint, loadCheckpoint, saveCheckpoint } from "../../io/checkpoint.ts";
 import { floats, type HostTensors } from "../../io/safetensors.ts";
 import {

@@ -12,7 +12,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { type Condition, type Kind, kinds, type Model } from "../../denoise/prediction.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
 import { decoded, is, type Rule, type Rules, showing, whole } from "../../tensor/check/decode.ts";
-import { networkTime } from "../../network/layer.ts";
+import { networkTime } from "../../network/layer/embedding.ts";
 import { inUnits } from "../../network/model.ts";
 import { type ScheduleConfig, scheduleOf } from "../../noise/named.ts";
 import type { Executor, HostTensor, SessionPort } from "../runtime/executor.ts";

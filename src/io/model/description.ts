@@ -20,7 +20,8 @@ import {
 } from "../../network/architecture.ts";
 import type { Classifier, ClassifierConfig, TimedClassifier } from "../../network/classifier.ts";
 import { choice, type Fields, names, object, optional } from "../../network/field.ts";
-import type { Network, Parameters } from "../../network/layer.ts";
+import type { Network } from "../../network/layer/network.ts";
+import type { Parameters } from "../../network/layer/parameter.ts";
 import { checkKind, type ImageModelConfig } from "../../network/model.ts";
 import { type ScheduleConfig, scheduleOf } from "../../noise/named.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";

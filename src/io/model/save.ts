@@ -6,7 +6,7 @@
  */
 
 import type { ArchitectureOptions } from "../../network/architecture.ts";
-import type { Parameters, Params } from "../../network/layer.ts";
+import type { Parameters, Params } from "../../network/layer/parameter.ts";
 import type { ImageModelConfig } from "../../network/model.ts";
 import { refusal } from "../../tensor/check/check.ts";
 import { decoded, is, type Rules } from "../../tensor/check/decode.ts";

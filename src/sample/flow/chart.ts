@@ -27,7 +27,8 @@ import { type Move, rungeKutta, type VectorField } from "../../solve/rungekutta.
 import type { Tableau } from "../../solve/tableau.ts";
 import type { Level, Schedule } from "../../noise/schedule/schedule.ts";
 import { owned, scope, type Scoped } from "../../tensor/scope.ts";
-import { asked, type Env, type Leg } from "../path.ts";
+import { asked, type Leg } from "../step.ts";
+import type { Env } from "../path.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 
 /**

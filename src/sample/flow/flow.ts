@@ -13,7 +13,8 @@ import { type Tableau, tableaus } from "../../solve/tableau.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
 import { checkOptions, refusal } from "../../tensor/check/check.ts";
 import { decoded, is, needed, type Rule, type Rules } from "../../tensor/check/decode.ts";
-import { type Leg, type Sampler, step } from "../path.ts";
+import { type Leg, step } from "../step.ts";
+import type { Sampler } from "../path.ts";
 import { named, noisy, over, type Own } from "../grid.ts";
 import { type Chart, charts, isRegular, type Method, solved } from "./chart.ts";
 

@@ -15,15 +15,8 @@ import * as tf from "@tensorflow/tfjs-core";
 import { type GridOptions, times } from "../../noise/grid.ts";
 import type { Schedule } from "../../noise/schedule/schedule.ts";
 import { decoded, is, type Rule, type Rules } from "../../tensor/check/decode.ts";
-import {
-  asked,
-  type Evaluation,
-  type Leg,
-  type Sampler,
-  type State,
-  step,
-  type Transition,
-} from "../path.ts";
+import { asked, type Leg, step } from "../step.ts";
+import type { Evaluation, Sampler, State, Transition } from "../path.ts";
 import { noisy, over } from "../grid.ts";
 import { combined, type MultistepRule, type Node, nodeAt, type Point } from "./weights.ts";
 import type { Tensor } from "../../tensor/tensor.ts";

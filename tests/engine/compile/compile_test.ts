@@ -12,6 +12,7 @@ import { compiler, type CompilerOptions } from "../../../src/engine/compile/comp
 import { trace, type TraceOptions } from "../../../src/engine/compile/trace.ts";
 import type { Executor, HostTensor } from "../../../src/engine/runtime/executor.ts";
 import { start } from "../../../src/engine/runtime/session.ts";
+import { live } from "../../measure.ts";
 
 await useBackend("cpu");
 
@@ -75,10 +76,10 @@ const withEngine =
   (body: (engine: Engine, account: Account) => Promise<void>, options: CompilerOptions = {}) =>
   async (): Promise<void> => {
     const { executor, account } = counted(await start({ threads: 1 }));
-    const engine = compiler(executor, options), live = tf.memory().numTensors;
+    const engine = compiler(executor, options), alive = live();
     try {
       await body(engine, account);
-      assert.equal(tf.memory().numTensors, live);
+      assert.equal(live(), alive);
     } finally {
       await engine.close();
     }
@@ -556,10 +557,10 @@ const reason = (promise: Promise<unknown>): Promise<string> =>
 for (const [what, make] of Object.entries(engines)) {
   const on = (name: string, body: (engine: Engine) => Promise<void>): void =>
     it(`${what} ${name}`, async () => {
-      const engine = await make(), live = tf.memory().numTensors;
+      const engine = await make(), alive = live();
       try {
         await body(engine);
-        assert.equal(tf.memory().numTensors, live);
+        assert.equal(live(), alive);
       } finally {
         await engine.close();
       }

@@ -12,12 +12,14 @@ import { guided } from "../../../src/refine/guide/combine.ts";
 import { classifierFree } from "../../../src/refine/guide/free.ts";
 import { thresholded } from "../../../src/refine/threshold.ts";
 import { ddim, ddimInverse, ddpm } from "../../../src/sample/ancestral.ts";
-import { prior, run, type Sampler } from "../../../src/sample/path.ts";
+import { prior, run } from "../../../src/sample/run.ts";
+import type { Sampler } from "../../../src/sample/path.ts";
 import { dpmSolver } from "../../../src/sample/solver/dpm.ts";
 import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import { type Engine, outlined } from "../../../src/tensor/engine.ts";
 import { key } from "../../../src/tensor/key.ts";
 import { randomWeights } from "../../network/weights.ts";
+import { live } from "../../measure.ts";
 
 await useBackend("cpu");
 
@@ -143,7 +145,7 @@ describe("a run of a sampler on the engine", () => {
 
   for (const [name, sampler] of Object.entries(samplers)) {
     it(`${name}: every x_t is that without an engine, of a few graphs, and nothing is left`, async () => {
-      const before = tf.memory().numTensors, wanted = await states(sampler);
+      const before = live(), wanted = await states(sampler);
       let got: number[][] = [];
       const count = await loaded(async () => {
         got = await states(sampler, engine);
@@ -156,7 +158,7 @@ describe("a run of a sampler on the engine", () => {
           assert.ok(close, `step ${step}: ${value}, must be ${wanted[step]![i]}`);
         });
       });
-      assert.equal(tf.memory().numTensors, before);
+      assert.equal(live(), before);
     });
   }
 

@@ -2,7 +2,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import type { Condition, TensorPrediction } from "../../../src/denoise/prediction.ts";
-import { initialize, type Params } from "../../../src/network/layer.ts";
+import { initialize, type Params } from "../../../src/network/layer/parameter.ts";
 import { imageModel, type ImageModelConfig } from "../../../src/network/model.ts";
 import { unet } from "../../../src/network/unet.ts";
 import { useBackend } from "../../../src/tensor/backend/backend.ts";
@@ -14,6 +14,7 @@ import { onnxModel } from "../../../src/engine/denoiser/import.ts";
 import { decode } from "../../../src/engine/onnx/proto.ts";
 import type { Executor } from "../../../src/engine/runtime/executor.ts";
 import { start } from "../../../src/engine/runtime/session.ts";
+import { live } from "../../measure.ts";
 
 await useBackend("cpu");
 
@@ -180,10 +181,10 @@ describe("exportDenoiser()", () => {
   });
 
   it("leaves the weights and the backend as they were, and no tensors behind", () => {
-    const params = weightsOf(bare), before = tf.memory().numTensors;
+    const params = weightsOf(bare), before = live();
     const first = Object.values(params)[0]!, numbers = [...first.dataSync()];
     exportDenoiser(bare, params);
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
     assert.equal(tf.getBackend(), "cpu");
     assert.deepEqual([...first.dataSync()], numbers);
   });
@@ -199,7 +200,7 @@ describe("exportDenoiser()", () => {
     );
     refused({ ...bare, schedule: { name: "quadratic" as "linear" } }, params, /schedule/);
     refused({ ...full, classes: ["one"] }, params, /names of 3 classes, got 1$/);
-    const { [name]: _, ...fewer } = params, count = tf.memory().numTensors;
+    const { [name]: _, ...fewer } = params, count = live();
     refused(
       bare,
       fewer,
@@ -213,7 +214,7 @@ describe("exportDenoiser()", () => {
       new RegExp(`params must be finite, got NaN in ${name}$`),
     );
     tf.dispose([flat, wrong]);
-    assert.equal(tf.memory().numTensors, count);
+    assert.equal(live(), count);
   });
 });
 

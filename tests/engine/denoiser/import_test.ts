@@ -11,6 +11,7 @@ import type { Port } from "../../../src/engine/graph/graph.ts";
 import type { Executor, Feed, HostTensor } from "../../../src/engine/runtime/executor.ts";
 import { onnxModel, type OnnxModelOptions } from "../../../src/engine/denoiser/import.ts";
 import { encode } from "../../../src/engine/onnx/proto.ts";
+import { live } from "../../measure.ts";
 
 await useBackend("cpu");
 
@@ -328,11 +329,11 @@ describe("onnxModel()", () => {
     const { executor } = standIn(same);
     const bytes = file(ports({ sample: images, timestep: ["int64"] }));
     const { model } = await onnxModel(executor, bytes, foreign);
-    const x = ramp(2, 2, 2, 3), flat = ramp(2, 2, 2, 1), before = tf.memory().numTensors;
+    const x = ramp(2, 2, 2, 3), flat = ramp(2, 2, 2, 1), before = live();
     const { value } = await model.predict(x, 500);
-    assert.equal(tf.memory().numTensors, before + 1);
+    assert.equal(live(), before + 1);
     value.dispose();
     await assert.rejects(async () => await model.predict(flat, 500), RangeError);
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
   });
 });

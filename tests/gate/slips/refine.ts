@@ -167,7 +167,7 @@ export const refine: readonly Slip[] = [
   slip(
     "refine/known/operator.ts",
     "gradFunc: (dy: Tensor) => inverse(dy),",
-    "gradFunc: (dy: tf.Tensor) => dy,",
+    "gradFunc: (dy: Tensor) => dy,",
     "laws/one_model",
   ),
   slip("refine/likelihood.ts", "if (state.t < end) {", "if (state.t < -end) {", "laws/one_model"),

@@ -10,7 +10,7 @@ import { type Slip, slip } from "./slip.ts";
 export const sample: readonly Slip[] = [
   slip("chain/draw.ts", "fold(use, first + i)", "fold(use, i)", "laws/contract_streams"),
   slip("chain/chain.ts", "index++ >= count", "++index >= count", "laws/contract_streams"),
-  slip("sample/path.ts", "schedule.at(at).sigma)", "schedule.at(at).sigma * 2)", "sample/path"),
+  slip("sample/run.ts", "schedule.at(at).sigma)", "schedule.at(at).sigma * 2)", "sample/path"),
   slip("sample/flow/flow.ts", "upward ? grid.toReversed() : grid", "grid", "sample/reverse"),
   slip(
     "sample/flow/flow.ts",
@@ -26,18 +26,18 @@ export const sample: readonly Slip[] = [
   ),
   slip("chain/chain.ts", "() => refine(bare)", "() => refine(source)", "laws/one_model"),
   slip(
-    "sample/path.ts",
+    "sample/run.ts",
     "t ?? from ?? schedule.span[1]",
     "t ?? schedule.span[1]",
     "sample/fit",
   ),
   slip(
-    "sample/path.ts",
+    "sample/step.ts",
     "if (!isLevel(env.model.schedule, state.t, t)) {",
     "if (state.t < t) {",
     "sample/fit",
   ),
-  slip("sample/path.ts", 'if ("logDensity" in state) {', "if (false) {", "laws/one_model"),
+  slip("sample/step.ts", 'if ("logDensity" in state) {', "if (false) {", "laws/one_model"),
   slip("chain/run.ts", "      await pace();\n", "", "sample/fit"),
   slip(
     "tensor/scope.ts",

@@ -4,6 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import "../../../src/tensor/autodiff.ts";
 import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import { onGpu, useGpu } from "./gpu.ts";
+import { live } from "../../measure.ts";
 
 const x = () => tf.tensor1d([NaN, 1, -1, Infinity, -Infinity, 0.3]);
 const y = () => tf.tensor1d([0.5, NaN, 0.5, 0.5, 0.5, NaN]);
@@ -122,8 +123,8 @@ async function held(backend: "wasm" | "webgpu", use: () => Promise<void>): Promi
     await useBackend("cpu");
     const wanted = await valuesOf(f);
     await use();
-    const count = tf.memory().numTensors, got = await valuesOf(f), instead = lost[backend][name];
-    assert.equal(tf.memory().numTensors, count, `${name} leaves tensors`);
+    const count = live(), got = await valuesOf(f), instead = lost[backend][name];
+    assert.equal(live(), count, `${name} leaves tensors`);
     assert.equal(got.length, wanted.length);
     let made = 0;
     wanted.forEach((value, i) => {

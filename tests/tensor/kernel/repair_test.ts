@@ -5,6 +5,7 @@ import { type Backend, useBackend } from "../../../src/tensor/backend/backend.ts
 import { key } from "../../../src/tensor/key.ts";
 import { normal } from "../../../src/tensor/random.ts";
 import { useGpu } from "./gpu.ts";
+import { live } from "../../measure.ts";
 
 const adapter = await navigator.gpu?.requestAdapter();
 const required = Deno.env.get("TWEEDIE_REQUIRE_WEBGPU") === "1";
@@ -107,10 +108,10 @@ for (const engine of engines) {
     });
 
     it(`repairs leave no tensor behind on ${engine}`, () => {
-      const x = tf.zeros([0, 3]), live = tf.memory().numTensors;
+      const x = tf.zeros([0, 3]), alive = live();
       tf.dispose([tf.sum(x), tf.cumsum(x, -1)]);
       tf.dispose(tf.tidy(() => tf.matMul(tf.ones([2, 1, 1, 1]), tf.ones([3, 1, 1]))));
-      assert.equal(tf.memory().numTensors, live);
+      assert.equal(live(), alive);
       x.dispose();
     });
   });

@@ -6,6 +6,7 @@ import { normal, uniforms } from "../../../src/tensor/random.ts";
 import "../../../src/tensor/autodiff.ts";
 import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import { assertClose } from "../../network/weights.ts";
+import { live } from "../../measure.ts";
 
 interface Case {
   readonly input: [number, number, number, number];
@@ -114,8 +115,8 @@ describe("wasm kernels", () => {
 
   it("gradients leave no tensor behind", async () => {
     await useBackend("wasm");
-    const before = tf.memory().numTensors;
+    const before = live();
     await gradientsOn("wasm", cases[1]!);
-    assert.equal(tf.memory().numTensors, before);
+    assert.equal(live(), before);
   });
 });

@@ -12,6 +12,7 @@ import { normal } from "../../../src/tensor/random.ts";
 import { cases } from "../cases.ts";
 import { fields } from "../differences.ts";
 import { assertSame, both, onGpu, useGpu } from "./gpu.ts";
+import { live } from "../../measure.ts";
 
 /** Numbers that are on the engine's device before they are used. */
 const resident = (shape: readonly number[], number = 1): tf.Tensor =>
@@ -163,13 +164,13 @@ describe("webgpu kernels", () => {
     const { device } = tf.backend() as unknown as { device: GPUDevice };
     const { maxStorageBufferBindingSize, maxBufferSize } = device.limits;
     const most = Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize) / 4);
-    const x = tf.tensor1d([1, 2]), live = tf.memory().numTensors;
+    const x = tf.tensor1d([1, 2]), alive = live();
     assert.throws(() => tf.tidy(() => tf.broadcastTo(tf.reshape(x, [2, 1]), [2, most])), {
       name: "RangeError",
       message: `Cannot run on the GPU: a tensor must have at most ${most} elements, ` +
         `got shape [2,${most}]`,
     });
-    assert.equal(tf.memory().numTensors, live);
+    assert.equal(live(), alive);
     const doubled = tf.mul(x, 2);
     assert.deepEqual([...await doubled.data()], [2, 4]);
     await checkGpu();
@@ -193,9 +194,9 @@ describe("webgpu kernels", () => {
     );
     for (const engine of ["cpu", "webgpu"] as const) {
       await useBackend(engine);
-      const live = tf.memory().numTensors;
+      const alive = live();
       for (const f of [...computations, ...Object.values(corners)]) tf.dispose(tf.tidy(f));
-      assert.equal(tf.memory().numTensors, live);
+      assert.equal(live(), alive);
     }
   });
 });

@@ -1,5 +1,5 @@
 /**
- * Optimizers as pure functions of weights, gradients and moments.
+ * Adam as a pure function of weights, gradients and moments.
  *
  * Sources: D. Kingma, J. Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1; I. Loshchilov,
  * F. Hutter, "Decoupled weight decay regularization" (2019), algorithm 2, line 12 (AdamW).
@@ -8,53 +8,13 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import type { Params } from "../network/layer.ts";
-import { checkTensors, refusal } from "../tensor/check/check.ts";
-import { above, atLeast, decoded, is, type Rule, type Rules } from "../tensor/check/decode.ts";
-import { mapTensors } from "../tensor/engine.ts";
-import { scope } from "../tensor/scope.ts";
-import type { Scalar, Tensor } from "../tensor/tensor.ts";
-
-/**
- * What an optimizer keeps beside the weights: groups of tensors, each of the names and shapes of the weights.
- *
- * @category Training
- */
-export type OptimizerState = Readonly<Record<string, Params>>;
-
-/**
- * Weights and what an optimizer keeps beside them.
- *
- * @category Training
- */
-export interface OptimizerStep {
-  /** Weights. */
-  readonly params: Params;
-  /** What is kept. */
-  readonly moments: OptimizerState;
-}
-
-/**
- * An optimizer as a value: what it keeps beside the weights, and how it moves them.
- *
- * A step is compiled once, and with all weights end to end in one vector: so its numbers are given by name, and `update` must
- * not ask which weight a number belongs to.
- *
- * @category Training
- */
-export interface Optimizer {
-  /** Its name, for messages and checkpoints. */
-  readonly name: string;
-  /** What is kept before the first step. */
-  readonly init: (params: Params) => OptimizerState;
-  /** The numbers of step k, from 1, in float64 on the host: step sizes and the like, of the same names at every step. */
-  readonly numbers: (step: number) => Readonly<Record<string, number>>;
-  /** The weights that follow, and what is kept then: a pure function of tensors. The numbers may be tensors. */
-  readonly update: (
-    current: OptimizerStep & { readonly gradients: Params },
-    numbers: Readonly<Record<string, number | Scalar>>,
-  ) => OptimizerStep;
-}
+import type { Params } from "../../network/layer/parameter.ts";
+import { checkTensors, refusal } from "../../tensor/check/check.ts";
+import { decoded, type Rules } from "../../tensor/check/decode.ts";
+import { mapTensors } from "../../tensor/engine.ts";
+import { scope } from "../../tensor/scope.ts";
+import type { Scalar, Tensor } from "../../tensor/tensor.ts";
+import { clipped, type Optimizer, positive, share, size } from "./optimizer.ts";
 
 /**
  * First and second moments of the gradients, by the weights' names.
@@ -91,11 +51,6 @@ export interface AdamOptions {
   /** Greatest Euclidean norm of the whole gradient; a longer one is scaled down to it. Default: no limit. */
   readonly clip?: number;
 }
-
-const size: Rule = is("at least 0", atLeast(0)), positive: Rule = is("above 0", above(0));
-
-/** The rule of shares that are kept from step to step: all of it would never change. */
-const share: Rule = is("in [0, 1)", (value) => value >= 0 && value < 1);
 
 /** The domains of the constants; outside of them weights would become NaN or go the wrong way. */
 export const adamOptions: Rules<AdamOptions> = {
@@ -244,68 +199,6 @@ export function byAdam(options: AdamOptions = {}): Optimizer {
   };
 }
 
-/**
- * Options of {@link byMomentum}.
- *
- * @category Training
- */
-export interface MomentumOptions {
-  /** Step size. Default: 1e-2. */
-  readonly rate?: number;
-  /** Share of the velocity that is kept, in [0, 1); 0 is gradient descent. Default: 0.9. */
-  readonly momentum?: number;
-}
-
-const momentumOptions: Rules<MomentumOptions> = { rate: size, momentum: share };
-
-/**
- * Gradient descent with momentum (B. Polyak, "Some methods of speeding up the convergence of iteration methods", 1964):
- *
- * ```text
- *   u ← momentum·u + g      w ← w − rate·u
- * ```
- *
- * @category Training
- * @param options Step size and momentum.
- * @returns The optimizer, which keeps `velocity`.
- * @throws {TypeError} If there is an option that is not known.
- * @throws {RangeError} If one is out of range.
- *
- * @example
- * ```ts
- * import { byMomentum } from "@tweedie/tweedie";
- * import { useBackend } from "@tweedie/tweedie/backend";
- * import * as tf from "@tensorflow/tfjs-core";
- * import assert from "node:assert/strict";
- *
- * await useBackend("cpu");
- * const descent = byMomentum({ rate: 0.5, momentum: 0 }), params = { w: tf.scalar(1) };
- * const next = descent.update({ params, gradients: { w: tf.scalar(1) }, moments: descent.init(params) }, descent.numbers(1));
- * assert.equal(next.params["w"]!.dataSync()[0], 0.5);
- * ```
- */
-export function byMomentum(options: MomentumOptions = {}): Optimizer {
-  const { rate = 1e-2, momentum = 0.9 } = decoded(
-    "make a step of gradient descent",
-    options,
-    momentumOptions,
-  );
-  return {
-    name: "momentum",
-    init: (params) => ({ velocity: mapTensors(params, (weight) => tf.zerosLike(weight)) }),
-    numbers: () => ({ rate }),
-    update: ({ params, gradients, moments }, { rate }) =>
-      scope(() => {
-        const velocity = mapTensors(
-          moments["velocity"]!,
-          (u, name) => tf.add(tf.mul(u, momentum), gradients[name]!),
-        );
-        const moved = mapTensors(params, (w, name) => tf.sub(w, tf.mul(velocity[name]!, rate!)));
-        return { params: moved, moments: { velocity } };
-      }),
-  };
-}
-
 /** What cannot be done with a constant out of range. */
 const action = "make a step of Adam";
 
@@ -413,45 +306,6 @@ export function adamUpdate(current: AdamInputs, constants: AdamConstants): Updat
       return tf.sub(kept, tf.mul(tf.div(mean[name]!, size), move));
     });
     return { params: updated, moments: { mean, square } };
-  });
-}
-
-/**
- * Gradients scaled by one factor so that their joint Euclidean norm is at most a limit.
- *
- * Source: R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neural networks" (2013),
- * algorithm 1.
- *
- * @category Training
- * @param gradients Gradients by name. Not disposed of.
- * @param limit Greatest norm of all of them together, above 0.
- * @returns New tensors by the same names. They are the scope's, or the caller's where there is none.
- * @throws {RangeError} If the limit is not above 0.
- *
- * @example A gradient of norm 5
- * ```ts
- * import { clipped } from "@tweedie/tweedie/train";
- * import { useBackend } from "@tweedie/tweedie/backend";
- * import * as tf from "@tensorflow/tfjs-core";
- * import assert from "node:assert/strict";
- *
- * await useBackend("cpu");
- * const { a, b } = clipped({ a: tf.scalar(3), b: tf.scalar(4) }, 1);
- * assert.ok(Math.abs(Math.hypot(a!.dataSync()[0]!, b!.dataSync()[0]!) - 1) < 1e-6);
- * ```
- */
-export function clipped(gradients: Params, limit: number): Record<string, Tensor> {
-  if (!(limit > 0)) {
-    throw new RangeError(`Cannot clip gradients: limit must be above 0, got ${limit}`);
-  }
-  return scope(() => {
-    // In the order of the names, so that the sum is rounded alike whatever order they come in.
-    const squares = Object.keys(gradients).sort().map((name) =>
-      tf.sum(tf.square(gradients[name]!))
-    );
-    const norm = tf.sqrt(tf.sum(tf.stack(squares)));
-    const factor = tf.minimum(1, tf.div(limit, tf.maximum(norm, 1e-12)));
-    return mapTensors(gradients, (gradient) => tf.mul(gradient, factor));
   });
 }
 
