@@ -21,7 +21,7 @@ import type { Awaitable } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /**
- * Where a chain stands. Read-only plain data: it can be recorded, forked, written to disk and resumed.
+ * Where a chain stands. Read-only plain data: it can be recorded, forked and resumed.
  *
  * @category Chains
  */

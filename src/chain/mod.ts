@@ -18,3 +18,9 @@ export {
 } from "./chain.ts";
 export { noise, sampleKeys } from "./draw.ts";
 export { retained, type RunControl } from "./run.ts";
+export {
+  langevinChain,
+  type Moves,
+  type Place as ChainPlace,
+  type Point as ChainPoint,
+} from "./langevin.ts";

@@ -12,7 +12,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { isKey, notFinite, shown } from "../tensor/check/check.ts";
 import { callable, decoded, is, needed, type Rules, wholeNumber } from "../tensor/check/decode.ts";
 import { atHand } from "../tensor/check/ready.ts";
-import { type Engine, pacer } from "../tensor/engine.ts";
+import { type Engine, heeding, pacer } from "../tensor/engine.ts";
 import { type Awaitable, owned, scope } from "../tensor/scope.ts";
 import type { Chain, ChainEnv, ChainSampler, ChainStart, ChainTransition } from "./chain.ts";
 import { replaced, stepOn } from "./compiled.ts";
@@ -113,10 +113,11 @@ async function* driven<S extends Chain, E extends ChainEnv>(
     if (finite) await checkFinite(driving, state, held);
     for (const check of sampler.checks ?? []) await check(env, state);
     yield state;
-    for await (const transition of sampler) {
+    for await (const transition of heeding(sampler, signal)) {
       signal?.throwIfAborted();
       if (until?.(state)) return;
-      const coming = next(transition), reached = coming instanceof Promise ? await coming : coming;
+      const coming = next(transition);
+      const reached = counted(state, coming instanceof Promise ? await coming : coming);
       const old = held, made = tensorsOf(reached);
       checkStep(driving, state, reached);
       state = reached;
@@ -152,6 +153,15 @@ function checkStep<S extends Chain, E extends ChainEnv>(
       told(before, from)
     } to the like, got ${told(reached, to)}`,
   );
+}
+
+/**
+ * The state reached, with its number: a transition that moves x and says nothing of its step is counted all the same, as draws
+ * are made under that number, and the next would be drawn like this one.
+ */
+function counted<S extends Chain>(before: S, reached: S): S {
+  if (reached.step !== before.step || reached.x === before.x) return reached;
+  return { ...reached, step: before.step + 1 };
 }
 
 /**

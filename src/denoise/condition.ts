@@ -80,11 +80,17 @@ export function sizeOfCondition(condition: unknown): number {
  */
 export function pickedCondition<C>(sources: readonly C[], places: readonly Place[]): C {
   const [first] = sources as readonly unknown[];
+  const isLike = (source: unknown): boolean =>
+    Array.isArray(source) === Array.isArray(first) &&
+    (source instanceof tf.Tensor) === (first instanceof tf.Tensor);
+  const unlike = sources.find((source) => !isLike(source));
+  if (unlike !== undefined) throw refusal("condition", "conditions must be of one kind", unlike);
   if (Array.isArray(first)) {
     return places.map((place) => place && rowOf(sources as readonly unknown[][], place)) as C;
   }
   if (first instanceof tf.Tensor) return gathered(sources as readonly Tensor[], places) as C;
   sizeOfCondition(first);
+  checkParts(sources);
   return Object.fromEntries(
     Object.keys(first as object).map((name) => [
       name,
@@ -94,6 +100,18 @@ export function pickedCondition<C>(sources: readonly C[], places: readonly Place
       ),
     ]),
   ) as C;
+}
+
+/** Refuses conditions of other kinds, or of other parts, than the first: what it lacks would be left out without a word. */
+function checkParts(sources: readonly unknown[]): void {
+  const partsOf = (source: unknown): string =>
+    Array.isArray(source) || source instanceof tf.Tensor || typeof source !== "object" ||
+      source === null
+      ? shown(source)
+      : Object.keys(source).sort().join(", ");
+  const [first, ...others] = sources.map(partsOf), other = others.find((each) => each !== first);
+  if (other === undefined) return;
+  throw refusal("condition", `conditions must be of the parts ${first}`, other);
 }
 
 function rowOf(sources: readonly (readonly unknown[])[], [source, row]: readonly [number, number]) {

@@ -70,6 +70,44 @@ export function pacer(every = 25): () => Awaitable<void> {
 }
 
 /**
+ * A stream that ends with a signal's reason as soon as that comes, also where its source never answers.
+ *
+ * @param source The stream.
+ * @param signal The signal. Default: none.
+ * @returns The same items. Closing it closes the source; one that does not answer is left to itself.
+ */
+export async function* heeding<A>(
+  source: Iterable<A> | AsyncIterable<A>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<A, void, undefined> {
+  if (signal === undefined) return yield* source;
+  const iterator = Symbol.asyncIterator in source
+    ? source[Symbol.asyncIterator]()
+    : source[Symbol.iterator]();
+  let stop = (): void => {}, hangs = false;
+  const stopped = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason);
+    signal.addEventListener("abort", stop);
+  });
+  stopped.catch(() => undefined);
+  try {
+    for (;;) {
+      hangs = true;
+      const next = await Promise.race([iterator.next(), stopped]);
+      hangs = false;
+      if (next.done) return;
+      yield next.value;
+    }
+  } finally {
+    signal.removeEventListener("abort", stop);
+    const closed = Promise.resolve(iterator.return?.());
+    // A generator that waits for what never comes would keep its closing waiting too.
+    if (hangs) closed.catch(() => undefined);
+    else await closed;
+  }
+}
+
+/**
  * A function on an engine.
  *
  * @category Engines

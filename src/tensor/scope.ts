@@ -347,6 +347,9 @@ export function* folded<A>(
   count: number,
   step: (value: A, index: number) => Scoped<A>,
 ): Scoped<A> {
+  if (!Number.isSafeInteger(count) || count < 0) {
+    throw new RangeError(`Cannot fold: count must be a whole number of at least 0, got ${count}`);
+  }
   let value = first;
   for (let index = 0; index < count; index++) {
     const before = value;

@@ -235,7 +235,8 @@ export function flatStep(
   };
 }
 
-const mapGroups = <A, B>(groups: Readonly<Record<string, A>>, f: (group: A) => B) =>
+/** The same of each group. */
+export const mapGroups = <A, B>(groups: Readonly<Record<string, A>>, f: (group: A) => B) =>
   Object.fromEntries(Object.entries(groups).map(([name, group]) => [name, f(group)])) as Record<
     string,
     B
@@ -253,7 +254,8 @@ export function total({ params, moments, carried = {} }: Omit<StepState<Optimize
   return scope(() => {
     const groups = [params, ...Object.values(moments).slice(-1), carried];
     const all = groups.flatMap((tensors) => Object.values(tensors));
-    return tf.sum(tf.concat(all.map((tensor) => tf.reshape(tensor, [-1])))) as Scalar;
+    const flat = all.map((tensor) => tf.reshape(tf.cast(tensor, "float32"), [-1]));
+    return tf.sum(tf.concat(flat)) as Scalar;
   });
 }
 

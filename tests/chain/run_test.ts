@@ -7,6 +7,7 @@ import { type Chain, chain, type ChainEnv, fold, key, last, run, scope } from ".
 import { type ChainTransition, underlaid } from "../../src/chain/mod.ts";
 import { normals, uniforms } from "../../src/tensor/mod.ts";
 import { after, rearranged, refined } from "../../src/chain/chain.ts";
+import { noise } from "../../src/chain/draw.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import { live } from "../measure.ts";
 
@@ -160,6 +161,35 @@ describe("run() of a chain without a schedule", () => {
     );
     x.dispose();
     assert.equal(live(), outset - 1);
+  });
+
+  it("counts a transition that moves x and forgets its step, so that the next draws anew", async () => {
+    const draws: number[] = [], steps: number[] = [];
+    const forgetful = chain<Chain & { readonly x: tf.Tensor }>(() =>
+      [0, 1, 2].map(() => (env) => (state) => ({ ...state, x: noise(env, state, "z") }))
+    );
+    const x = tf.tensor([0]);
+    for await (const { x: at, step } of run({ x, step: 0 }, { key: key(0) })(forgetful)) {
+      draws.push(at.dataSync()[0]!);
+      steps.push(step);
+    }
+    x.dispose();
+    assert.deepEqual(steps, [0, 1, 2, 3]);
+    assert.equal(new Set(draws).size, 4);
+  });
+
+  it("ends at an abort while its source hangs", async () => {
+    const hanging = chain<Chain & { readonly x: number }>(async function* () {
+      yield () => ({ x, step }) => ({ x: x + 1, step: step + 1 });
+      await new Promise(() => {});
+    });
+    const signal = AbortSignal.timeout(30), seen: number[] = [];
+    await assert.rejects(async () => {
+      for await (const { x } of run({ x: 0, step: 0 }, { key: key(0), signal })(hanging)) {
+        seen.push(x);
+      }
+    }, { name: "TimeoutError" });
+    assert.deepEqual(seen, [0, 1]);
   });
 
   it("is aborted in the middle of a wait that never ends, and frees all", async () => {

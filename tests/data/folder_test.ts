@@ -27,6 +27,29 @@ async function firstOf(
   return found;
 }
 
+describe("pictures() and what became of the files", () => {
+  it("pictures() refuses a file that is another picture now, and numbers that are none of an image", () =>
+    inFolder(async (folder) => {
+      await put(folder, { "a.png": pngOf([2, 1, 1]), "b.png": pngOf([2, 1, 1]) });
+      const source = await pictures(folder, { hold: 0 });
+      const held = await pictures(folder, { hold: 1e6 });
+      await put(folder, { "a.png": pngOf([2, 1, 1], new Uint8Array([9, 8])) });
+      await assert.rejects(
+        () => inMemory(source),
+        /a\.png is another picture now, and was whole before/,
+      );
+      assert.equal((await inMemory(held)).images.length, 4);
+      for (const each of [source, held]) {
+        for (const number of [2, -1, 0.5, NaN]) {
+          await assert.rejects(
+            () => each.pixels([number]),
+            /numbers must be whole and in \[0, 2\), got /,
+          );
+        }
+      }
+    }));
+});
+
 describe("pictures()", () => {
   it("pictures() takes the sub-folders as classes, in the order of their names", () =>
     inFolder(async (folder) => {

@@ -31,6 +31,20 @@ describe("conditions", () => {
     x.dispose();
   });
 
+  it("refuse parts that another lacks, and conditions of other kinds: they would be left out without a word", () => {
+    const all = { n: [1, 2] }, more = { n: [0, 0], words: ["aaa", "b"] };
+    for (const sources of [[all, more], [more, all]]) {
+      assert.throws(
+        () => pickedCondition<unknown>(sources, [[0, 0], [1, 0]]),
+        /conditions must be of the parts n(, words)?, got /,
+      );
+    }
+    for (const other of [[1, 2], 5, null]) {
+      assert.throws(() => pickedCondition<unknown>([all, other], [[0, 0], [1, 0]]), RangeError);
+      assert.throws(() => pickedCondition<unknown>([[1], all], [[0, 0], [1, 0]]), /of one kind/);
+    }
+  });
+
   it("refuse samples that are not there, and what is no condition", () => {
     assert.throws(() => pickedCondition([[1]], [[0, 1]]), RangeError);
     assert.throws(() => pickedCondition([[1]], [[1, 0]]), RangeError);

@@ -270,6 +270,15 @@ describe("scope()", () => {
     x.dispose();
   });
 
+  it("folds a whole number of times, or says so", () => {
+    for (const count of [-1, 2.5, NaN, Infinity]) {
+      assert.throws(
+        () => scope(() => folded(1, count, (value) => awaited(value))),
+        /Cannot fold: count must be a whole number of at least 0/,
+      );
+    }
+  });
+
   it("keeps two that are under way at once apart", async () => {
     const turns: number[] = [];
     const work = (start: number) =>

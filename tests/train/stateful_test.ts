@@ -12,7 +12,7 @@ import { start as started } from "../../src/engine/runtime/session.ts";
 import { loadCheckpoint, saveCheckpoint } from "../../src/io/checkpoint.ts";
 import { fromTensors, toTensors } from "../../src/io/tensors/device.ts";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
-import type { Engine } from "../../src/tensor/engine.ts";
+import { type Engine, mapTensors } from "../../src/tensor/engine.ts";
 import { fold, key } from "../../src/tensor/key.ts";
 import { normal, normals, uniforms } from "../../src/tensor/random.ts";
 import {
@@ -262,6 +262,107 @@ describe("train() with persistent chains", () => {
       chains.dispose();
     }
     tf.dispose(w);
+  });
+});
+
+describe("train() holds the state to its form", () => {
+  before(() => useBackend("cpu"));
+  const w = { w: [1] },
+    common: Pick<StatefulObjective<number>, "inputs" | "loss"> = {
+      inputs: (x) => ({ x: tf.scalar(x) }),
+      loss: ({ w }, { x }) => tf.sum(tf.square(tf.sub(w!, x!))) as tf.Scalar,
+    };
+
+  it("train() refuses to carry on another name or shape, and an optimizer's other groups", async () => {
+    const chain = tf.zeros([2]);
+    const wrong: Record<string, Partial<Trained<number>>> = {
+      "what is carried must stay chain \\[2\\], got chain \\[2\\], chian \\[2\\]": {
+        loss: {
+          ...common,
+          prepare: (_, __, { chain }) => ({ inputs: {}, carried: { chian: chain! } }),
+        },
+      },
+      "what is carried must stay chain \\[2\\], got chain \\[3\\]": {
+        loss: { ...common, prepare: () => ({ inputs: {}, carried: { chain: tf.zeros([3]) } }) },
+      },
+      "velocity must stay w \\[1\\], got none": {
+        optimizer: { ...byMomentum(), update: ({ params }) => ({ params, moments: {} }) },
+      },
+    };
+    for (const [message, change] of Object.entries(wrong)) {
+      const run = { params: w, loss: common, batches: [1, 2, 3], carried: { chain }, ...change };
+      await assert.rejects(() => states(run, undefined), new RegExp(message));
+      await assert.rejects(() => states(run, engine));
+    }
+    chain.dispose();
+  });
+
+  it("train() takes an optimizer that passes tensors on as they were, and swaps its groups", async () => {
+    const lazy: Optimizer = {
+      name: "lazy",
+      init: (params) => ({
+        scale: mapTensors(params, (each) => tf.onesLike(each)),
+        before: mapTensors(params, (each) => tf.clone(each)),
+      }),
+      numbers: () => ({ rate: 0.25 }),
+      update: ({ params, gradients, moments: { scale } }, { rate }) => ({
+        params: mapTensors(
+          params,
+          (w, name) => tf.sub(w, tf.mul(tf.mul(gradients[name]!, scale![name]!), rate!)),
+        ),
+        moments: { scale: scale!, before: params },
+      }),
+    };
+    const batches = [3, 3, 5, 5, 1];
+    await everywhere({ params: w, loss: common, batches, optimizer: lazy }, (all) => {
+      let x = 1;
+      all.forEach(({ params, moments }, k) => {
+        near(moments["before"]!["w"]!, [x], 1e-6);
+        x -= 0.25 * 2 * (x - batches[k]!);
+        near(params["w"]!, [x], 1e-6);
+      });
+    });
+  });
+
+  it("train() carries whole numbers, as spins are, on engines too", async () => {
+    const spins = tf.tensor1d([1, -1, 1], "int32"), batches = [1, 2, 3, 4];
+    const loss: StatefulObjective<number> = {
+      ...common,
+      prepare: (_, __, { spins }) => ({ inputs: {}, carried: { spins: tf.neg(spins!) } }),
+    };
+    await everywhere(
+      { params: w, loss, batches, carried: { spins } },
+      (all) =>
+        all.forEach(({ carried }, k) =>
+          assert.deepEqual(carried["spins"], [1, -1, 1].map((s) => k % 2 ? s : -s))
+        ),
+    );
+    spins.dispose();
+  });
+
+  it("newTraining() refuses an optimizer and carried tensors that are none", () => {
+    const params = tensorsOf(w);
+    assert.throws(
+      () => newTraining(params, { optimizer: "adam" as never, carried: { c: 3 as never } }),
+      /^TypeError: Cannot begin training: optimizer must be an optimizer, .* got "adam"; carried must be tensors by name/,
+    );
+    tf.dispose(params);
+  });
+
+  it("train() ends at an abort while its batches hang", async () => {
+    const params = tensorsOf(w), start = newTraining(params), signal = AbortSignal.timeout(30);
+    const hanging = async function* () {
+      yield 1;
+      await new Promise(() => {});
+    };
+    let steps = 0;
+    await assert.rejects(async () => {
+      const options = { loss: common, key: root, signal };
+      for await (const state of train(start, options)(hanging())) steps = state.step;
+    }, { name: "TimeoutError" });
+    assert.equal(steps, 1);
+    disposeTraining(start);
+    tf.dispose(params);
   });
 });
 

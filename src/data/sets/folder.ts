@@ -112,15 +112,16 @@ export async function pictures(
   const sample = shapeOf(headed, options), length = sample[0] * sample[1] * sample[2];
   const isHeld = headed.length * length <= hold;
   const held = isHeld ? room(action, "the images", headed.length * length) : undefined;
-  const good: Named[] = [], digests: unknown[] = [], out = new Uint8Array(length);
+  const good: Seen[] = [], digests: unknown[] = [], out = new Uint8Array(length);
   for (const each of headed) {
     signal?.throwIfAborted();
     await attempted(each, skipped, async () => {
       const bytes = await bytesOf(each.at);
       fitInto(await decodePicture(bytes), sample, fit, out.fill(0));
       held?.set(out, good.length * length);
-      digests.push([each.path, bytes.length, await sha256(bytes)]);
-      good.push(each);
+      const digest = await sha256(bytes);
+      digests.push([each.path, bytes.length, digest]);
+      good.push({ ...each, digest });
     });
   }
   skipped.sort((a, b) => a.path < b.path ? -1 : 1);
@@ -131,7 +132,9 @@ export async function pictures(
   return {
     shape: [good.length, ...sample],
     ...(classes && labelled(good, classes, skipped)),
-    pixels: held ? heldPixels(held, length) : decodedPixels(good, sample, fit),
+    pixels: held
+      ? heldPixels(held.subarray(0, good.length * length), length)
+      : decodedPixels(good, sample, fit),
     files: good.map(({ path }) => path),
     skipped,
     digest,
@@ -146,6 +149,12 @@ interface Named {
   readonly at: string;
   /** Number of its class. */
   readonly label: number;
+}
+
+/** A file that has been read. */
+interface Seen extends Named {
+  /** SHA-256 of its bytes. */
+  readonly digest: string;
 }
 
 /** A file whose header has been read. */
@@ -316,17 +325,29 @@ function labelled(
 }
 
 function heldPixels(held: Uint8Array, length: number): ImageSource["pixels"] {
-  return (numbers) => {
+  const parts = Array.from(
+    { length: length === 0 ? 0 : Math.floor(held.length / length) },
+    (_, i) => held.subarray(i * length, (i + 1) * length),
+  );
+  // deno-lint-ignore require-await -- a number that is wrong rejects, as with pictures on disk
+  return async (numbers) => {
     const out = room(action, "the images", numbers.length * length);
-    Array.from(numbers).forEach((number, i) =>
-      out.set(held.subarray(number * length, (number + 1) * length), i * length)
-    );
-    return Promise.resolve(out);
+    Array.from(numbers).forEach((number, i) => out.set(imageOf(parts, number), i * length));
+    return out;
   };
 }
 
+/** An image by its number. */
+function imageOf<A>(images: readonly A[], number: number): A {
+  const image = images[number];
+  if (image !== undefined) return image;
+  throw new RangeError(
+    `Cannot ${action}: numbers must be whole and in [0, ${images.length}), got ${number}`,
+  );
+}
+
 function decodedPixels(
-  files: readonly Named[],
+  files: readonly Seen[],
   sample: readonly [number, number, 1 | 3],
   fit: ImageFit,
 ): ImageSource["pixels"] {
@@ -335,9 +356,11 @@ function decodedPixels(
     const out = room(action, "the images", numbers.length * length);
     for (let i = 0; i < numbers.length; i++) {
       signal?.throwIfAborted();
-      const { at } = files[numbers[i]!]!;
+      const { at, digest } = imageOf(files, numbers[i]!);
       try {
-        const picture = await decodePicture(await bytesOf(at));
+        const bytes = await bytesOf(at);
+        if (await sha256(bytes) !== digest) throw new PictureFault("is another picture now");
+        const picture = await decodePicture(bytes);
         fitInto(picture, sample, fit, out.subarray(i * length, (i + 1) * length));
       } catch (cause) {
         const reason = reasonOf(cause);

@@ -79,7 +79,8 @@ const madeOf: Readonly<Record<string, string>> = {
   square: "square of the gradient",
 };
 
-const lost = (wanted: string, got: string, step: number): RangeError =>
+/** What went wrong in a step. */
+export const lost = (wanted: string, got: string, step: number): RangeError =>
   new RangeError(`Cannot go on with training: ${wanted}, got ${got} at step ${step}`);
 
 /** The first number that is not finite in groups of tensors, with the names of its group and tensor. */

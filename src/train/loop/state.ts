@@ -7,7 +7,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Params } from "../../network/layer/parameter.ts";
 import { checkTensors } from "../../tensor/check/check.ts";
-import { decoded, type Rules } from "../../tensor/check/decode.ts";
+import { decoded, is, type Rules } from "../../tensor/check/decode.ts";
 import { mapTensors, type Tensors } from "../../tensor/engine.ts";
 import type { StepState } from "../flat.ts";
 import { byAdam, type Moments } from "../optimizer/adam.ts";
@@ -52,9 +52,16 @@ export interface NewTrainingOptions {
   readonly memory?: unknown;
 }
 
+const isOptimizer = (value: Optimizer | null): boolean =>
+  typeof value?.init === "function" && typeof value.update === "function";
+
+const isTensors = (value: object | null): boolean =>
+  typeof value === "object" && value !== null &&
+  Object.values(value).every((each) => each instanceof tf.Tensor);
+
 const newTrainingOptions: Rules<NewTrainingOptions> = {
-  optimizer: true,
-  carried: true,
+  optimizer: is("an optimizer, such as byAdam()", isOptimizer, true),
+  carried: is("tensors by name", isTensors, true),
   memory: true,
 };
 

@@ -21,6 +21,7 @@ import {
   flatState,
   flatStep,
   layoutOf,
+  mapGroups,
   namedState,
   optimizerOf,
   type StepState,
@@ -30,7 +31,8 @@ import {
   unflattened,
 } from "../flat.ts";
 import type { Moments } from "../optimizer/adam.ts";
-import type { Scalar } from "../../tensor/tensor.ts";
+import type { Scalar, Tensor } from "../../tensor/tensor.ts";
+import { lost } from "./check.ts";
 import { disposeTraining, type TrainState } from "./state.ts";
 import type { Loss, StatefulObjective } from "./objective.ts";
 import type { TrainOptions } from "./options.ts";
@@ -68,6 +70,34 @@ function lossAt<Batch>(
   };
 }
 
+/** The tensors of a record, those of a state among them by other handles. */
+function handlesBeside(
+  { params, ema, moments, carried = {} }: StepState,
+): (tensors: Tensors) => Record<string, Tensor> {
+  const groups = [params, ema, carried, ...Object.values(moments)];
+  const ids = new Set(groups.flatMap((each) => Object.values(each)).map(({ id }) => id));
+  return (tensors) => mapTensors(tensors, (each) => ids.has(each.id) ? tf.clone(each) : each);
+}
+
+/** Refuses a state of other names or shapes than the one before, as engines do. */
+function checkSame(before: StepState, after: StepState, step: number): void {
+  const parts = ({ params, moments, carried = {} }: StepState): Record<string, Tensors> => ({
+    weights: params,
+    ...mapGroups(moments, (group) => group),
+    "what is carried": carried,
+  });
+  const was = parts(before), now = parts(after);
+  for (const name of new Set([...Object.keys(was), ...Object.keys(now)])) {
+    const [a = {}, b = {}] = [was[name], now[name]], names = Object.keys(a);
+    const isSame = names.length === Object.keys(b).length &&
+      names.every((each) => b[each] && tf.util.arraysEqual(a[each]!.shape, b[each].shape));
+    if (isSame) continue;
+    const told = (group: Tensors): string =>
+      Object.entries(group).map(([each, { shape }]) => `${each} [${shape}]`).join(", ") || "none";
+    throw lost(`${name} must stay ${told(a)}`, told(b), step);
+  }
+}
+
 /** What is remembered after a step. */
 function* remembered<Batch>(
   loss: Loss<Batch> | StatefulObjective<Batch>,
@@ -92,14 +122,16 @@ export function plainSteps<Batch>(start: TrainState, options: TrainOptions<Batch
       const { next, ...made } = await scope(function* () {
         const { of, carried } = lossAt(loss, held, batch, fold(key, step));
         const { value, gradients, told } = differentiated(of, held.params);
-        const { params, moments } = update({ ...held, gradients }, numbers(step));
-        const kept = mapTensors(carried, (each) => tf.clone(each));
+        const moved = update({ ...held, gradients }, numbers(step));
+        // Whatever is passed on as it was gets a handle of its own, as the state before is freed.
+        const passed = handlesBeside(held), params = passed(moved.params);
         const next: typeof held = {
           params,
-          moments: moments as Moments,
+          moments: mapGroups(moved.moments, passed) as Moments,
           ema: ema(held.ema, params, { step, decay }),
-          ...(held.carried && { carried: kept }),
+          ...((held.carried || Object.keys(carried).length > 0) && { carried: passed(carried) }),
         };
+        checkSame(held, next, step);
         const [[said], sum] = yield* awaited(
           Promise.all([value.data(), finite ? summed(next) : 0]),
         );

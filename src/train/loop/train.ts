@@ -21,7 +21,7 @@
 
 import { checkKey, checkOptions, shown } from "../../tensor/check/check.ts";
 import { decoded } from "../../tensor/check/decode.ts";
-import { pacer } from "../../tensor/engine.ts";
+import { heeding, pacer } from "../../tensor/engine.ts";
 import { adamOptions } from "../optimizer/adam.ts";
 import type { TrainState } from "./state.ts";
 import { type TrainOptions, trainOptions } from "./options.ts";
@@ -91,7 +91,7 @@ async function* training<Batch>(
     return { step, ...await steps.state(), loss: since.at(-1)!, losses: since };
   };
   try {
-    for await (const batch of batches) {
+    for await (const batch of heeding(batches, signal)) {
       signal?.throwIfAborted();
       step++;
       if (finite) await checkBatch(batch, step);
