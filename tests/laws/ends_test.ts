@@ -1,7 +1,8 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import * as library from "../../mod.ts";
+import * as noises from "../../src/noise/mod.ts";
+import * as samples from "../../src/sample/mod.ts";
 import {
   adaptiveFlow,
   arrived,
@@ -257,7 +258,7 @@ describe("the ends of schedules: what there is", () => {
 
   /** The names of what the library exports from a folder that gives something, called with one of these. */
   const giving = async (
-    folder: string,
+    folder: "noise" | "sample",
     calls: readonly (readonly unknown[])[],
     is: (value: object) => boolean,
   ): Promise<string[]> => {
@@ -277,7 +278,9 @@ describe("the ends of schedules: what there is", () => {
         }
         const exported: Record<string, unknown> = await import(new URL(file, root).href);
         for (const [name, value] of Object.entries(exported)) {
-          if (!(name in library) || typeof value !== "function") continue;
+          if (
+            !(name in { noise: noises, sample: samples }[folder]) || typeof value !== "function"
+          ) continue;
           if (calls.some((args) => gives(value as () => unknown, args))) names.add(name);
         }
       }
