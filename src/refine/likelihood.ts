@@ -36,6 +36,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { sampleAxes } from "../tensor/tensor.ts";
 import "../tensor/autodiff.ts";
+import { logDeterminant } from "../solve/linear.ts";
 import type { Level } from "../noise/schedule/schedule.ts";
 import { convert, decorated, type Model, type Prediction } from "../denoise/prediction.ts";
 import { checkOptions, refusal } from "../tensor/check/check.ts";
@@ -319,25 +320,6 @@ function atOnce(next: Awaitable<State>): State {
 function jacobian(f: (x: Tensor) => Tensor, x: Tensor): Tensor {
   const row = (unit: Tensor): Tensor => tf.grad((x) => tf.sum(tf.mul(f(x), unit)))(x);
   return tf.stack(unitVectors(x).map((unit) => tf.reshape(row(unit), [x.shape[0]!, unit.size])));
-}
-
-/** ln|det A| by Gaussian elimination with partial pivoting; A is used up. */
-function logDeterminant(a: number[][]): number {
-  let sum = 0;
-  for (let k = 0; k < a.length; k++) {
-    const best = a.slice(k).reduce(
-      (b, row, i) => Math.abs(row[k]!) > Math.abs(a[b]![k]!) ? k + i : b,
-      k,
-    );
-    [a[k], a[best]] = [a[best]!, a[k]!];
-    const pivot = a[k]!;
-    sum += Math.log(Math.abs(pivot[k]!));
-    for (const row of a.slice(k + 1)) {
-      const share = row[k]! / pivot[k]!;
-      for (let j = k; j < a.length; j++) row[j]! -= share * pivot[j]!;
-    }
-  }
-  return sum;
 }
 
 /**

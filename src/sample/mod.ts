@@ -72,6 +72,5 @@ export {
   type MultistepRule,
   type MultistepWeights,
   type Node,
-  phi,
   type Point,
 } from "./solver/weights.ts";

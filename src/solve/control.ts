@@ -23,7 +23,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { checkOptions } from "../tensor/check/check.ts";
 import { decoded, is, oneOf, type Rules, showing } from "../tensor/check/decode.ts";
-import { awaited, scope } from "../tensor/scope.ts";
+import { awaited, scope, type Scoped } from "../tensor/scope.ts";
 import { moved, slope, type VectorField } from "./rungekutta.ts";
 import type { Tableau } from "./tableau.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -85,6 +85,9 @@ export interface StepErrors {
   readonly order: number;
 }
 
+/** The least error that counts. */
+const leastError = 1e-4;
+
 /**
  * How much longer the next step should be: safety·error^(−(1/p − 3/4·beta))·previous^beta within [least, greatest], and
  * at most 1 after an error above 1, which the part of `previous` does not soften (Hairer et al., section II.4 and the
@@ -104,12 +107,70 @@ export interface StepErrors {
  * ```
  */
 export function stepFactor(errors: StepErrors, control: StepControl = {}): number {
-  const { error, previous = 1e-4, order } = errors;
+  const { error, previous = leastError, order } = errors;
   const { safety = 0.9, least = 0.2, greatest = 10, beta = 0.04 } = control;
   if (!(error < Infinity)) return least;
   const exponent = 1 / order - 0.75 * beta, accepted = error <= 1;
   const wanted = safety * (accepted ? previous ** beta : 1) / error ** exponent;
   return Math.min(Math.max(wanted, least), accepted ? greatest : 1);
+}
+
+/** What a controlled step goes from. */
+export interface Approach {
+  /** Length to try first, above 0. */
+  readonly length: number;
+  /** Error of the accepted step before; absent at the start. */
+  readonly previous?: number | undefined;
+  /** Order p of the method. */
+  readonly order: number;
+}
+
+/** A step that has been tried. */
+export interface Trial<M> {
+  /** Its error, 1 where it just does. */
+  readonly error: number;
+  /** Its length, above 0: less than asked for where the way ends before. */
+  readonly length: number;
+  /** What it made. */
+  readonly made: M;
+}
+
+/** A step that has been accepted. */
+export interface Accepted<M> {
+  /** What it made. */
+  readonly made: M;
+  /** Length to try next. */
+  readonly length: number;
+  /** Its error, for the next step. */
+  readonly previous: number;
+  /** Number of steps made in vain before it. */
+  readonly rejected: number;
+}
+
+/**
+ * Steps of ever smaller lengths, until the error of one does.
+ *
+ * @param approach Where from.
+ * @param control How lengths are chosen.
+ * @param attempt A step of a length, told how many were made in vain; it may throw to give up.
+ * @returns The first whose error is at most 1; a part of work, called by `yield*`. Of the others nothing is left.
+ */
+export function* controlled<M extends object>(
+  { length: first, previous, order }: Approach,
+  control: StepControl,
+  attempt: (length: number, rejected: number) => Scoped<Trial<M>>,
+): Scoped<Accepted<M>> {
+  let length = first;
+  for (let rejected = 0;; rejected++) {
+    const { error, length: tried, made } = yield* awaited(scope(function* () {
+      const { made, ...trial } = yield* attempt(length, rejected);
+      return { ...trial, made: trial.error <= 1 ? made : undefined };
+    }));
+    const before = previous !== undefined && { previous };
+    const factor = stepFactor({ error, order, ...before }, control);
+    length = tried * (rejected > 0 ? Math.min(factor, 1) : factor);
+    if (made) return { made, length, previous: Math.max(error, leastError), rejected };
+  }
 }
 
 /**

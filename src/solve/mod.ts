@@ -14,6 +14,7 @@ export {
   type StepErrors,
   stepFactor,
 } from "./control.ts";
+export { phi } from "./exponential.ts";
 export { type OdeState, type PathState, solve, type SolveOptions } from "./ode.ts";
 export {
   denseOutput,

@@ -14,11 +14,11 @@ import { decoded, is, needed, type Rules, showing, wholeNumber } from "../tensor
 import { awaited, scope, type Scoped } from "../tensor/scope.ts";
 import {
   checkControl,
+  controlled,
   errorNorm,
   firstLength,
   refused,
   type StepControl,
-  stepFactor,
 } from "./control.ts";
 import {
   denseOutput,
@@ -217,7 +217,7 @@ function* between(
 /** The next step, of one length with the others or of its own. */
 const advanced = (f: VectorField, front: Front, options: CheckedOptions): Scoped<Advance> =>
   options.steps === undefined
-    ? controlled(f, front, options)
+    ? ofItsOwn(f, front, options)
     : even(f, front, options, options.steps);
 
 /** The next of equal steps. */
@@ -243,42 +243,40 @@ function arrived(
 }
 
 /** A step whose error does, with the length of the next. */
-function* controlled(
+function* ofItsOwn(
   f: VectorField,
   front: Front,
   { control, tableau, signal, span: [, end] }: CheckedOptions,
 ): Scoped<Advance> {
   const { most = 10_000, firstStep } = control, { x, t, previous } = front, way = end - t;
   const order = tableau.order!, first = front.first ?? (yield* slope(f, x, t));
-  let { length, rejected } = front;
+  const reach = Math.abs(way);
+  let { length } = front;
   if (length === 0) {
     length = firstStep === undefined
       ? yield* awaited(firstLength(f, { x, t, first, way }, { order, control }))
-      : Math.min(firstStep, Math.abs(way));
+      : Math.min(firstStep, reach);
   }
-  for (;;) {
-    signal?.throwIfAborted();
-    const reach = Math.abs(way), isLast = length >= reach * (1 - 1e-9);
-    const h = (isLast ? reach : length) * Math.sign(way);
-    if (t + h === t || front.step + rejected >= most) throw stuck(front, h, most);
-    // A scope of its own, so that of a step made in vain nothing is left.
-    const { made, error } = yield* awaited(scope(function* () {
-      const made = yield* awaited(rungeKutta(tableau)(f, { x, t, h, first }));
-      const error = yield* awaited(errorNorm(made.error!, [x, made.x], control));
-      return { error, made: error <= 1 ? made : undefined };
-    }));
-    const factor = stepFactor({ error, previous, order }, control);
-    length = Math.abs(h) * (rejected > front.rejected ? Math.min(factor, 1) : factor);
-    if (made) {
-      const next = arrived(front, made, { t: isLast ? end : t + h, tableau });
-      return {
-        next: { ...next, rejected, length, previous: Math.max(error, 1e-4) },
-        h,
-        stages: made.stages,
-      };
-    }
-    rejected++;
-  }
+  const approach = { length, previous, order };
+  const { made, rejected, ...next } = yield* controlled(
+    approach,
+    control,
+    function* (wanted, vain) {
+      signal?.throwIfAborted();
+      const isLast = wanted >= reach * (1 - 1e-9), length = isLast ? reach : wanted;
+      const h = length * Math.sign(way), steps = front.step + front.rejected + vain;
+      if (t + h === t || steps >= most) throw stuck(front, h, most);
+      const step = yield* awaited(rungeKutta(tableau)(f, { x, t, h, first }));
+      const error = yield* awaited(errorNorm(step.error!, [x, step.x], control));
+      return { error, length, made: { step, h, t: isLast ? end : t + h } };
+    },
+  );
+  const reached = arrived(front, made.step, { t: made.t, tableau });
+  return {
+    next: { ...reached, ...next, rejected: front.rejected + rejected },
+    h: made.h,
+    stages: made.step.stages,
+  };
 }
 
 function stuck({ t, step }: Front, h: number, most: number): RangeError {

@@ -6,7 +6,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { sampleAxes } from "../../tensor/tensor.ts";
+import { conjugateGradients } from "../../solve/linear.ts";
 import type { Check } from "../../sample/path.ts";
 import { scope } from "../../tensor/scope.ts";
 import { checkMask, checkTensor, refusal } from "./check.ts";
@@ -233,36 +233,5 @@ export function solved(system: System, b: Tensor): Tensor {
   if (operator.gram !== undefined) return tf.div(b, r2 * operator.gram + noise2);
   const times = (p: Tensor): Tensor =>
     tf.add(tf.mul(operator.apply(operator.adjoint(p)), r2), tf.mul(p, noise2));
-  // The system is symmetric, so a gradient goes back through another solution of it, of any order, and not through the solver,
-  // which divides by what is left of a residual.
-  const inverse = (b: Tensor): Tensor =>
-    tf.customGrad((...inputs) => ({
-      value: conjugateGradients(times, inputs[0] as Tensor, iterations),
-      gradFunc: (dy: Tensor) => inverse(dy),
-    }))(b);
-  return inverse(b);
+  return conjugateGradients(times, b, iterations);
 }
-
-/** As many steps as told, each sample by itself: no number is read, so that the step can be compiled. */
-function conjugateGradients(
-  times: (p: Tensor) => Tensor,
-  b: Tensor,
-  iterations: number,
-): Tensor {
-  let u = tf.zerosLike(b), rest = b, p = b, size = dots(b, b);
-  for (let i = 0; i < iterations; i++) {
-    const q = times(p), step = over(size, dots(p, q));
-    u = tf.add(u, tf.mul(p, step));
-    rest = tf.sub(rest, tf.mul(q, step));
-    const next = dots(rest, rest);
-    p = tf.add(rest, tf.mul(p, over(next, size)));
-    size = next;
-  }
-  return u;
-}
-
-/** ⟨a, b⟩ of each sample, shape [N, 1, ...]. */
-const dots = (a: Tensor, b: Tensor): Tensor => tf.sum(tf.mul(a, b), sampleAxes(a), true);
-
-/** a/b, or 0 where both are nothing. */
-const over = (a: Tensor, b: Tensor): Tensor => tf.div(a, tf.maximum(b, 1e-30));

@@ -10,11 +10,11 @@
 import * as tf from "@tensorflow/tfjs-core";
 import {
   checkControl,
+  controlled,
   errorNorm,
   firstLength,
   type Outset,
   type StepControl,
-  stepFactor,
 } from "../../solve/control.ts";
 import type { VectorField } from "../../solve/rungekutta.ts";
 import { type Tableau, tableaus } from "../../solve/tableau.ts";
@@ -136,35 +136,32 @@ interface Controlled extends Method {
 
 /** One accepted step: of ever smaller lengths, the first whose error does. Its first slope serves all that are tried. */
 function* accepted(state: AdaptiveState, env: Env, asked: Controlled): Scoped<AdaptiveState> {
-  env.signal?.throwIfAborted();
   const isAway = !isRegularAt(asked, state.t), flow = isAway ? away(asked) : asked;
   const { schedule, chart, control, tableau, final } = flow, { most = 10_000 } = control;
   const { place, scale } = charts[chart], from = schedule.at(state.t), to = schedule.at(final);
   const f = field(env, { t: state.t, s: final, from, to }, flow);
   const y = tf.div(state.x, scale(from)), w = place(from), way = place(to) - w;
-  const first = yield* owned(f(y, w)), { length: known, previous, ...before } = state;
-  let { rejected = 0 } = state;
-  let length = known ??
+  const first = yield* owned(f(y, w)), { length: known, rejected = 0, ...before } = state;
+  const length = known ??
     (yield* begun(f, { x: y, t: w, first, way }, { ...flow, unit: scale(from) }));
-  for (;;) {
+  const approach = { length, previous: before.previous, order: tableau.order! };
+  const made = yield* controlled(approach, control, function* (wanted, vain) {
     env.signal?.throwIfAborted();
-    const { h, ...leg } = reach(state.t, length, flow);
-    if (leg.s === state.t || state.step + rejected >= most) throw stuck(state, h, most);
-    const { error, end } = yield* awaited(scope(function* () {
-      const { error: off, ...end } = yield* solved(env, leg, flow, { x: state.x, first });
-      const error = yield* awaited(errorNorm(off!, [state.x, end.x], control));
-      return { error, end: error <= 1 ? end : undefined };
-    }));
-    const errors = { error, order: tableau.order!, ...(previous !== undefined && { previous }) };
-    const factor = stepFactor(errors, control);
-    length = h * (rejected > (state.rejected ?? 0) ? Math.min(factor, 1) : factor);
-    if (end) {
-      const reached = { ...before, ...end, t: leg.s, step: state.step + 1, rejected };
-      // The length of a step in another chart tells nothing of the next.
-      return { ...reached, previous: Math.max(error, 1e-4), ...(!isAway && { length }) };
-    }
-    rejected++;
-  }
+    const { h, ...leg } = reach(state.t, wanted, flow);
+    if (leg.s === state.t || state.step + rejected + vain >= most) throw stuck(state, h, most);
+    const { error: off, ...end } = yield* solved(env, leg, flow, { x: state.x, first });
+    const error = yield* awaited(errorNorm(off!, [state.x, end.x], control));
+    return { error, length: h, made: { ...end, t: leg.s } };
+  });
+  return {
+    ...before,
+    ...made.made,
+    step: state.step + 1,
+    rejected: rejected + made.rejected,
+    previous: made.previous,
+    // The length of a step in another chart tells nothing of the next.
+    ...(!isAway && { length: made.length }),
+  };
 }
 
 /** The length of the first step; what is allowed in x is allowed in y to its scale. */

@@ -72,8 +72,8 @@ export const noise: readonly Slip[] = [
   slip("sample/flow/adaptive.ts", "{ x: state.x, first }", "{ x: state.x }", "sample/reverse"),
   slip("solve/tableau.ts", "-17253 / 339200", "17253 / 339200", "solve/ode"),
   slip(
-    "solve/ode.ts",
-    "rejected > front.rejected ? Math.min(factor, 1) : factor",
+    "solve/control.ts",
+    "rejected > 0 ? Math.min(factor, 1) : factor",
     "factor",
     "solve/ode",
   ),

@@ -165,7 +165,7 @@ export const refine: readonly Slip[] = [
   ),
   slip("chain/langevin.ts", "tf.isNaN(logA)", "tf.isNaN(tf.zerosLike(logA))", "laws/finite"),
   slip(
-    "refine/known/operator.ts",
+    "solve/linear.ts",
     "gradFunc: (dy: Tensor) => inverse(dy),",
     "gradFunc: (dy: Tensor) => dy,",
     "laws/one_model",
