@@ -22,6 +22,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { checkOptions, type Known } from "./check/check.ts";
 import type { Tensor } from "./tensor.ts";
 
 /**
@@ -47,6 +48,8 @@ export interface ScopeOptions {
   /** Calls the scope off, if it still waits 50 ms after the signal. Default: none. */
   readonly signal?: AbortSignal | undefined;
 }
+
+const none: ScopeOptions = {}, scopeOptions: Known<ScopeOptions> = { signal: true };
 
 /** What a scope holds. */
 interface Arena {
@@ -77,6 +80,7 @@ const tensorsIn = (value: unknown): Tensor[] =>
  * @param work A generator, which may wait, or a plain function, which may not.
  * @param options A signal that calls it off.
  * @returns The result: at once, unless the work waits.
+ * @throws {TypeError} If an option is not known.
  * @throws What the work throws, when all is freed. Called off, it rejects with the signal's reason.
  *
  * @example Nothing is left but the sum
@@ -104,8 +108,11 @@ export function scope<A>(work: () => A): A;
 export function scope<A>(work: () => Scoped<A> | A, options?: ScopeOptions): Awaitable<A>;
 export function scope<A>(
   work: () => Scoped<A> | A,
-  { signal }: ScopeOptions = {},
+  options: ScopeOptions = none,
 ): Awaitable<A> {
+  // There are many scopes in a step, and few of them have any.
+  if (options !== none) checkOptions("carry out a scope", options, scopeOptions);
+  const { signal } = options;
   const arena: Arena = { made: undefined, waiting: undefined, state: "open", callOff: nothing };
   const outer = current;
   let steps: Scoped<A> | undefined;

@@ -364,4 +364,12 @@ describe("scope()", () => {
       /Cannot carry out a scope: work that waits must be a generator, got a promise/,
     );
   });
+
+  it("refuses an option that it does not have", () => {
+    const options = { signl: AbortSignal.timeout(1000) } as object;
+    assert.throws(
+      () => scope(() => tf.scalar(1), options),
+      /Cannot carry out a scope: options must be among signal, got "signl"/,
+    );
+  });
 });
