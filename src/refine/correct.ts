@@ -24,7 +24,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { sampleAxes } from "../tensor/tensor.ts";
+import { sampleAxes, type Tensor } from "../tensor/tensor.ts";
 import { langevinChain, type Point } from "../chain/langevin.ts";
 import type { Model } from "../denoise/prediction.ts";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
@@ -46,7 +46,6 @@ import {
 import { uniform } from "../tensor/random.ts";
 import { owned, type Scoped } from "../tensor/scope.ts";
 import { around, checkUnweighed } from "./moved.ts";
-import type { Tensor } from "../tensor/tensor.ts";
 
 /** What is refused here. */
 const correcting = "correct";

@@ -34,7 +34,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { sampleAxes } from "../tensor/tensor.ts";
+import { sampleAxes, type Tensor } from "../tensor/tensor.ts";
 import "../tensor/autodiff.ts";
 import { logDeterminant } from "../solve/linear.ts";
 import type { Level } from "../noise/schedule/schedule.ts";
@@ -55,7 +55,6 @@ import {
   type Scoped,
 } from "../tensor/scope.ts";
 import { exactTrace, type Trace, unitVectors } from "./trace.ts";
-import type { Tensor } from "../tensor/tensor.ts";
 
 /** What is refused here. */
 const carrying = "carry a density";

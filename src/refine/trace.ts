@@ -7,13 +7,12 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { sampleAxes } from "../tensor/tensor.ts";
+import { sampleAxes, type Tensor } from "../tensor/tensor.ts";
 import "../tensor/autodiff.ts";
 import { type Env, sampleKeys, type State } from "../sample/path.ts";
 import { decoded, oneOf, type Rules, wholeNumber } from "../tensor/check/decode.ts";
 import { normal, rademacher } from "../tensor/random.ts";
 import { scope } from "../tensor/scope.ts";
-import type { Tensor } from "../tensor/tensor.ts";
 
 /**
  * Where a trace is wanted.

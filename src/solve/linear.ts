@@ -8,8 +8,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { sampleAxes } from "../tensor/tensor.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { sampleAxes, type Tensor } from "../tensor/tensor.ts";
 
 /**
  * u with A·u = b for a symmetric positive A, each sample by itself, in as many steps as told: no number is read, so that it can

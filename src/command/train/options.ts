@@ -11,8 +11,7 @@ import { architectureOf, type ImageChoice } from "../../network/architecture.ts"
 import type { FieldKind } from "../../network/field.ts";
 import type { UNetConfig } from "../../network/unet.ts";
 import type { Kind } from "../../denoise/prediction.ts";
-import type { FitOptions, ImageFit } from "../../data/picture/fit.ts";
-import { imageFits } from "../../data/picture/fit.ts";
+import { type FitOptions, type ImageFit, imageFits } from "../../data/picture/fit.ts";
 import {
   addEngine,
   type EngineArguments,

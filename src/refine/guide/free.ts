@@ -16,11 +16,10 @@ import { type Condition, pickedCondition, sizeOfCondition } from "../../denoise/
 import { decorated, type Model, type Prediction } from "../../denoise/prediction.ts";
 import { onModel, type Refinement } from "../../sample/path.ts";
 import { decoded, is, needed, type Rules, within } from "../../tensor/check/decode.ts";
-import { sampleAxes } from "../../tensor/tensor.ts";
+import { sampleAxes, type Tensor } from "../../tensor/tensor.ts";
 import { owned, scope, type Scoped } from "../../tensor/scope.ts";
 import { during, type Guide, type Interval, intervalRules, mapped, settled } from "./combine.ts";
 import { column, isAll, refusal, type Scale, scaled } from "./scale.ts";
-import type { Tensor } from "../../tensor/tensor.ts";
 
 /**
  * A run of the model under a condition, without guidance.

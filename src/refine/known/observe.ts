@@ -21,7 +21,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { sampleAxes } from "../../tensor/tensor.ts";
+import { sampleAxes, type Tensor } from "../../tensor/tensor.ts";
 import "../../tensor/autodiff.ts";
 import { type Check, noise, onModel, type Refinement } from "../../sample/path.ts";
 import { checkOptions, shown } from "../../tensor/check/check.ts";
@@ -32,7 +32,6 @@ import { byEnergy, gradientThrough } from "../guide/gradient.ts";
 import { around, checkUnweighed, moved } from "../moved.ts";
 import { checkFits, checkMask, checkNumbers, checkTensor, refusal } from "./check.ts";
 import { type Operator, shownBy, solved } from "./operator.ts";
-import type { Tensor } from "../../tensor/tensor.ts";
 
 /**
  * Options of {@link inpainted}.
