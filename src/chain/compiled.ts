@@ -10,6 +10,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Engine } from "../tensor/engine.ts";
+import { atOnce } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /**
@@ -31,7 +32,7 @@ export async function stepOn<S>(
   const given = numbered(tensorsIn(state));
   const made = await engine.run((inputs) => {
     const ofInput = new Map(Object.keys(given).map((name) => [given[name]!.id, inputs[name]!]));
-    const next = atOnce(step(replaced(state, ({ id }) => ofInput.get(id)!)));
+    const next = atOnce(step(replaced(state, ({ id }) => ofInput.get(id)!)), onEngine);
     for (const name of Object.keys(given)) before.set(inputs[name]!.id, given[name]!);
     const outputs = numbered(tensorsIn(next).filter(({ id }) => !before.has(id)));
     for (const name of Object.keys(outputs)) after.set(outputs[name]!.id, name);
@@ -41,14 +42,11 @@ export async function stepOn<S>(
   return replaced(shape!, ({ id }) => before.get(id) ?? made[after.get(id)!]!);
 }
 
-function atOnce<S>(next: S | Promise<S>): S {
-  if (!(next instanceof Promise)) return next;
-  next.catch(() => undefined);
-  throw new TypeError(
-    "Cannot run a step on an engine: model and transition must answer at once, got a promise; " +
-      "give the engine to the model instead, or leave it out",
-  );
-}
+const onEngine = {
+  action: "run a step on an engine",
+  who: "model and transition",
+  advice: "give the engine to the model instead, or leave it out",
+};
 
 /** Distinct tensors by number. */
 const numbered = (tensors: readonly Tensor[]): Record<string, Tensor> =>

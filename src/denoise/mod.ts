@@ -5,6 +5,7 @@
  */
 
 export { type Condition, pickedCondition, type Place, sizeOfCondition } from "./condition.ts";
+export { type PredictionAt, sharing } from "./decorate.ts";
 export type { Energy, NoisyClassifier } from "./energy.ts";
 export {
   type Denoiser,

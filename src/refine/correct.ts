@@ -31,7 +31,7 @@ import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import { asked } from "../sample/step.ts";
 import { type Env, noise, type Refinement, sampleKeys, type State } from "../sample/path.ts";
 import { fitted } from "../sample/fit.ts";
-import { refusal, shown } from "../tensor/check/check.ts";
+import { mismatch, refusal, shown } from "../tensor/check/check.ts";
 import {
   above,
   atLeast,
@@ -319,9 +319,8 @@ export function corrected(
     correctedRules,
   );
   if (typeof corrector?.size !== "function") {
-    throw new TypeError(
-      `Cannot correct: corrector must be a corrector, such as langevin(), got ${shown(corrector)}`,
-    );
+    const wanted = "corrector must be a corrector, such as langevin()";
+    throw mismatch(correcting, wanted, shown(corrector));
   }
   if (!whole(0)(corrector.steps ?? 1)) {
     throw refusal(correcting, "steps must be a whole number of at least 0", corrector.steps);
@@ -374,13 +373,12 @@ function* withScore(env: Env, x: Tensor, t: number): Scoped<Point> {
 function* withEnergy({ model, signal }: Env, x: Tensor, t: number): Scoped<Point> {
   const said = yield* owned(model.predict(x, t, signal));
   if (said.kind === "energy") return { x, energy: said.value, score: tf.neg(said.gradient) };
-  throw new TypeError(
-    `Cannot test a move: the model must give an energy, got a prediction of kind "${said.kind}"`,
-  );
+  const got = `a prediction of kind "${said.kind}"`;
+  throw mismatch("test a move", "the model must give an energy", got);
 }
 
 /** One size for all: where it depends on the point the way back is another. */
 function checkedSize(eps: number | Tensor): number {
   if (typeof eps === "number") return eps;
-  throw new TypeError("Cannot test a move: the corrector's size must be a number, got a tensor");
+  throw mismatch("test a move", "the corrector's size must be a number", "a tensor");
 }

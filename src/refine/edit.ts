@@ -16,8 +16,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { jump } from "../noise/forward.ts";
 import { type Env, noise, type State } from "../sample/path.ts";
-import { checkedTime } from "../sample/fit.ts";
-import { shown } from "../tensor/check/check.ts";
+import { checkedTime } from "../noise/schedule/same.ts";
+import { mismatch, shown } from "../tensor/check/check.ts";
 import { decoded, type Rules } from "../tensor/check/decode.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -67,13 +67,9 @@ export function edited(
   options: EditOptions = {},
 ): (env: Env, from?: number) => State {
   const { step = 0 } = decoded("edit", options, editRules);
-  if (!(x0 instanceof tf.Tensor)) {
-    throw new TypeError(`Cannot edit: x0 must be a tensor, got ${shown(x0)}`);
-  }
+  if (!(x0 instanceof tf.Tensor)) throw mismatch("edit", "x0 must be a tensor", shown(x0));
   return (env, from) => {
-    if (x0.isDisposed) {
-      throw new TypeError("Cannot edit: x0 must be alive, got one that is disposed of");
-    }
+    if (x0.isDisposed) throw mismatch("edit", "x0 must be alive", "one that is disposed of");
     const { schedule } = env.model, asked = options.t ?? from;
     if (asked === undefined) {
       throw new TypeError(

@@ -43,8 +43,10 @@ import { checkOptions, refusal } from "../tensor/check/check.ts";
 import { decoded, oneOf, type Rules } from "../tensor/check/decode.ts";
 import { type Env, refined, type RunOptions, type Sampler, type State } from "../sample/path.ts";
 import { run } from "../sample/run.ts";
-import { isLevel, runRules } from "../sample/fit.ts";
+import { isLevel } from "../noise/schedule/same.ts";
+import { runRules } from "../sample/fit.ts";
 import {
+  atOnce,
   type Awaitable,
   awaited,
   follows,
@@ -219,13 +221,9 @@ function tauOf(trace: Trace, env: Env, state: State, level: Level): Tensor | und
 }
 
 function epsAt(env: Env, x: Tensor, t: number, level: Level): Tensor {
-  const prediction = env.model.predict(x, t);
-  if (!(prediction instanceof Promise)) {
-    checkFollows(prediction, x);
-    return convert(prediction, "eps", x, level);
-  }
-  prediction.catch(() => undefined);
-  throw new TypeError("Cannot carry a density: the model must answer at once, got a promise");
+  const prediction = atOnce(env.model.predict(x, t), { action: carrying });
+  checkFollows(prediction, x);
+  return convert(prediction, "eps", x, level);
 }
 
 /** One end of a step. */
@@ -294,7 +292,10 @@ function* byJacobian(
   if (next.history !== undefined) {
     throw new TypeError('Cannot carry a density by rule "jacobian": state.history must be absent');
   }
-  const rows = jacobian((x) => atOnce(step({ ...state, x })).x, state.x);
+  const rows = jacobian(
+    (x) => atOnce(step({ ...state, x }), { action: carrying, who: "the step" }).x,
+    state.x,
+  );
   const entries = yield* awaited(rows.data());
   const count = state.x.shape[0]!,
     size = state.x.size / count,
@@ -307,12 +308,6 @@ function* byJacobian(
   });
   const first = logDensity ?? firstDensity(state, next, env.model.schedule.at(state.t));
   return { logDensity: tf.add(first, tf.tensor1d(changes)) };
-}
-
-function atOnce(next: Awaitable<State>): State {
-  if (!(next instanceof Promise)) return next;
-  next.catch(() => undefined);
-  throw new TypeError("Cannot carry a density: the step must answer at once, got a promise");
 }
 
 /** Gradients of output i of each sample, shape [D, N, D]. */

@@ -23,8 +23,6 @@ export {
   type Guide,
   guided,
   type Interval,
-  type PredictionAt,
-  sharing,
   summed,
 } from "./guide/combine.ts";
 export { classifierFree, type ClassifierFreeOptions, conditioned } from "./guide/free.ts";
@@ -58,7 +56,6 @@ export {
   logPrior,
   type Weighed,
 } from "./likelihood.ts";
-export { slerp } from "./slerp.ts";
 export {
   type ClipOptions,
   type DynamicOptions,

@@ -24,6 +24,7 @@ import {
 } from "../tensor/check/decode.ts";
 import { convert, decorated, type Model } from "../denoise/prediction.ts";
 import { onModel, type Refinement } from "../sample/path.ts";
+import { quantile } from "../tensor/rows/quantile.ts";
 import { owned, scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -133,18 +134,4 @@ function dynamic({ ratio = 0.995, max = 1 }: DynamicOptions): Clip {
     const s = tf.clipByValue(quantile(tf.abs(x0), ratio), 1, max);
     return tf.div(tf.minimum(tf.maximum(x0, tf.neg(s)), s), s);
   };
-}
-
-/**
- * Quantile of each sample, with linear interpolation between order statistics, shape [N, 1, …] to broadcast. Only the
- * part of the sorted values from the quantile up is computed.
- */
-function quantile(x: Tensor, ratio: number): Tensor {
-  const count = x.shape[0]!, size = x.size / count;
-  const position = ratio * (size - 1), low = Math.floor(position);
-  const { values } = tf.topk(tf.reshape(x, [count, size]), size - low);
-  const at = (index: number): Tensor => tf.slice(values, [0, size - 1 - index], [count, 1]);
-  const lower = at(low), upper = at(Math.min(low + 1, size - 1));
-  const value = tf.add(lower, tf.mul(tf.sub(upper, lower), position - low));
-  return tf.reshape(value, [count, ...x.shape.slice(1).map(() => 1)]);
 }

@@ -10,7 +10,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { checkPrediction, decorated, type Model } from "../denoise/prediction.ts";
 import { rescheduled } from "../denoise/reschedule.ts";
-import type { Level, Schedule } from "../noise/schedule/schedule.ts";
+import { inUnit, isClose, levelAt } from "../noise/schedule/same.ts";
+import type { Level } from "../noise/schedule/schedule.ts";
 import { chainRunRules, checkChain } from "../chain/run.ts";
 import { checkBackend } from "../tensor/check/ready.ts";
 import { refusal, shown } from "../tensor/check/check.ts";
@@ -78,24 +79,6 @@ function sameSchedule(
   );
 }
 
-function levelAt(schedule: Schedule, t: number): Level | undefined {
-  try {
-    return schedule.at(t);
-  } catch {
-    return undefined;
-  }
-}
-
-const inUnit = ({ alpha, sigma }: Level): Level => {
-  const size = Math.hypot(alpha, sigma);
-  return { alpha: alpha / size, sigma: sigma / size };
-};
-
-/** Levels that differ by rounding only, also those that another program has computed in float32. */
-const isClose = (a: Level, b: Level): boolean =>
-  Math.abs(a.alpha - b.alpha) <= 1e-6 * Math.hypot(a.alpha, a.sigma) &&
-  Math.abs(a.sigma - b.sigma) <= 1e-6 * Math.hypot(a.alpha, a.sigma);
-
 /** The model whose answers are held against what was asked. */
 const asked = (model: Model): Model =>
   decorated(model, (model) => ({
@@ -107,33 +90,6 @@ const asked = (model: Model): Model =>
         : checkPrediction(said, x);
     },
   }));
-
-/**
- * Whether two numbers are the same but for rounding.
- *
- * @param a A number.
- * @param b Another.
- * @param scale What rounding is relative to, where that is more than the numbers themselves. Default: 0.
- */
-export function isNear(a: number, b: number, scale = 0): boolean {
-  const gap = Math.abs(a - b);
-  if (!Number.isFinite(gap)) return a === b;
-  return gap <= Math.max(1e-9 * Math.max(Math.abs(a), Math.abs(b)), 1e-12 * scale);
-}
-
-/**
- * Whether a state at one time can stand for one at another: they are the same but for rounding, or have the same level.
- *
- * @param schedule The schedule of both.
- * @param t A time.
- * @param wanted Another.
- */
-export function isLevel(schedule: Schedule, t: number, wanted: number): boolean {
-  const [least, most] = schedule.span;
-  if (isNear(t, wanted, most - least)) return true;
-  const a = levelAt(schedule, t), b = levelAt(schedule, wanted);
-  return a !== undefined && b !== undefined && isNear(a.alpha, b.alpha) && isNear(a.sigma, b.sigma);
-}
 
 /**
  * Refuses a state that no run can start from. Whether its time is that of the sampler, the first transition asks.
@@ -149,38 +105,4 @@ export function checkStart(state: State): void {
     throw refusal("run", "the start's x must have at least one sample", `shape [${state.x.shape}]`);
   }
   if (!Number.isFinite(state.t)) throw wrong("the start's t must be a finite number", state.t);
-}
-
-/**
- * The shape of a batch.
- *
- * @param action What is to be done with it.
- * @param shape [N, ...sample].
- * @returns The shape.
- * @throws {TypeError} If it is no list of numbers.
- * @throws {RangeError} If it is empty, or one is not a whole number of at least 1.
- */
-export function checkedShape(action: string, shape: readonly number[]): readonly number[] {
-  if (!Array.isArray(shape) && !ArrayBuffer.isView(shape)) {
-    throw new TypeError(`Cannot ${action}: shape must be a list of numbers, got ${shown(shape)}`);
-  }
-  const all = [...shape];
-  if (all.length > 0 && all.every((size) => Number.isSafeInteger(size) && size >= 1)) return all;
-  throw refusal(action, "shape must be of whole numbers of at least 1", all);
-}
-
-/**
- * A time for data to be noised to.
- *
- * @param action What is to be done there.
- * @param schedule The schedule.
- * @param t The time.
- * @returns The time; the end of the span for one that rounding has put beyond it.
- * @throws {RangeError} If it is none of the schedule, or beyond its span.
- */
-export function checkedTime(action: string, schedule: Schedule, t: number): number {
-  const [least, most] = schedule.span, isNumber = typeof t === "number" && !Number.isNaN(t);
-  if (isNumber && isNear(t, most)) return most;
-  if (isNumber && t <= most && levelAt(schedule, t) !== undefined) return t;
-  throw refusal(action, `t must be a time of "${schedule.name}", in [${least}, ${most}]`, t);
 }

@@ -20,7 +20,7 @@ import {
   type State,
   type Transition,
 } from "./path.ts";
-import { isLevel } from "./fit.ts";
+import { isLevel } from "../noise/schedule/same.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** The rules of a sampler's options that are not those of its grid. */

@@ -12,7 +12,9 @@ import type { Model } from "../denoise/prediction.ts";
 import { checkBackend } from "../tensor/check/ready.ts";
 import { normal } from "../tensor/random.ts";
 import { scope } from "../tensor/scope.ts";
-import { checkedShape, checkedTime, checkRun, checkStart, fitted } from "./fit.ts";
+import { checkedTime } from "../noise/schedule/same.ts";
+import { checkedShape } from "../tensor/check/check.ts";
+import { checkRun, checkStart, fitted } from "./fit.ts";
 import type { Env, RunOptions, Sampler, Start, State } from "./path.ts";
 
 /**

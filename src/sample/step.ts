@@ -8,7 +8,8 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Level, Schedule } from "../noise/schedule/schedule.ts";
 import { convert, type Kind } from "../denoise/prediction.ts";
 import { owned, scope, type Scoped } from "../tensor/scope.ts";
-import { isLevel } from "./fit.ts";
+import { mismatch, refusal } from "../tensor/check/check.ts";
+import { isLevel } from "../noise/schedule/same.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type Env, type Sampler, sampler, type State, type Transition } from "./path.ts";
 
@@ -76,22 +77,16 @@ export function along<S extends State = State>(
   return sampler(() => transitions, { from, ...(schedule && { schedule, times }) });
 }
 
-const checked =
-  <S extends State>({ t, s }: Leg, transition: Transition<S>): Transition<S> =>
-  (env) =>
-  (
-    state,
-  ) => {
-    if (!isLevel(env.model.schedule, state.t, t)) {
-      throw new RangeError(`Cannot step to t = ${s}: state.t must be ${t}, got ${state.t}`);
-    }
-    if ("logDensity" in state) {
-      throw new TypeError(
-        `Cannot step to t = ${s}: state.logDensity must be absent without likelihood(), as nothing would carry it on`,
-      );
-    }
-    return transition(env)(state);
+function checked<S extends State>({ t, s }: Leg, transition: Transition<S>): Transition<S> {
+  const action = `step to t = ${s}`;
+  return (env) => (state) => {
+    const isThere = isLevel(env.model.schedule, state.t, t);
+    if (!isThere) throw refusal(action, `state.t must be ${t}`, state.t);
+    if (!("logDensity" in state)) return transition(env)(state);
+    const wanted = "state.logDensity must be absent without likelihood()";
+    throw mismatch(action, wanted, "a density, which nothing would carry on");
   };
+}
 
 /**
  * What a step makes: x, and whatever else of the state is new.

@@ -47,6 +47,7 @@ export {
   type Scoped,
   type ScopeOptions,
 } from "./scope.ts";
+export { slerp } from "./rows/slerp.ts";
 export {
   type Scalar,
   type Tensor,

@@ -256,6 +256,31 @@ function waited<A>(arena: Arena, { outer, steps, first, signal }: Waiting<A>): P
   return rest;
 }
 
+/** What needs an answer at once. */
+export interface AtOnce {
+  /** What is being done. */
+  readonly action: string;
+  /** Who answers. Default: `"the model"`. */
+  readonly who?: string;
+  /** What to do about it. Default: nothing is said. */
+  readonly advice?: string;
+}
+
+/**
+ * What has come at once.
+ *
+ * @param answer What may be a promise.
+ * @param need What needs it now.
+ * @returns The answer.
+ * @throws {TypeError} If it is a promise, whose failure nobody hears of any more.
+ */
+export function atOnce<A>(answer: Awaitable<A>, need: AtOnce): A {
+  if (!(answer instanceof Promise)) return answer;
+  answer.catch(() => undefined);
+  const { action, who = "the model", advice } = need, end = advice ? `; ${advice}` : "";
+  throw new TypeError(`Cannot ${action}: ${who} must answer at once, got a promise${end}`);
+}
+
 function refused(): Promise<never> {
   const never = Promise.reject(
     new TypeError(

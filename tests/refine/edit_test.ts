@@ -5,7 +5,7 @@ import { pipe } from "fp-ts/lib/function.js";
 import { gaussian } from "../../src/denoise/oracle/gaussian.ts";
 import { linear } from "../../src/noise/schedule/discrete.ts";
 import { edited } from "../../src/refine/edit.ts";
-import { slerp } from "../../src/refine/slerp.ts";
+import { slerp } from "../../src/tensor/rows/slerp.ts";
 import { ddim, ddimInverse } from "../../src/sample/ancestral.ts";
 import { run } from "../../src/sample/run.ts";
 import type { State } from "../../src/sample/path.ts";

@@ -13,19 +13,14 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import {
-  decorated,
-  type EnergyPrediction,
-  type Model,
-  type Prediction,
-} from "../../denoise/prediction.ts";
+import { decorated, type Model, type Prediction } from "../../denoise/prediction.ts";
+import { mapped, settled, sharing } from "../../denoise/decorate.ts";
 import type { Level } from "../../noise/schedule/schedule.ts";
 import { onModel, type Refinement } from "../../sample/path.ts";
-import { isNear } from "../../sample/fit.ts";
+import { isNear } from "../../noise/schedule/same.ts";
 import { decoded, is, type Rules, showing } from "../../tensor/check/decode.ts";
-import { isDifferentiated, owned, scope } from "../../tensor/scope.ts";
+import { owned, scope } from "../../tensor/scope.ts";
 import { refusal } from "./scale.ts";
-import type { Tensor } from "../../tensor/tensor.ts";
 
 /**
  * A function from a model to the one that takes its place.
@@ -135,9 +130,6 @@ export function during(guide: Guide, options: DuringOptions): Guide {
 const takes = (model: Model, others: readonly Model[]): Model =>
   others.every(({ given }) => given) ? model : settled(model);
 
-/** The model that takes no condition any more. */
-export const settled = ({ given: _, ...model }: Model): Model => ({ ...model, conditioned: true });
-
 /** What holds of a model that answers by others, if it holds of one of them. */
 const likeAny = (models: readonly Model[]): Pick<Model, "clipped" | "bound"> => ({
   ...(models.some(({ clipped }) => clipped) && { clipped: true }),
@@ -197,57 +189,4 @@ function checkKind(guided: Prediction, base: Prediction): void {
   throw new TypeError(
     `Cannot add guides: each must answer in the model's kind "${base.kind}", got "${guided.kind}"`,
   );
-}
-
-/**
- * A prediction and where it was made.
- *
- * @category Refinements
- */
-export interface PredictionAt {
-  /** x_t. */
-  readonly x: Tensor;
-  /** Time on the model's schedule. */
-  readonly t: number;
-  /** The prediction there. */
-  readonly prediction: Prediction;
-}
-
-/**
- * A model that answers from what is known where it is asked for that, and asks the model otherwise: also within gradients,
- * which a known tensor would not let through.
- *
- * @category Refinements
- * @param model The model.
- * @param known A prediction of it, which stays the caller's and must outlive the result's use.
- * @returns The model that spares the evaluation.
- */
-export function sharing(model: Model, known: PredictionAt): Model {
-  const spared = (x: Tensor, t: number): boolean =>
-    x === known.x && t === known.t && !isDifferentiated();
-  return {
-    ...model,
-    schedule: model.schedule,
-    predict: (x, t, signal) =>
-      spared(x, t)
-        ? mapped([known.prediction], (each) => tf.clone(each))
-        : model.predict(x, t, signal),
-  };
-}
-
-/**
- * A prediction made of others of one kind, tensor by tensor.
- *
- * @param predictions The others, of the kind of the first.
- * @param f From a tensor of each to the one that takes their place.
- * @returns The prediction, of that kind.
- */
-export function mapped(
-  predictions: readonly [Prediction, ...Prediction[]],
-  f: (...each: Tensor[]) => Tensor,
-): Prediction {
-  const [{ kind }] = predictions, value = f(...predictions.map(({ value }) => value));
-  if (kind !== "energy") return { kind, value };
-  const gradients = predictions.map((each) => (each as EnergyPrediction).gradient);
-  return { kind, value, gradient: f(...gradients) };
 }

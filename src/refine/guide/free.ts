@@ -18,7 +18,9 @@ import { onModel, type Refinement } from "../../sample/path.ts";
 import { decoded, is, needed, type Rules, within } from "../../tensor/check/decode.ts";
 import { sampleAxes, type Tensor } from "../../tensor/tensor.ts";
 import { owned, scope, type Scoped } from "../../tensor/scope.ts";
-import { during, type Guide, type Interval, intervalRules, mapped, settled } from "./combine.ts";
+import { mapped, settled } from "../../denoise/decorate.ts";
+import { mismatch } from "../../tensor/check/check.ts";
+import { during, type Guide, type Interval, intervalRules } from "./combine.ts";
 import { column, isAll, refusal, type Scale, scaled } from "./scale.ts";
 
 /**
@@ -205,15 +207,12 @@ const inTurn = <C>(given: Model<C>, none: Model<C>) =>
 
 function checkPair(given: Prediction, none: Prediction, rescale: number): void {
   if (given.kind !== none.kind) {
-    throw new TypeError(
-      `Cannot guide: the model must answer in one kind, got "${given.kind}" and "${none.kind}"`,
-    );
+    const got = `"${given.kind}" and "${none.kind}"`;
+    throw mismatch("guide", "the model must answer in one kind", got);
   }
   if (rescale === 0) return;
   if (given.kind === "energy") {
-    throw new TypeError(
-      "Cannot rescale guidance: the model must predict one tensor, got an energy",
-    );
+    throw mismatch("rescale guidance", "the model must predict one tensor", "an energy");
   }
   if (given.value.size === given.value.shape[0]) {
     throw refusal(
@@ -259,9 +258,8 @@ function under<C>(
 function givenOf<C>(model: Model): (condition: C) => Model<C> {
   const { given } = model as Model<unknown> as Model<C>;
   if (given) return (condition) => given.call(model, condition);
-  throw new TypeError(
-    `Cannot condition: model must have \`given\`, got ${
-      model.conditioned ? "one that is under a condition already" : "an unconditional model"
-    }`,
-  );
+  const got = model.conditioned
+    ? "one that is under a condition already"
+    : "an unconditional model";
+  throw mismatch("condition", "model must have `given`", got);
 }

@@ -31,9 +31,10 @@ import type { Refinement } from "../../sample/path.ts";
 import { logSoftmax } from "../../tensor/autodiff.ts";
 import { shown } from "../../tensor/check/check.ts";
 import { decoded, oneOf, type Rules } from "../../tensor/check/decode.ts";
-import { own, owned, scope } from "../../tensor/scope.ts";
+import { atOnce, own, owned, scope } from "../../tensor/scope.ts";
 import { moved } from "../moved.ts";
-import { type Guide, mapped } from "./combine.ts";
+import { mapped } from "../../denoise/decorate.ts";
+import type { Guide } from "./combine.ts";
 import { checkCondition } from "./free.ts";
 import { column, isAll, refusal, type Scale, scaled } from "./scale.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
@@ -281,22 +282,20 @@ export function gradientThrough(model: Model, { x, t, cost }: CostOfX0): Gradien
     let prediction: Prediction | undefined;
     const { at } = model.schedule;
     const gradient = costAt((x) => {
+      const said = atOnce(model.predict(x, t), through);
       // When a gradient is taken tfjs frees what was made for it, unless it is kept; the scope frees that as well.
-      prediction = mapped([atOnce(model.predict(x, t))], (each) => own(tf.keep(each)));
+      prediction = mapped([said], (each) => own(tf.keep(each)));
       return cost(convert(prediction, "x0", x, at(t)), t);
     }, x);
     return { prediction: prediction!, ...gradient };
   });
 }
 
-function atOnce(prediction: Prediction | Promise<Prediction>): Prediction {
-  if (!(prediction instanceof Promise)) return prediction;
-  prediction.catch(() => undefined);
-  throw new TypeError(
-    "Cannot take a gradient through the model: it must answer at once, got a promise; " +
-      "make the model without an engine of its own",
-  );
-}
+const through = {
+  action: "take a gradient through the model",
+  who: "it",
+  advice: "make the model without an engine of its own",
+};
 
 /** How strongly, at which level, and the level at which the gradient was taken. */
 interface Tilt {

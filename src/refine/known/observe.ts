@@ -24,10 +24,10 @@ import * as tf from "@tensorflow/tfjs-core";
 import { sampleAxes, type Tensor } from "../../tensor/tensor.ts";
 import "../../tensor/autodiff.ts";
 import { type Check, noise, onModel, type Refinement } from "../../sample/path.ts";
-import { checkOptions, shown } from "../../tensor/check/check.ts";
+import { checkOptions, mismatch, shown } from "../../tensor/check/check.ts";
 import { above, atLeast, decoded, is, type Rules, wholeNumber } from "../../tensor/check/decode.ts";
 import { awaited, scope } from "../../tensor/scope.ts";
-import { sharing } from "../guide/combine.ts";
+import { sharing } from "../../denoise/decorate.ts";
 import { byEnergy, gradientThrough } from "../guide/gradient.ts";
 import { around, checkUnweighed, moved } from "../moved.ts";
 import { checkFits, checkMask, checkNumbers, checkTensor, refusal } from "./check.ts";
@@ -167,11 +167,8 @@ export function observed(
   checkOptions(`use what is known by method "${method}"`, options, methods[method]);
   decoded<object, ObservedOptions>("use what is known", options, methods[method]);
   if (typeof operator?.apply !== "function" || typeof operator.adjoint !== "function") {
-    throw new TypeError(
-      `Cannot use what is known: operator must have apply and adjoint, such as mask(kept), got ${
-        shown(operator)
-      }`,
-    );
+    const wanted = "operator must have apply and adjoint, such as mask(kept)";
+    throw mismatch("use what is known", wanted, shown(operator));
   }
   checkTensor("y", y);
   const { gram, within } = operator, check = measured(operator, y);

@@ -15,7 +15,7 @@ import {
   type State,
   type Transition,
 } from "../../sample/path.ts";
-import { checkOptions } from "../../tensor/check/check.ts";
+import { checkOptions, mismatch } from "../../tensor/check/check.ts";
 import { decoded, type Rules, wholeNumber } from "../../tensor/check/decode.ts";
 import { owned, scope } from "../../tensor/scope.ts";
 import { checkUnweighed } from "../moved.ts";
@@ -119,9 +119,7 @@ const back = <S extends State>(purpose: string): Transition<S> => (env) => (stat
   scope(() => {
     checkUnweighed(env, state);
     const { returnTo: t, ...rest } = state as S & Returning, { at } = env.model.schedule;
-    if (t === undefined) {
-      throw new TypeError("Cannot go back up: state.returnTo must be a time, got undefined");
-    }
+    if (t === undefined) throw mismatch("go back up", "state.returnTo must be a time", "none");
     const x = diffuse(state.x, at(state.t), at(t), noise(env, state, purpose));
     const history = state.history?.filter((evaluation) => evaluation.t > t);
     const next = { ...rest, x, t, step: state.step + 1, ...(history && { history }) };

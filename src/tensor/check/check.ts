@@ -22,6 +22,10 @@ export type Known<T> = { readonly [K in keyof T]-?: true };
 export const refusal = (action: string, wanted: string, got: unknown): RangeError =>
   new RangeError(`Cannot ${action}: ${wanted}, got ${shown(got)}`);
 
+/** An error of what is of the wrong kind, where words tell better what came. */
+export const mismatch = (action: string, wanted: string, got: string): TypeError =>
+  new TypeError(`Cannot ${action}: ${wanted}, got ${got}`);
+
 /** What JSON would write as null. */
 const isBare = (value: unknown): boolean =>
   value === undefined || (typeof value === "number" && !Number.isFinite(value));
@@ -74,6 +78,24 @@ export function checkOptions(
     const names = Object.keys(known).join(", ") || "none";
     throw new TypeError(`Cannot ${action}: options must be among ${names}, got "${name}"`);
   }
+}
+
+/**
+ * The shape of a batch.
+ *
+ * @param action What is to be done with it.
+ * @param shape [N, ...sample].
+ * @returns The shape.
+ * @throws {TypeError} If it is no list of numbers.
+ * @throws {RangeError} If it is empty, or one is not a whole number of at least 1.
+ */
+export function checkedShape(action: string, shape: readonly number[]): readonly number[] {
+  if (!Array.isArray(shape) && !ArrayBuffer.isView(shape)) {
+    throw new TypeError(`Cannot ${action}: shape must be a list of numbers, got ${shown(shape)}`);
+  }
+  const all = [...shape];
+  if (all.length > 0 && all.every((size) => Number.isSafeInteger(size) && size >= 1)) return all;
+  throw refusal(action, "shape must be of whole numbers of at least 1", all);
 }
 
 /**

@@ -33,11 +33,11 @@ export const sample: readonly Slip[] = [
   ),
   slip(
     "sample/step.ts",
-    "if (!isLevel(env.model.schedule, state.t, t)) {",
-    "if (state.t < t) {",
+    "isThere = isLevel(env.model.schedule, state.t, t)",
+    "isThere = state.t >= t",
     "sample/fit",
   ),
-  slip("sample/step.ts", 'if ("logDensity" in state) {', "if (false) {", "laws/one_model"),
+  slip("sample/step.ts", 'if (!("logDensity" in state))', "if (state)", "laws/one_model"),
   slip("chain/run.ts", "      await pace();\n", "", "sample/fit"),
   slip(
     "tensor/scope.ts",
@@ -69,7 +69,7 @@ export const sample: readonly Slip[] = [
     "if (isOtherUnit) return model;",
     "sample/fit",
   ),
-  slip("sample/fit.ts", "t <= most && levelAt", "levelAt", "sample/fit"),
+  slip("noise/schedule/same.ts", "t <= most && levelAt", "levelAt", "sample/fit"),
   slip("sample/solver/weights.ts", 'from.alpha === 0 ? "x0" : asked', "asked", "laws/ends"),
   slip("sample/grid.ts", "times: grid, checks: [check]", "times: grid", "laws/ends"),
   slip(

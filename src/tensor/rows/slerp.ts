@@ -7,10 +7,10 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { atHand } from "../tensor/check/ready.ts";
-import { notFinite, refusal } from "../tensor/check/check.ts";
-import { scope } from "../tensor/scope.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { atHand } from "../check/ready.ts";
+import { notFinite, refusal } from "../check/check.ts";
+import { scope } from "../scope.ts";
+import type { Tensor } from "../tensor.ts";
 
 /**
  * Spherical interpolation of latents, sample by sample: directions on the great circle, lengths on the line between theirs.
@@ -33,7 +33,7 @@ import type { Tensor } from "../tensor/tensor.ts";
  * - An end that is not finite is refused where its numbers are at hand: on every backend but webgpu, where its sample is NaN and
  *   the others are untouched.
  *
- * @category Refinements
+ * @category Tensors
  * @param a At u = 0, shape [N, ...sample].
  * @param b At u = 1, shape of a.
  * @param u Share of the way, in [0, 1] or beyond; no unit.
