@@ -13,7 +13,16 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
+import { refusal } from "../tensor/check/check.ts";
+import {
+  boolean,
+  decoded,
+  is,
+  needed,
+  type Rule,
+  type Rules,
+  whole,
+} from "../tensor/check/decode.ts";
 import { fillBits, fold, type Key } from "../tensor/key.ts";
 import { uniforms } from "../tensor/random.ts";
 import type { ImageClasses, ImageSet, ImageSource } from "./images.ts";
@@ -52,13 +61,29 @@ export interface BatchOptions {
   readonly start?: number;
 }
 
-const batchOptions: Known<BatchOptions> = {
-  size: true,
-  key: true,
-  flip: true,
-  dequantize: true,
-  start: true,
+const count = (least: number): Rule =>
+  is(
+    `a whole number in [${least}, 2^32)`,
+    (value: unknown) => whole(least)(value) && (value as number) < 2 ** 32,
+  );
+
+const isWord = (word: unknown): boolean => whole(0)(word) && (word as number) < 2 ** 32;
+
+/** A key; a seed in its place would be one of which every word is NaN. */
+const aKey = is(
+  "a key, such as key(0) gives",
+  (key: Key | null) => isWord(key?.hi) && isWord(key?.lo),
+);
+
+const batchRules: Rules<BatchOptions> = {
+  size: needed(count(1)),
+  key: needed(aKey),
+  flip: boolean,
+  dequantize: boolean,
+  start: count(0),
 };
+
+const permutationRules: Rules<{ n: number; key: Key }> = { n: needed(count(0)), key: needed(aKey) };
 
 /**
  * A random order of 0 to n - 1, by Fisher and Yates, from the key's bits. Its bias is below n·2⁻³².
@@ -79,8 +104,7 @@ const batchOptions: Known<BatchOptions> = {
  * ```
  */
 export function permutation(key: Key, n: number): Uint32Array {
-  checkCount("permute", "n", n, 0);
-  checkKey("permute", key);
+  decoded("permute", { n, key }, permutationRules);
   const order = fitting("permute", "n", n, () => new Uint32Array(n)).map((_, i) => i);
   const words = fillBits(key, fitting("permute", "n", n, () => new Uint32Array(n)));
   for (let i = n - 1; i > 0; i--) {
@@ -100,7 +124,7 @@ export interface SourceBatchOptions extends BatchOptions {
   readonly ahead?: number;
 }
 
-const sourceOptions: Known<SourceBatchOptions> = { ...batchOptions, ahead: true };
+const sourceRules: Rules<SourceBatchOptions> = { ...batchRules, ahead: count(0) };
 
 /**
  * Endless shuffled batches. Each is a pure function of the set, the options and its position, so a run that starts at
@@ -152,9 +176,8 @@ export function batches(
   options: SourceBatchOptions,
 ): Iterable<ImageBatch> | AsyncIterable<ImageBatch> {
   if ("pixels" in images) return streamed(images, options);
-  checkOptions(making, options, batchOptions);
+  decoded(making, options, batchRules);
   checkSet(images);
-  checkValues(options);
   return {
     *[Symbol.iterator](): Generator<ImageBatch, void, undefined> {
       const draw = drawer(images, options), length = pixelsOf(images);
@@ -173,11 +196,9 @@ function streamed(
   source: ImageSource,
   options: SourceBatchOptions,
 ): AsyncIterable<ImageBatch> {
-  checkOptions(making, options, sourceOptions);
+  decoded(making, options, sourceRules);
   checkClasses(source);
-  checkValues(options);
   const { ahead = 2, start = 0 } = options, length = pixelsOf(source);
-  checkCount(making, "ahead", ahead, 0);
   return {
     async *[Symbol.asyncIterator](): AsyncGenerator<ImageBatch, void, undefined> {
       const draw = drawer(source, options), stop = new AbortController();
@@ -319,24 +340,6 @@ function checkBytes(what: string, data: unknown): void {
   throw new TypeError(`Cannot ${making}: ${what} must be a Uint8Array, got ${got}`);
 }
 
-function checkValues(
-  { size, start = 0, key, flip = false, dequantize = false }: BatchOptions,
-): void {
-  checkCount(making, "size", size, 1);
-  checkCount(making, "start", start, 0);
-  checkKey(making, key);
-  for (const [name, value] of Object.entries({ flip, dequantize })) {
-    if (typeof value !== "boolean") throw refusal(making, `${name} must be true or false`, value);
-  }
-}
-
-/** Refuses a seed in place of a key, of which every word would be NaN. */
-function checkKey(action: string, key: Key): void {
-  const isWord = (word: number): boolean => Number.isInteger(word) && word >= 0 && word < 2 ** 32;
-  if (isWord(key?.hi) && isWord(key?.lo)) return;
-  throw refusal(action, "key must be a key, such as key(0) gives", key);
-}
-
 /** Memory, or an error that names what asks for too much of it. */
 function fitting<A>(action: string, name: string, value: number, make: () => A): A {
   try {
@@ -344,11 +347,4 @@ function fitting<A>(action: string, name: string, value: number, make: () => A):
   } catch {
     throw refusal(action, `${name} must be of a size that fits into memory`, value);
   }
-}
-
-function checkCount(action: string, name: string, value: number, least: number): void {
-  if (Number.isSafeInteger(value) && value >= least && value < 2 ** 32) return;
-  throw new RangeError(
-    `Cannot ${action}: ${name} must be a whole number in [${least}, 2^32), got ${value}`,
-  );
 }

@@ -4,12 +4,17 @@
  * @module
  */
 
-import { checkOptions, type Known, refusal } from "../tensor/check/check.ts";
+import { decoded } from "../tensor/check/decode.ts";
 import { entriesOf, isFile, withFile } from "./file/file.ts";
 import type { ImageSet } from "./images.ts";
-import { checkFit, fitOptions, fitted } from "./picture/fit.ts";
+import { fitted } from "./picture/fit.ts";
 import { cifarImages, cifarNames } from "./sets/cifar.ts";
-import { pictures, type PicturesOptions, type PictureSource } from "./sets/folder.ts";
+import {
+  pictures,
+  type PicturesOptions,
+  type PictureSource,
+  picturesRules,
+} from "./sets/folder.ts";
 import { idxImages } from "./sets/mnist.ts";
 import { isLabelsFile, numpyImages } from "./sets/numpy.ts";
 
@@ -19,8 +24,6 @@ import { isLabelsFile, numpyImages } from "./sets/numpy.ts";
  * @category Data
  */
 export type OpenImagesOptions = PicturesOptions;
-
-const openOptions: Known<OpenImagesOptions> = { ...fitOptions, hold: true, signal: true };
 
 /**
  * Images by their path, and where they are.
@@ -67,9 +70,8 @@ export async function openImages(
   path: string,
   options: OpenImagesOptions = {},
 ): Promise<OpenedImages> {
-  checkOptions(action, options, openOptions);
-  checkFit(action, options);
-  const { hold, signal: _signal, ...fit } = options, kinds = await kindsOf(path);
+  decoded(action, options, picturesRules);
+  const { hold: _hold, signal: _signal, ...fit } = options, kinds = await kindsOf(path);
   const [found] = kinds;
   if (found === undefined) {
     throw new Error(
@@ -87,7 +89,6 @@ export async function openImages(
   const { kind, at } = found;
   if (kind === "pictures") return { kind, images: await pictures(at, options) };
   const read = { idx: idxImages, cifar: cifarImages, numpy: numpyImages }[kind];
-  if (hold !== undefined && !(hold >= 0)) throw refusal(action, "hold must be at least 0", hold);
   return { kind, images: fitted(await read(at), fit) };
 }
 

@@ -2,6 +2,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { batches, type ImageBatch } from "../../src/data/batches.ts";
 import { type ImageSource, inMemory } from "../../src/data/images.ts";
+import { openImages } from "../../src/data/read.ts";
 import { pictures } from "../../src/data/sets/folder.ts";
 import { key } from "../../src/tensor/key.ts";
 import { inFolder } from "../io/folder.ts";
@@ -129,6 +130,17 @@ describe("pictures()", () => {
       await assert.rejects(pictures(folder, { hold: -1 }), /hold must be/);
       await assert.rejects(pictures(folder, { sizes: 1 } as object), /options must be among/);
     }));
+
+  it("pictures(), openImages() and batches() tell all that is wrong with their options at once", async () => {
+    const wrong = { size: [0, 4], channels: 2, hold: -1 } as unknown as { hold: number };
+    const all = /size must be .*\[0,4\].*channels must be 1 or 3.*hold must be .*-1/s;
+    for (const open of [pictures, openImages]) await assert.rejects(open("nowhere", wrong), all);
+    const set = { images: new Uint8Array(1), shape: [1, 1, 1, 1] } as const;
+    assert.throws(
+      () => batches(set, { size: 0, key: 3, flip: 1 } as unknown as { size: 0; key: never }),
+      /size must be .*got 0.*key must be .*got 3.*flip must be true or false, got 1/s,
+    );
+  });
 
   it("pictures() refuses 100,000 x 100,000 pixels by the header, without reading more", () =>
     inFolder(async (folder) => {

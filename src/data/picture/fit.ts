@@ -11,7 +11,8 @@
  * @module
  */
 
-import { checkOptions, type Known, refusal } from "../../tensor/check/check.ts";
+import { refusal } from "../../tensor/check/check.ts";
+import { among, decoded, is, oneOf, type Rules, whole } from "../../tensor/check/decode.ts";
 import { room } from "../file/file.ts";
 import type { ImageSet } from "../images.ts";
 import type { Picture } from "./decode.ts";
@@ -40,26 +41,20 @@ export interface FitOptions {
   readonly fit?: ImageFit;
 }
 
-/** The options of {@link fitted} by name. */
-export const fitOptions: Known<FitOptions> = { size: true, channels: true, fit: true };
-
 /** All ways to fit. */
 export const imageFits: readonly ImageFit[] = ["cover", "pad", "crop"];
 
-/** Refuses options out of range. */
-export function checkFit(action: string, { size, channels, fit }: FitOptions): void {
-  const isSide = (side: unknown): boolean =>
-    Number.isSafeInteger(side) && side as number >= 1 && side as number <= 65536;
-  if (size !== undefined && !(Array.isArray(size) && size.length === 2 && size.every(isSide))) {
-    throw refusal(action, "size must be a height and a width in [1, 65536]", size);
-  }
-  if (channels !== undefined && channels !== 1 && channels !== 3) {
-    throw refusal(action, "channels must be 1 or 3", channels);
-  }
-  if (fit !== undefined && !imageFits.includes(fit)) {
-    throw refusal(action, `fit must be one of ${imageFits.join(", ")}`, fit);
-  }
-}
+const isSide = (side: unknown): boolean => whole(1)(side) && side as number <= 65536;
+
+/** The rules of all options of {@link fitted}. */
+export const fitRules: Rules<FitOptions> = {
+  size: is(
+    "a height and a width in [1, 65536]",
+    (size: unknown) => Array.isArray(size) && size.length === 2 && size.every(isSide),
+  ),
+  channels: oneOf(1, 3),
+  fit: among(imageFits),
+};
 
 /** A rectangle of pixels, also of parts of them. */
 interface Region {
@@ -192,8 +187,7 @@ export function fitInto(
  */
 export function fitted(set: ImageSet, options: FitOptions): ImageSet {
   const action = "fit images";
-  checkOptions(action, options, fitOptions);
-  checkFit(action, options);
+  decoded(action, options, fitRules);
   const { images, shape: [count, height, width, given] } = set, { fit = "cover" } = options;
   if (given !== 1 && given !== 3) {
     throw refusal(action, "the images must have 1 or 3 channels", given);

@@ -8,11 +8,11 @@
  * @module
  */
 
-import { checkOptions, type Known, refusal } from "../../tensor/check/check.ts";
+import { decoded, is, type Rules } from "../../tensor/check/decode.ts";
 import { entriesOf, type OpenFile, room, sha256, withFile } from "../file/file.ts";
 import type { ImageSource } from "../images.ts";
 import { decodePicture } from "../picture/decode.ts";
-import { checkFit, fitInto, type FitOptions, fitOptions, type ImageFit } from "../picture/fit.ts";
+import { fitInto, type FitOptions, fitRules, type ImageFit } from "../picture/fit.ts";
 import { headerSizes, PictureFault, type PictureHeader, pictureHeader } from "../picture/header.ts";
 
 /**
@@ -27,7 +27,12 @@ export interface PicturesOptions extends FitOptions {
   readonly signal?: AbortSignal;
 }
 
-const picturesOptions: Known<PicturesOptions> = { ...fitOptions, hold: true, signal: true };
+/** The rules of all options of {@link pictures}. */
+export const picturesRules: Rules<PicturesOptions> = {
+  ...fitRules,
+  hold: is("a number of bytes of at least 0", (value) => value >= 0),
+  signal: true,
+};
 
 /**
  * A file that is no image of a source, and why.
@@ -97,10 +102,8 @@ export async function pictures(
   folder: string,
   options: PicturesOptions = {},
 ): Promise<PictureSource> {
-  checkOptions(action, options, picturesOptions);
-  checkFit(action, options);
+  decoded(action, options, picturesRules);
   const { hold = 0, fit = "cover", signal } = options;
-  if (!(hold >= 0)) throw refusal(action, "hold must be a number of bytes of at least 0", hold);
   const { found, classes, skipped } = await filesOf(folder), headed: Headed[] = [];
   for (const each of found) {
     signal?.throwIfAborted();

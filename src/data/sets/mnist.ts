@@ -8,7 +8,8 @@
  */
 
 import { isDeno } from "../../tensor/backend/runtime.ts";
-import { checkOptions, type Known, refusal } from "../../tensor/check/check.ts";
+import { refusal } from "../../tensor/check/check.ts";
+import { decoded, is, oneOf, type Rules, whole } from "../../tensor/check/decode.ts";
 import { type IdxArray, readIdx } from "../file/idx.ts";
 import type { ImageSet } from "../images.ts";
 
@@ -34,7 +35,7 @@ export interface IdxImagesOptions {
   readonly classes?: readonly string[] | number;
 }
 
-const imagesOptions: Known<IdxImagesOptions> = { split: true, classes: true };
+const splits = oneOf("train", "test");
 
 /** How the files of each half begin. */
 const stems: Readonly<Record<Split, string>> = { train: "train", test: "t10k" };
@@ -73,10 +74,10 @@ async function isFashion(labels: Uint8Array, split: Split): Promise<boolean> {
   return hex.join("") === digest;
 }
 
-function checkSplit(action: string, split: unknown): void {
-  if (split === "train" || split === "test") return;
-  throw refusal(action, 'split must be "train" or "test"', split);
-}
+const imagesRules: Rules<IdxImagesOptions> = {
+  split: splits,
+  classes: is("different names, or a whole number of at least 1", areClasses),
+};
 
 /**
  * A set of grey images and, if they are there, their labels, from IDX files of the names that MNIST has given them:
@@ -111,10 +112,7 @@ export async function idxImages(
   options: IdxImagesOptions = {},
 ): Promise<ImageSet> {
   const action = "read images";
-  checkOptions(action, options, imagesOptions);
-  const { split = "train", classes } = options;
-  checkSplit(action, split);
-  if (classes !== undefined) checkClasses(action, classes);
+  const { split = "train", classes } = decoded(action, options, imagesRules);
   const place = { action, folder }, { images, labels } = await halfOf(folder, split);
   if (isAbsent(images)) throw absence(images, action);
   if (!isAbsent(labels)) {
@@ -126,16 +124,11 @@ export async function idxImages(
   throw refusal(action, `classes must be left out, as ${labels.path} is not there`, classes);
 }
 
-function checkClasses(action: string, classes: unknown): void {
-  const isCount = Number.isSafeInteger(classes) && classes as number >= 1;
-  const areNames = Array.isArray(classes) && classes.length > 0 &&
-    classes.every((name) => typeof name === "string") && new Set(classes).size === classes.length;
-  if (isCount || areNames) return;
-  throw refusal(
-    action,
-    "classes must be different names, or a whole number of at least 1",
-    classes,
-  );
+/** Different names, or their number. */
+function areClasses(classes: unknown): boolean {
+  if (!Array.isArray(classes)) return whole(1)(classes);
+  const areNames = classes.length > 0 && classes.every((name) => typeof name === "string");
+  return areNames && new Set(classes).size === classes.length;
 }
 
 /** What a fault is a fault of. */
@@ -186,7 +179,7 @@ export async function fashionMnist(
   split: Split = "train",
 ): Promise<ImageSet> {
   const action = "read Fashion-MNIST", place = { action, folder };
-  checkSplit(action, split);
+  decoded(action, { split }, { split: splits });
   const { images, labels } = await halfOf(folder, split);
   if (isAbsent(images)) throw absence(images, action, advice);
   if (isAbsent(labels)) throw absence(labels, action, advice);

@@ -107,8 +107,8 @@ export const files: readonly Slip[] = [
   slip("data/sets/mnist.ts", "label >= count", "label > count", "data/batches"),
   slip("data/batches.ts", "label >= count", "label > count", "data/batches"),
   slip("data/batches.ts", '  checkBytes("images", images);\n', "", "data/batches"),
-  slip("data/batches.ts", "  checkOptions(making, options, batchOptions);\n", "", "data/batches"),
-  slip("data/batches.ts", "  checkKey(making, key);\n", "", "data/batches"),
+  slip("data/batches.ts", "  decoded(making, options, batchRules);\n", "", "data/batches"),
+  slip("data/batches.ts", "  key: needed(aKey),\n  flip", "  key: true,\n  flip", "data/batches"),
   // Pictures, arrays and batches that are read ahead.
   slip("data/picture/fit.ts", "Math.min(to, at + 1) - Math.max(from, at)", "1", "data/picture"),
   slip("data/picture/fit.ts", "round((within.width - width) / 2)", "0", "data/picture"),
