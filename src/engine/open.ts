@@ -12,7 +12,8 @@
 
 import { decoded, type Rules } from "../tensor/check/decode.ts";
 import type { Engine } from "../tensor/engine.ts";
-import { compiler, type CompilerOptions, compilerOptions } from "./compile/compile.ts";
+import { blocksOf, noBlocks } from "./compile/trial.ts";
+import { compilerIn, type CompilerOptions, compilerOptions } from "./compile/compile.ts";
 import { executor, type ExecutorOptions, executorOptions } from "./runtime/remote.ts";
 
 export { compiler, type CompilerOptions } from "./compile/compile.ts";
@@ -83,6 +84,16 @@ const engineOptions: Rules<EngineOptions> = { ...executorOptions, ...compilerOpt
 export async function onnx(options: EngineOptions = {}): Promise<Engine> {
   decoded("use the onnx engine", options, engineOptions); // before anything has been started
   const { shapes, blocked = (options.provider ?? "cpu") === "cpu", ...runtime } = options;
-  const kept = { blocked, ...(shapes !== undefined && { shapes }) };
-  return compiler(await executor(runtime), kept);
+  const runs = await executor(runtime);
+  try {
+    const blocks = blocked ? await blocksOf(runs) : noBlocks, { block, without } = blocks;
+    const told = [`blocks of ${block}`, ...without.map((form) => `no ${form}`)].join(", ");
+    return {
+      ...compilerIn(runs, { ...(shapes !== undefined && { shapes }), blocks: () => blocks }),
+      name: block > 0 ? `${runs.name}, ${told}` : runs.name,
+    };
+  } catch (error) {
+    await runs.close();
+    throw error;
+  }
 }

@@ -7,7 +7,7 @@ import { useBackend } from "../../src/tensor/backend/backend.ts";
 import type { Pure, Tensors } from "../../src/tensor/engine.ts";
 import { compiler } from "../../src/engine/compile/compile.ts";
 import { type Ort, sessions } from "../../src/engine/runtime/session.ts";
-import { lowerings } from "../../src/engine/compile/trace.ts";
+import { lowerings } from "../../src/engine/compile/backend.ts";
 import { type Case, cases, type Chance, chance } from "./cases.ts";
 
 await useBackend("cpu");

@@ -53,7 +53,7 @@ export const order: readonly string[] = [
 export const innerOrder: Readonly<Record<string, readonly string[]>> = {
   noise: ["schedule", "named", "spacing", "grid", "forward", "mod"],
   network: ["field", "layer", "mlp", "unet", "classifier", "architecture", "model", "mod"],
-  engine: ["graph", "lower", "runtime", "onnx", "compile", "denoiser", "open"],
+  engine: ["graph", "lower", "blocks", "runtime", "onnx", "compile", "denoiser", "open"],
 };
 
 /** All that importing the root may bring in. */

@@ -12,16 +12,17 @@ import type { DType } from "../graph/value.ts";
 import type { Executor, Feed, Fetch, HostTensor } from "../runtime/executor.ts";
 import { encode } from "../onnx/proto.ts";
 import { expanded, library } from "../graph/call.ts";
+import { type Blocks, blocksOf, noBlocks } from "./trial.ts";
 import { type OutlinedUnits, type Program, type Spec, specsOf, trace, traceOnce } from "./trace.ts";
-import type { Tensor, Tensor4D } from "../../tensor/tensor.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
 /** Options of {@link compiler}. */
 export interface CompilerOptions {
   /** Sets of shapes for which a function stays compiled; the one that was used longest ago makes room. Default: 8. */
   readonly shapes?: number;
   /**
-   * Whether folds may write convolutions in ONNX Runtime's own layout for CPUs, where a trial shows it right; elsewhere
-   * its operators would be carried out on the CPU all the same. Default: true.
+   * Whether images may lie in ONNX Runtime's own layout for CPUs, where a trial shows it right; elsewhere its operators
+   * would be carried out on the CPU all the same. Default: true.
    */
   readonly blocked?: boolean;
 }
@@ -38,7 +39,10 @@ interface Session {
 
 /** A function compiled for sets of shapes. */
 interface Cache {
-  readonly session: (specs: Readonly<Record<string, Spec>>) => Promise<Session>;
+  readonly session: (
+    specs: Readonly<Record<string, Spec>>,
+    blocks: Blocks,
+  ) => Promise<Session>;
   readonly dispose: () => Promise<void>;
 }
 
@@ -53,62 +57,31 @@ interface Cache {
  */
 export function compiler(executor: Executor, options: CompilerOptions = {}): Engine {
   const { shapes = 8, blocked = true } = decoded("make an engine", options, compilerOptions);
-  let folds = 0, block: Promise<number> | undefined;
+  let found: Promise<Blocks> | undefined;
+  const blocks = () => found ??= blocksOf(executor);
+  return compilerIn(executor, { shapes, blocks: blocked ? blocks : () => noBlocks });
+}
+
+/** What finds out which blocks there are. */
+type Layout = () => Blocks | Promise<Blocks>;
+
+/** An engine that keeps so many sets of shapes, and writes images down in these blocks. */
+export function compilerIn(
+  executor: Executor,
+  { shapes = 8, blocks }: {
+    readonly shapes?: number;
+    readonly blocks: Layout;
+  },
+): Engine {
+  let folds = 0;
   return {
     name: executor.name,
-    compile: (fn, constants = {}) => compiled(executor, { fn, constants, shapes }),
-    fold: async (step, start) => {
-      const name = `fold${folds++}`;
-      return await folded(executor, {
-        step,
-        start,
-        shapes,
-        name,
-        block: blocked ? await (block ??= blockOf(executor)) : 0,
-      });
-    },
-    run: running(executor, steps),
+    compile: (fn, constants = {}) => compiled(executor, { fn, constants, shapes, blocks }),
+    fold: (step, start) =>
+      folded(executor, { step, start, shapes, name: `fold${folds++}`, blocks }),
+    run: running(executor, steps, blocks),
     close: executor.close,
   };
-}
-
-/**
- * How many channels ONNX Runtime keeps side by side in its own layout for convolutions, which is about twice as fast. The
- * runtime chooses that layout itself where filters are constants; in training they are not, and we write it down. It
- * depends on the processor and is no promise of the runtime's, so it is tried: 0 where no size gives the right numbers.
- */
-async function blockOf(executor: Executor): Promise<number> {
-  const wanted = await trial(executor, 0);
-  for (const block of [16, 8]) {
-    const got = await trial(executor, block).catch(() => undefined);
-    if (got?.every((value, i) => Math.abs(value - wanted[i]!) < 1e-4)) return block;
-  }
-  return 0;
-}
-
-/** A convolution of made-up numbers, of which the layout has to get every one right. */
-async function trial(executor: Executor, block: number): Promise<Float32Array> {
-  const specs = { x: { shape: [1, 4, 3, 32] }, w: { shape: [3, 3, 32, 48] } };
-  const { graph } = trace(
-    ({ x, w }) => ({ y: tf.conv2d(x as Tensor4D, w as Tensor4D, 1, "same") }),
-    specs,
-    {},
-    { block },
-  );
-  const { id } = await executor.load(encode(graph));
-  try {
-    const made = ({ shape }: Spec): HostTensor => {
-      const data = Float32Array.from(
-        { length: tf.util.sizeFromShape([...shape]) },
-        (_, i) => Math.sin(i * i),
-      );
-      return { type: "float32", dims: shape, data };
-    };
-    const { y } = await executor.run(id, mapped(specs, made), { y: true });
-    return y!.data as Float32Array;
-  } finally {
-    await executor.free([id], []);
-  }
 }
 
 /** What is to be compiled. */
@@ -116,7 +89,7 @@ interface Source {
   readonly fn: Pure;
   readonly constants: Tensors;
   readonly shapes: number;
-  readonly block?: number;
+  readonly blocks: Layout;
 }
 
 function compiled(executor: Executor, source: Source): Compiled {
@@ -125,7 +98,8 @@ function compiled(executor: Executor, source: Source): Compiled {
   return {
     run: async (inputs) => {
       const given = renamed(inputs, inputName), hosts = await toHosts(given);
-      return await ran(executor, await cache.session(specsOf(given)), { hosts });
+      const blocks = await source.blocks();
+      return await ran(executor, await cache.session(specsOf(given), blocks), { hosts });
     },
     dispose: cache.dispose,
   };
@@ -141,13 +115,16 @@ const mapped = <A, B>(
   Object.fromEntries(Object.entries(record).map(([name, value]) => [name, change(value, name)]));
 
 /** A function traced for one set of shapes after the other. */
-function cacheOf(executor: Executor, { fn, constants, shapes, block = 0 }: Source): Cache {
+function cacheOf(
+  executor: Executor,
+  { fn, constants, shapes }: Omit<Source, "blocks">,
+): Cache {
   const sessions = sessionsOf(executor, shapes);
   return {
-    session: (specs) =>
+    session: (specs, blocks) =>
       sessions.session(
         JSON.stringify(Object.entries(specs).sort(([a], [b]) => a < b ? -1 : 1)),
-        () => trace(fn, specs, constants, { block }),
+        () => trace(fn, specs, constants, blocks),
       ),
     dispose: sessions.dispose,
   };
@@ -220,12 +197,19 @@ async function ran(
  * Functions that are others each time: looked at each time, loaded when their operations are new. Their keys are all that
  * a graph is but for its real numbers, which are fed.
  */
-function running(executor: Executor, most: number): Engine["run"] {
+function running(
+  executor: Executor,
+  most: number,
+  blocks: Layout,
+): Engine["run"] {
   const pieces: OutlinedUnits = { library: library(), programs: new WeakMap() };
   const sessions = sessionsOf(executor, most);
   return async (fn, inputs) => {
-    const given = renamed(inputs, inputName);
-    const { graph, outputs, numbers } = traceOnce(apart(fn), specsOf(given), pieces);
+    const given = renamed(inputs, inputName), options = await blocks();
+    const { graph, outputs, numbers } = traceOnce(apart(fn), specsOf(given), {
+      ...pieces,
+      options,
+    });
     const brought = [...numbers].map(([name, { dims, data }]): [string, HostTensor] => [
       name,
       { type: "float32", dims, data },
@@ -305,16 +289,14 @@ function stepped(step: FoldStep, specs: Readonly<Record<string, Required<Spec>>>
 /** A fold whose state lies in the executor's slots, each of which a step reads and then writes. */
 async function folded(
   executor: Executor,
-  { step, start, shapes, name, block }: {
+  { step, start, shapes, name, blocks }: {
     readonly step: FoldStep;
     readonly start: Tensors;
-    readonly shapes: number;
     readonly name: string;
-    readonly block: number;
-  },
+  } & Pick<Source, "shapes" | "blocks">,
 ): Promise<Fold> {
   const specs = specsOf(start), names = Object.keys(start);
-  const cache = cacheOf(executor, { fn: stepped(step, specs), constants: {}, shapes, block });
+  const cache = cacheOf(executor, { fn: stepped(step, specs), constants: {}, shapes });
   const slots = Object.fromEntries(names.map((entry) => [entry, `${name}.${entry}`]));
   let isOpen = true;
   for (const [entry, host] of Object.entries(await toHosts(start))) {
@@ -323,8 +305,10 @@ async function folded(
   return {
     step: async (inputs) => {
       const given = renamed(inputs, inputName), hosts = await toHosts(given);
+      const tried = await blocks();
       if (!isOpen) throw disposed("fold");
-      const session = await cache.session({ ...renamed(specs, stateName), ...specsOf(given) });
+      const all = { ...renamed(specs, stateName), ...specsOf(given) };
+      const session = await cache.session(all, tried);
       const feeds = { ...hosts, ...renamed(slots, stateName) };
       return await ran(executor, session, { hosts: feeds, kept: renamed(slots, nextName) });
     },

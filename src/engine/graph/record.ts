@@ -42,7 +42,26 @@ export interface Recorder {
   readonly lifts: boolean;
   /** See {@link RecorderOptions.block}. */
   readonly block: number;
+  /** Whether a form of ONNX Runtime's own layout may be used. */
+  readonly uses: (form: BlockForm) => boolean;
+  /** The node that has made what is named; nothing for a constant or an input. */
+  readonly maker: (name: string) => Node | undefined;
 }
+
+/** What is done on images in ONNX Runtime's own layout for CPUs; each is tried by itself. */
+export const blockForms = [
+  "convolution",
+  "filter gradient",
+  "affine map of channels",
+  "product of channels",
+  "mean of channels",
+  "upsampling",
+  "average pool",
+  "largest pool",
+] as const;
+
+/** One of {@link blockForms}. */
+export type BlockForm = typeof blockForms[number];
 
 /** Options of {@link recorder}. */
 export interface RecorderOptions {
@@ -51,11 +70,10 @@ export interface RecorderOptions {
    * same graph. Default: false.
    */
   readonly lift?: boolean;
-  /**
-   * Channels that ONNX Runtime's own blocked layout keeps side by side, for convolutions whose filters are not constants;
-   * 0 for none. Default: 0.
-   */
+  /** Channels that ONNX Runtime's own blocked layout keeps side by side; 0 for none. Default: 0. */
   readonly block?: number;
+  /** What is not to be done in it. Default: nothing. */
+  readonly without?: readonly BlockForm[];
 }
 
 const size = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);
@@ -78,9 +96,11 @@ export function elements(type: ElementType, values: ArrayLike<number>): Elements
 const small = 64;
 
 /** Begins a graph. */
-export function recorder({ lift = false, block = 0 }: RecorderOptions = {}): Recorder {
+export function recorder(
+  { lift = false, block = 0, without = [] }: RecorderOptions = {},
+): Recorder {
   const nodes: Node[] = [], constants: Constant[] = [], inputs: Port[] = [];
-  const lifted = new Map<string, Constant>();
+  const lifted = new Map<string, Constant>(), makers = new Map<string, Node>();
   const seen = new Map<string, string[]>(), sources = new Map<object, number>();
   const once = (key: string, make: () => string[]): string[] => {
     const found = seen.get(key) ?? make();
@@ -99,7 +119,9 @@ export function recorder({ lift = false, block = 0 }: RecorderOptions = {}): Rec
     const { attributes = {}, outputs = 1, domain = "" } = options;
     return once(JSON.stringify([domain, op, from, attributes, outputs]), () => {
       const names = Array.from({ length: outputs }, fresh);
-      nodes.push({ op, inputs: from, outputs: names, attributes, domain });
+      const node = { op, inputs: from, outputs: names, attributes, domain };
+      nodes.push(node);
+      names.forEach((name) => makers.set(name, node));
       return names;
     });
   };
@@ -128,6 +150,8 @@ export function recorder({ lift = false, block = 0 }: RecorderOptions = {}): Rec
     lifted,
     lifts: lift,
     block,
+    uses: (form) => block > 0 && !without.includes(form),
+    maker: (name) => makers.get(name),
     input: (port) => void inputs.push(port),
     graph: (outputs) => pruned({ nodes: [...nodes], constants, inputs, outputs: [] }, outputs),
   };

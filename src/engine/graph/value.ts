@@ -30,7 +30,12 @@ export interface Value {
   readonly order: readonly number[];
   /** The numbers of a constant, row by row over `stored` in the order of `shape`. */
   readonly values?: ArrayLike<number>;
+  /** Whether it is an image whose channels lie side by side in blocks: see `blocks/layout.ts`. Default: false. */
+  readonly isBlocked?: boolean;
 }
+
+/** The order in which ONNX has the axes of images [N, H, W, C]. */
+export const nchw: readonly number[] = [0, 3, 1, 2];
 
 /** 0 ... n − 1. */
 export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
@@ -154,6 +159,14 @@ function ordered(rec: Recorder, value: Value, order: readonly number[]): string 
 /** The name of a list of whole numbers, as operators take sizes and axes. */
 export const integers = (rec: Recorder, values: readonly number[]): string =>
   rec.constant("int64", [values.length], () => values);
+
+/** The name of what is stored, with other sizes. */
+export const reshapedTo = (rec: Recorder, name: string, dims: readonly number[]): string =>
+  rec.node("Reshape", [name, integers(rec, dims)]);
+
+/** The name of what is stored, with its axes in another order. */
+export const transposedTo = (rec: Recorder, name: string, perm: readonly number[]): string =>
+  rec.node("Transpose", [name], { attributes: { perm } });
 
 /** The name of one number. */
 export const scalar = (rec: Recorder, x: number, type: DType = "float32"): string =>

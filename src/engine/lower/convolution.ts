@@ -10,22 +10,29 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Recorder } from "../graph/record.ts";
-import { integers, namedValue, placed, product, range, type Value } from "../graph/value.ts";
+import {
+  integers,
+  namedValue,
+  nchw,
+  placed,
+  product,
+  range,
+  reshapedTo,
+  transposedTo,
+  type Value,
+} from "../graph/value.ts";
 import { type Attributes, binary, type Lowerings } from "./elementwise.ts";
 import { activated, multiplied } from "./contraction.ts";
 import { unsupported } from "./shape.ts";
 
-/** The order in which images are stored. */
-export const nchw: readonly number[] = [0, 3, 1, 2];
-
 /** The order in which filters are stored. */
-const oihw: readonly number[] = [3, 2, 0, 1];
+export const oihw: readonly number[] = [3, 2, 0, 1];
 
 /** A convolution's sizes. */
-type Info = tf.backend_util.Conv2DInfo;
+export type Info = tf.backend_util.Conv2DInfo;
 
 /** The sizes of a convolution from images to images. */
-function infoOf(
+export function infoOf(
   kernel: string,
   { image, filter, depthwise = false }: {
     readonly image: readonly number[];
@@ -46,14 +53,16 @@ function infoOf(
   );
 }
 
-const padsOf = ({ padInfo: { top, left, bottom, right } }: Info): number[] => [
+/** Places put before and behind, as ONNX writes them. */
+export const padsOf = ({ padInfo: { top, left, bottom, right } }: Info): number[] => [
   top,
   left,
   bottom,
   right,
 ];
 
-const convAttributes = (info: Info) => ({
+/** How a convolution moves. */
+export const convAttributes = (info: Info) => ({
   kernel_shape: [info.filterHeight, info.filterWidth],
   strides: [info.strideHeight, info.strideWidth],
   dilations: [info.dilationHeight, info.dilationWidth],
@@ -69,102 +78,67 @@ function conv(
   attributes: Attributes,
 ): Value {
   const info = infoOf("Conv2D", { image: x.shape, filter: filter.shape }, attributes);
-  const stored = placed(rec, filter, oihw);
-  const name = convNode(rec, {
-    x: placed(rec, x, nchw),
-    filter: { stored, turned: false },
-    ...(bias && { bias: placed(rec, bias, [0]) }),
-    isFixed: filter.values !== undefined,
-    channels: [info.inChannels, info.outChannels],
-    attributes: { ...convAttributes(info), group: 1 },
-  });
+  const name = rec.node(
+    "Conv",
+    [placed(rec, x, nchw), placed(rec, filter, oihw), ...(bias ? [placed(rec, bias, [0])] : [])],
+    { attributes: { ...convAttributes(info), group: 1 } },
+  );
   return image(name, info.outShape);
-}
-
-/** A convolution of stored values. */
-interface StoredConv {
-  readonly x: string;
-  /** A filter OIHW; `turned` if its I are this convolution's outputs. */
-  readonly filter: { readonly stored: string; readonly turned: boolean };
-  readonly bias?: string;
-  /** Whether the filter is a constant: ONNX Runtime then chooses the layout itself. */
-  readonly isFixed: boolean;
-  /** Channels in and out. */
-  readonly channels: readonly [number, number];
-  readonly attributes: Readonly<Record<string, number | readonly number[]>>;
-}
-
-function convNode(rec: Recorder, conv: StoredConv): string {
-  const { x, filter: { stored, turned }, bias, channels: [inputs, outputs], attributes } = conv;
-  const { block } = rec, optional = bias === undefined ? [] : [bias];
-  const fits = block > 0 && inputs % block === 0 && outputs % block === 0;
-  if (conv.isFixed || !fits) {
-    const filter = turned ? transpose(rec, stored, [1, 0, 2, 3]) : stored;
-    return rec.node("Conv", [x, filter, ...optional], { attributes });
-  }
-  const blocked = rec.node("ReorderInput", [x], { domain: nchwc });
-  const y = rec.node("Conv", [blocked, blockedFilter(rec, conv), ...optional], {
-    attributes,
-    domain: nchwc,
-  });
-  return rec.node("ReorderOutput", [y], { attributes: { channels: outputs }, domain: nchwc });
-}
-
-/** ONNX Runtime's operators on images whose channels lie side by side in blocks. */
-const nchwc = "com.microsoft.nchwc";
-
-/** A filter in blocks of output channels, of input channels, places, and then the insides of the input and output blocks. */
-function blockedFilter(
-  rec: Recorder,
-  { filter: { stored, turned }, channels: [inputs, outputs], attributes }: StoredConv,
-): string {
-  const { block } = rec, [height, width] = attributes["kernel_shape"] as [number, number];
-  const [first, second] = turned ? [inputs, outputs] : [outputs, inputs];
-  const dims = [first / block, block, second / block, block, height, width];
-  const perm = turned ? [2, 0, 4, 5, 1, 3] : [0, 2, 4, 5, 3, 1];
-  const blocks = transpose(rec, reshape(rec, stored, dims), perm);
-  return reshape(rec, blocks, [outputs, inputs, height, width]);
 }
 
 /** The gradient by the input. */
 function convBack(rec: Recorder, dy: Value, filter: Value, attributes: Attributes): Value {
   const shape = attributes["inputShape"] as number[];
   const info = infoOf("Conv2DBackpropInput", { image: shape, filter: filter.shape }, attributes);
-  const { strideHeight, strideWidth, dilationHeight, dilationWidth } = info;
-  const plain = [strideHeight, strideWidth, dilationHeight, dilationWidth].every((n) => n === 1);
   return image(
-    plain ? turnedConv(rec, dy, filter, info) : transposedConv(rec, dy, filter, info),
+    isPlain(info) ? turnedConv(rec, dy, filter, info) : transposedConv(rec, dy, filter, info),
     shape,
   );
 }
 
-/** A convolution with the filter turned by half a turn and its channels exchanged. */
-function turnedConv(rec: Recorder, dy: Value, filter: Value, info: Info): string {
-  const { filterHeight: height, filterWidth: width, padInfo } = info;
-  const plain = placed(rec, filter, oihw);
-  const turned = height * width === 1 ? plain : rec.node("Slice", [
-    plain,
+/** Whether a filter stands on each place in turn, and on neighbours. */
+export const isPlain = (info: Info): boolean =>
+  [info.strideHeight, info.strideWidth, info.dilationHeight, info.dilationWidth].every((n) =>
+    n === 1
+  );
+
+/** A stored filter OIHW turned by half a turn. */
+export function turnedFilter(
+  rec: Recorder,
+  filter: string,
+  [height, width]: readonly [height: number, width: number],
+): string {
+  return height * width === 1 ? filter : rec.node("Slice", [
+    filter,
     integers(rec, [height - 1, width - 1]),
     integers(rec, [-height - 1, -width - 1]),
     integers(rec, [2, 3]),
     integers(rec, [-1, -1]),
   ]);
-  return convNode(rec, {
-    x: placed(rec, dy, nchw),
-    filter: { stored: turned, turned: true },
-    isFixed: filter.values !== undefined,
-    channels: [info.outChannels, info.inChannels],
+}
+
+/** What is put around the cotangent of a convolution, for that with its filter turned. */
+export const turnedPads = (info: Info): number[] => {
+  const { filterHeight, filterWidth } = info, { top, left, bottom, right } = info.padInfo;
+  return [
+    filterHeight - 1 - top,
+    filterWidth - 1 - left,
+    filterHeight - 1 - bottom,
+    filterWidth - 1 - right,
+  ];
+};
+
+/** A convolution with the filter turned by half a turn and its channels exchanged. */
+function turnedConv(rec: Recorder, dy: Value, filter: Value, info: Info): string {
+  const size = [info.filterHeight, info.filterWidth] as const;
+  const turned = turnedFilter(rec, placed(rec, filter, oihw), size);
+  return rec.node("Conv", [placed(rec, dy, nchw), transposedTo(rec, turned, [1, 0, 2, 3])], {
     attributes: {
-      kernel_shape: [height, width],
+      kernel_shape: size,
       strides: [1, 1],
       dilations: [1, 1],
       group: 1,
-      pads: [
-        height - 1 - padInfo.top,
-        width - 1 - padInfo.left,
-        height - 1 - padInfo.bottom,
-        width - 1 - padInfo.right,
-      ],
+      pads: turnedPads(info),
     },
   });
 }
@@ -214,11 +188,6 @@ function convFilter(rec: Recorder, x: Value, dy: Value, attributes: Attributes):
   return namedValue(name, { type: "float32", shape }, { order: oihw });
 }
 
-const transpose = (rec: Recorder, name: string, perm: readonly number[]): string =>
-  rec.node("Transpose", [name], { attributes: { perm } });
-const reshape = (rec: Recorder, name: string, dims: readonly number[]): string =>
-  rec.node("Reshape", [name, integers(rec, dims)]);
-
 /** From so many output channels on, three products are faster than one of three times as many rows. */
 const wide = 64;
 
@@ -231,13 +200,13 @@ function filterByShifts(rec: Recorder, x: Value, dy: Value, info: Info): string 
     columns,
     pads: [0, padInfo.left, 0, padInfo.right],
   });
-  const flat = reshape(rec, images, [n, c * columns, h * w]);
-  const cotangent = reshape(rec, placed(rec, dy, nchw), [n, o, h * w]);
+  const flat = reshapedTo(rec, images, [n, c * columns, h * w]);
+  const cotangent = reshapedTo(rec, placed(rec, dy, nchw), [n, o, h * w]);
   const shifts = range(rows).map((i) => shiftedRows(rec, cotangent, w * (i - padInfo.top)));
   const sums = o < wide
     ? productOver(rec, [concat(rec, shifts, 1), flat], [n, rows * o, columns * c])
     : concat(rec, shifts.map((shift) => productOver(rec, [shift, flat], [n, o, columns * c])), 0);
-  return transpose(rec, reshape(rec, sums, [rows, o, c, columns]), [1, 2, 0, 3]);
+  return transposedTo(rec, reshapedTo(rec, sums, [rows, o, c, columns]), [1, 2, 0, 3]);
 }
 
 const concat = (rec: Recorder, parts: readonly string[], axis: number): string =>
@@ -287,7 +256,7 @@ function productOver(
   const each = multiplied(rec, operands, { rank: 3, turned: [false, true] });
   // As a product with ones the sum takes ONNX Runtime a fifth of the time.
   const ones = rec.constant("float32", [1, n], () => Array(n).fill(1));
-  return rec.node("MatMul", [ones, reshape(rec, each, [n, rows * columns])]);
+  return rec.node("MatMul", [ones, reshapedTo(rec, each, [n, rows * columns])]);
 }
 
 /** For each place of the filter the image as it sees it; then one product. */
@@ -298,10 +267,10 @@ function filterByPlaces(rec: Recorder, x: Value, dy: Value, info: Info): string 
   const seen = range(places).map((k) =>
     seenFrom(rec, images, info, [Math.floor(k / columns), k % columns])
   );
-  const left = reshape(rec, concat(rec, seen, 1), [n, places * c, h * w]);
-  const right = reshape(rec, placed(rec, dy, nchw), [n, o, h * w]);
+  const left = reshapedTo(rec, concat(rec, seen, 1), [n, places * c, h * w]);
+  const right = reshapedTo(rec, placed(rec, dy, nchw), [n, o, h * w]);
   const sums = productOver(rec, [right, left], [n, o, places * c]);
-  return transpose(rec, reshape(rec, sums, [o, rows, columns, c]), [0, 3, 1, 2]);
+  return transposedTo(rec, reshapedTo(rec, sums, [o, rows, columns, c]), [0, 3, 1, 2]);
 }
 
 /** An image with its padding. */
@@ -345,7 +314,7 @@ function depthwise(rec: Recorder, x: Value, filter: Value, attributes: Attribute
     attributes,
   );
   const [h, w, c, multiplier] = filter.shape as [number, number, number, number];
-  const flat = reshape(rec, placed(rec, filter, [2, 3, 0, 1]), [c * multiplier, 1, h, w]);
+  const flat = reshapedTo(rec, placed(rec, filter, [2, 3, 0, 1]), [c * multiplier, 1, h, w]);
   const name = rec.node("Conv", [placed(rec, x, nchw), flat], {
     attributes: { ...convAttributes(info), group: c },
   });

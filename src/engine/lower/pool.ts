@@ -6,35 +6,41 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Recorder } from "../graph/record.ts";
-import { integers, namedValue, placed, reshaped, type Value } from "../graph/value.ts";
+import { integers, namedValue, nchw, placed, reshaped, type Value } from "../graph/value.ts";
 import type { Attributes, Lowering, Lowerings } from "./elementwise.ts";
-import { nchw } from "./convolution.ts";
 import { reducingKernels } from "./reduce.ts";
 import { unsupported } from "./shape.ts";
 
-/** A pool, by the operator that does it. */
-const pool =
-  (kernel: string, op: string): Lowering =>
-  (rec, { x }, { filterSize, strides, pad, dimRoundingMode, dataFormat = "NHWC" }) => {
-    if (dataFormat !== "NHWC") throw unsupported(kernel, "dataFormat", "NHWC", dataFormat);
-    const info = tf.backend_util.computePool2DInfo(
-      [...x!.shape] as [number, number, number, number],
-      filterSize,
-      strides,
-      1,
-      pad,
-      dimRoundingMode,
-    );
-    const { top, left, bottom, right } = info.padInfo;
-    const name = rec.node(op, [placed(rec, x!, nchw)], {
-      attributes: {
-        kernel_shape: [info.filterHeight, info.filterWidth],
-        strides: [info.strideHeight, info.strideWidth],
-        pads: [top, left, bottom, right],
-      },
-    });
-    return namedValue(name, { type: "float32", shape: info.outShape }, { order: nchw });
+/** What a pool makes of an image, and how it moves. */
+export function poolInfo(
+  kernel: string,
+  shape: readonly number[],
+  { filterSize, strides, pad, dimRoundingMode, dataFormat = "NHWC" }: Attributes,
+) {
+  if (dataFormat !== "NHWC") throw unsupported(kernel, "dataFormat", "NHWC", dataFormat);
+  const info = tf.backend_util.computePool2DInfo(
+    [...shape] as [number, number, number, number],
+    filterSize,
+    strides,
+    1,
+    pad,
+    dimRoundingMode,
+  );
+  const { top, left, bottom, right } = info.padInfo;
+  const attributes = {
+    kernel_shape: [info.filterHeight, info.filterWidth],
+    strides: [info.strideHeight, info.strideWidth],
+    pads: [top, left, bottom, right],
   };
+  return { outShape: info.outShape, attributes };
+}
+
+/** A pool, by the operator that does it. */
+const pool = (kernel: string, op: string): Lowering => (rec, { x }, given) => {
+  const { outShape: shape, attributes } = poolInfo(kernel, x!.shape, given);
+  const name = rec.node(op, [placed(rec, x!, nchw)], { attributes });
+  return namedValue(name, { type: "float32", shape }, { order: nchw });
+};
 
 /** By how much an image grows, if by whole numbers; both kinds of half-pixel rules agree only then. */
 function factorsOf(

@@ -5,6 +5,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { isLong, isRows, rowsOf } from "../../tensor/kernel/sum.ts";
 import type { Recorder } from "../graph/record.ts";
 import {
   asStored,
@@ -15,6 +16,7 @@ import {
   product,
   range,
   reshaped,
+  reshapedTo,
   scalar,
   unary,
   uniform,
@@ -29,11 +31,11 @@ function whole(rec: Recorder, value: Value, axes: readonly number[]): Value {
 }
 
 /** A value without some axes of size 1. */
-const dropped = (rec: Recorder, value: Value, axes: readonly number[]): Value =>
+export const dropped = (rec: Recorder, value: Value, axes: readonly number[]): Value =>
   reshaped(rec, value, value.shape.filter((_, axis) => !axes.includes(axis)));
 
 /** How to reduce along axes. */
-interface Reduction {
+export interface Reduction {
   readonly axes: readonly number[];
   readonly keep: boolean;
 }
@@ -58,12 +60,67 @@ function reduced(rec: Recorder, op: string, value: Value, { axes, keep }: Reduct
 const repeats = (value: Value, axes: readonly number[]): number =>
   product(axes.filter((axis) => value.stored[axis] === 1).map((axis) => value.shape[axis]!));
 
+/** A value of which very many numbers are to be summed, with its longest axes summed row by row: see `kernel/sum.ts`. */
+function shortened(rec: Recorder, value: Value, axes: readonly number[]): Value {
+  const count = product(axes.map((axis) => value.stored[axis]!));
+  const isTaken = value.values === undefined && value.type === "float32" && isLong(count);
+  return isTaken ? inRows(rec, value, axes) : value;
+}
+
+function inRows(rec: Recorder, value: Value, axes: readonly number[]): Value {
+  const { type, order, stored } = value;
+  if (!isRows(product(axes.map((axis) => stored[axis]!)))) return value;
+  const axis = [...axes].sort((a, b) => stored[b]! - stored[a]!)[0]!, size = stored[axis]!;
+  // Of many short axes the longest is summed as a whole.
+  const name = isRows(size)
+    ? rowSums(rec, value, axis)
+    : rec.node("ReduceSum", [value.name, integers(rec, [order.indexOf(axis)])], {
+      attributes: { keepdims: 1 },
+    });
+  const left = isRows(size) ? Math.ceil(size / rowsOf(size).length) : 1;
+  const resized = (sizes: readonly number[]): number[] =>
+    sizes.map((other, i) => i === axis ? left : other);
+  const next = namedValue(name, { type, shape: resized(value.shape) }, {
+    order,
+    stored: resized(stored),
+  });
+  return inRows(rec, next, axes);
+}
+
+/** The sums of rows along an axis, and of what is left over. */
+function rowSums(rec: Recorder, { name, order, stored }: Value, axis: number): string {
+  const { rows, length, rest } = rowsOf(stored[axis]!), at = order.indexOf(axis);
+  const dims = order.map((each) => stored[each]!), end = rows * length;
+  const part = (from: number, to: number): string =>
+    rec.node("Slice", [name, integers(rec, [from]), integers(rec, [to]), integers(rec, [at])]);
+  const split = [...dims.slice(0, at), rows, length, ...dims.slice(at + 1)];
+  const whole = reshapedTo(rec, rest === 0 ? name : part(0, end), split);
+  const sums = rec.node("ReduceSum", [whole, integers(rec, [at + 1])], {
+    attributes: { keepdims: 0 },
+  });
+  if (rest === 0) return sums;
+  const last = rec.node("ReduceSum", [part(end, end + rest), integers(rec, [at])], {
+    attributes: { keepdims: 1 },
+  });
+  return rec.node("Concat", [sums, last], { attributes: { axis: at } });
+}
+
 function sum(rec: Recorder, value: Value, reduction: Reduction): Value {
-  const total = reduced(rec, "ReduceSum", value, reduction);
+  const short = shortened(rec, value, reduction.axes);
+  const total = reduced(rec, "ReduceSum", short, reduction);
   return binary(rec, "Mul", total, uniform(repeats(value, reduction.axes), [], value.type));
 }
 
-const reductionOf = (
+/** The mean, of many numbers by their sum. */
+function mean(rec: Recorder, value: Value, reduction: Reduction): Value {
+  const short = shortened(rec, value, reduction.axes);
+  if (short === value) return reduced(rec, "ReduceMean", value, reduction);
+  const count = product(reduction.axes.map((axis) => value.stored[axis]!));
+  return binary(rec, "Div", reduced(rec, "ReduceSum", short, reduction), uniform(count));
+}
+
+/** The axes that a kernel reduces. */
+export const reductionOf = (
   value: Value,
   { axis, reductionIndices, keepDims }: Attributes,
 ): Reduction => ({
@@ -117,7 +174,7 @@ const softmax: Lowering = (rec, { logits }, { dim = -1 }) => {
 export const reducingKernels: Lowerings = {
   Sum: (rec, { x }, attributes) => sum(rec, x!, reductionOf(x!, attributes)),
   Mean: (rec, { x }, attributes) =>
-    reduced(rec, "ReduceMean", cast(rec, x!, "float32"), reductionOf(x!, attributes)),
+    mean(rec, cast(rec, x!, "float32"), reductionOf(x!, attributes)),
   Max: extreme("ReduceMax"),
   Min: extreme("ReduceMin"),
   Prod: (rec, { x }, attributes) => {

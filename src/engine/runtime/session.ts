@@ -169,7 +169,7 @@ function settings(
     interOpNumThreads: 1,
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     logSeverityLevel: severity(provider).level,
-    ...(spinning ? {} : { extra: { session: { intra_op: { allow_spinning: "0" } } } }),
+    ...(spinning ? {} : { extra: { session: { intra_op: { spin_duration_us: "20" } } } }),
   };
 }
 

@@ -50,8 +50,10 @@ type Normalization = (x: Tensor, weight: Tensor, bias: Tensor) => Tensor;
  * mean and 1/standard deviation of a group of M numbers, and sums A = Σ dy, B = Σ dy·(x − m) over the pixels of a channel,
  *
  * ```text
- *   dbias = A,  dweight = s·B,  dx = s·w·dy − s·Σ(w·A)/M − s³·(x − m)·Σ(w·B)/M,  the last sums over the group's channels
+ *   dbias = A,  dweight = s·B,  dx = s·w·dy − s³·(x − m)·Σ(w·B)/M − s·Σ(w·A)/M,  the last sums over the group's channels
  * ```
+ *
+ * Everything is a number for each channel, or acts on an image as one: so a compiler may keep the image as it lies.
  */
 function normalization(groups: number): Normalization {
   const normalized = tf.customGrad((...inputs) => {
@@ -61,31 +63,25 @@ function normalization(groups: number): Normalization {
       Tensor,
       tf.GradSaveFunc,
     ];
-    const channels = x.shape.at(-1)!, pixels = tf.util.sizeFromShape(x.shape.slice(1, -1));
-    const split = [x.shape[0]!, pixels, groups, channels / groups],
-      each = [1, 1, ...split.slice(2)];
     // Not the output, nor anything between, so that the gradient can be differentiated again.
     save([x, weight]);
     const gradFunc = (dy: Tensor, saved: Tensor[]) => {
-      const [x, weight] = [tf.reshape(saved[0]!, split), tf.reshape(saved[1]!, each)];
-      const { mean, scale } = moments(x), slope = tf.reshape(dy, split);
-      const a = tf.sum(slope, 1, true), b = centredSum(slope, x, { mean, sum: a });
+      const [x, weight] = saved as [Tensor, Tensor], { centred, scale } = standardized(x, groups);
+      const a = tf.sum(dy, [1, 2], true), b = tf.sum(tf.mul(dy, centred), [1, 2], true);
       const share = (sums: Tensor): Tensor =>
-        tf.div(tf.sum(tf.mul(sums, weight), 3, true), pixels * split[3]!);
-      const bend = tf.mul(share(b), tf.mul(scale, tf.square(scale)));
-      const level = tf.sub(tf.mul(mean, bend), tf.mul(scale, share(a)));
-      const dx = tf.add(tf.sub(tf.mul(slope, tf.mul(scale, weight)), tf.mul(x, bend)), level);
-      const flat = (sums: Tensor): Tensor => tf.reshape(tf.sum(sums, 0), [channels]);
-      return [tf.reshape(dx, saved[0]!.shape), flat(tf.mul(b, scale)), flat(a)];
+        tf.mul(scale, groupMean(tf.mul(sums, weight), x, groups));
+      const bend = tf.mul(share(b), tf.square(scale));
+      const rest = tf.sub(tf.mul(centred, tf.neg(bend)), share(a));
+      const dx = tf.add(tf.mul(dy, tf.mul(scale, weight)), rest);
+      const flat = (sums: Tensor): Tensor => tf.reshape(tf.sum(sums, 0), weight.shape);
+      return [dx, flat(tf.mul(b, scale)), flat(a)];
     };
     if (standardizes()) {
       const y = tf.engine().runKernel(standardize, { x }, { groups, epsilon }) as Tensor;
       return { value: tf.add(tf.mul(y, weight), bias), gradFunc };
     }
-    const grouped = tf.reshape(x, split), { mean, scale } = moments(grouped);
-    const factor = tf.mul(scale, tf.reshape(weight, each));
-    const value = tf.add(tf.mul(tf.sub(grouped, mean), factor), tf.reshape(bias, each));
-    return { value: tf.reshape(value, x.shape), gradFunc };
+    const { centred, scale } = standardized(x, groups);
+    return { value: tf.add(tf.mul(centred, tf.mul(scale, weight)), bias), gradFunc };
   });
   return (x, weight, bias) => normalized(x, weight, bias);
 }
@@ -97,16 +93,21 @@ const standardize = "Standardize", epsilon = 1e-5;
 const standardizes = (): boolean =>
   tf.engine().state.gradientDepth === 0 && tf.getKernel(standardize, tf.getBackend()) != null;
 
-/** Σ slope·(x − mean) over the pixels of each channel, from Σ slope·x: the image is read once. */
-const centredSum = (
-  slope: Tensor,
-  x: Tensor,
-  { mean, sum }: { readonly mean: Tensor; readonly sum: Tensor },
-): Tensor => tf.sub(tf.sum(tf.mul(slope, x), 1, true), tf.mul(mean, sum));
+/** x [N, H, W, C] less the mean of each group, and 1/standard deviation of each group, [N, 1, 1, C]. */
+function standardized(x: Tensor, groups: number): {
+  readonly centred: Tensor;
+  readonly scale: Tensor;
+} {
+  const centred = tf.sub(x, groupMean(tf.sum(x, [1, 2], true), x, groups));
+  const variance = groupMean(tf.sum(tf.square(centred), [1, 2], true), x, groups);
+  return { centred, scale: tf.rsqrt(tf.add(variance, epsilon)) };
+}
 
-/** Mean and 1/standard deviation of each group of [N, pixels, G, C/G], both [N, 1, G, 1]. */
-function moments(x: Tensor): { readonly mean: Tensor; readonly scale: Tensor } {
-  const mean = tf.mean(x, [1, 3], true),
-    variance = tf.mean(tf.square(tf.sub(x, mean)), [1, 3], true);
-  return { mean, scale: tf.rsqrt(tf.add(variance, epsilon)) };
+/** The means of groups of channels, from the sums over the pixels of each, both [N, 1, 1, C]. */
+function groupMean(sums: Tensor, x: Tensor, groups: number): Tensor {
+  const [n, height, width, channels] = x.shape as [number, number, number, number];
+  const split = [n, groups, channels / groups];
+  const total = tf.sum(tf.reshape(sums, split), 2, true);
+  const mean = tf.mul(total, groups / (height * width * channels));
+  return tf.reshape(tf.tile(mean, [1, 1, split[2]!]), [n, 1, 1, channels]);
 }

@@ -18,6 +18,8 @@ export interface Call {
   readonly inputs: Readonly<Record<string, Tensor>>;
   /** Its attributes. */
   readonly attrs: Readonly<Record<string, unknown>>;
+  /** Its name. */
+  readonly kernel: string;
 }
 
 /** tfjs's own kernel, on other inputs or attributes than those of the call where they are given. */
@@ -51,7 +53,8 @@ export function repairBackend(backendName: string, repairs: readonly Repair[]): 
 
 function repairKernel(backendName: string, kernelName: string, { wrong, right }: Repair): void {
   const config = tf.getKernel(kernelName, backendName), own = config.kernelFunc;
-  const kernelFunc = ((call: Call & { backend: object }) => {
+  const kernelFunc = ((given: Omit<Call, "kernel"> & { backend: object }) => {
+    const call = { ...given, kernel: kernelName };
     if (!wrong(call)) return own(call as never);
     const plain: Plain = (other) => tensor(own({ ...call, ...other } as never));
     return tf.tidy(() => right(call, plain));

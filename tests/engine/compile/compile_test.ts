@@ -76,7 +76,7 @@ const withEngine =
   (body: (engine: Engine, account: Account) => Promise<void>, options: CompilerOptions = {}) =>
   async (): Promise<void> => {
     const { executor, account } = counted(await start({ threads: 1 }));
-    const engine = compiler(executor, options), alive = live();
+    const engine = compiler(executor, { blocked: false, ...options }), alive = live();
     try {
       await body(engine, account);
       assert.equal(live(), alive);
@@ -331,9 +331,13 @@ describe("compiler().compile()", () => {
     }
     assert.throws(() => trace(({ x }) => ({ x: x! }), {}, {}, { blocks: 8 } as TraceOptions), {
       name: "TypeError",
-      message: 'Cannot compile: options must be among block, got "blocks"',
+      message: 'Cannot compile: options must be among block, without, got "blocks"',
     });
     assert.throws(() => trace(({ x }) => ({ x: x! }), {}, {}, { block: -1 }), RangeError);
+    assert.throws(() => trace(({ x }) => ({ x: x! }), {}, {}, { without: ["Conv"] } as object), {
+      message:
+        /^Cannot compile: without must be forms among convolution, filter gradient, .*, got /,
+    });
     assert.equal(compiler(executor).name, executor.name);
     await executor.close();
   });

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { pipe } from "fp-ts/lib/function.js";
 import "../../../src/tensor/autodiff.ts";
-import { compiler } from "../../../src/engine/compile/compile.ts";
+import { compilerIn } from "../../../src/engine/compile/compile.ts";
+import { blocksOf } from "../../../src/engine/compile/trial.ts";
 import { start } from "../../../src/engine/runtime/session.ts";
 import { networkModel } from "../../../src/network/model.ts";
 import { unet } from "../../../src/network/unet.ts";
@@ -23,9 +24,11 @@ import { live } from "../../measure.ts";
 
 await useBackend("cpu");
 
-const executor = await start();
+const executor = await start(), blocks = await blocksOf(executor);
 let loads = 0;
-const engine = compiler({ ...executor, load: (bytes) => (loads++, executor.load(bytes)) });
+const engine = compilerIn({ ...executor, load: (bytes) => (loads++, executor.load(bytes)) }, {
+  blocks: () => blocks,
+});
 after(() => engine.close());
 
 /** How many graphs were loaded meanwhile. */

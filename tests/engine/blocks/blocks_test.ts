@@ -1,0 +1,107 @@
+import { after, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import * as tf from "@tensorflow/tfjs-core";
+import { compilerIn } from "../../../src/engine/compile/compile.ts";
+import { blocksOf } from "../../../src/engine/compile/trial.ts";
+import { specsOf, trace } from "../../../src/engine/compile/trace.ts";
+import type { HostTensor } from "../../../src/engine/runtime/executor.ts";
+import { start } from "../../../src/engine/runtime/session.ts";
+import { useBackend } from "../../../src/tensor/backend/backend.ts";
+import type { Pure, Tensors } from "../../../src/tensor/engine.ts";
+import { chance } from "../cases.ts";
+import { cases } from "./cases.ts";
+import { emulated } from "./emulate.ts";
+
+await useBackend("cpu");
+
+const executor = await start({ threads: 1 }), blocks = await blocksOf(executor);
+const engine = compilerIn(executor, { shapes: 1, blocks: () => blocks });
+after(() => engine.close());
+
+/** The gradient of a weighed sum of squares of all outputs, as a function. */
+const gradient = (fn: Pure, by: readonly string[]): Pure => (all) => {
+  const total = (...xs: tf.Tensor[]): tf.Scalar => {
+    const given = Object.fromEntries(by.map((name, i) => [name, xs[i]!]));
+    const sums = Object.values(fn({ ...all, ...given })).map((y, i) =>
+      tf.mul(tf.mean(tf.square(y)), i + 0.5)
+    );
+    return tf.addN(sums) as tf.Scalar;
+  };
+  const grads = tf.grads(total)(by.map((name) => all[name]!));
+  return Object.fromEntries(grads.map((grad, i) => [by[i]!, grad]));
+};
+
+/** What an engine or another stand-in makes of a function of tensors. */
+type Runs = (fn: Pure, inputs: Tensors) => Promise<Record<string, tf.Tensor>>;
+
+/** A function compiled and by tfjs: equal to a part of the largest number. */
+async function compare(run: Runs, fn: Pure, inputs: Tensors, what: string): Promise<void> {
+  const wanted = tf.tidy(() => fn(inputs)), got = await run(fn, inputs);
+  for (const [name, tensor] of Object.entries(wanted)) {
+    assert.deepEqual(got[name]!.shape, tensor.shape, `${what}: shape of ${name}`);
+    const a = await got[name]!.data(), b = await tensor.data();
+    const size = Math.max(...Array.from(b, Math.abs), 5e-2);
+    b.forEach((x, i) => {
+      const close = Math.abs(a[i]! - x) <= 2e-5 * size;
+      assert.ok(close, `${what}: ${name}[${i}] is ${a[i]}, must be ${x} of ${size}`);
+    });
+  }
+  tf.dispose([wanted, got]);
+}
+
+/** In the blocks of this machine. */
+const here: Runs = async (fn, inputs) => {
+  const compiled = engine.compile(fn), got = await compiled.run(inputs);
+  await compiled.dispose();
+  return got;
+};
+
+/** In blocks of any size, without the runtime's own operators. */
+const inBlocksOf = (block: number): Runs => async (fn, inputs) => {
+  const apart: Pure = (all) =>
+    Object.fromEntries(Object.entries(fn(all)).map(([name, y]) => [`${name}.out`, y]));
+  const { graph } = trace(apart, specsOf(inputs), {}, { block });
+  const hosts = Object.entries(inputs).map(([name, x]): [string, HostTensor] => [
+    name,
+    { type: "float32", dims: x.shape, data: x.dataSync<"float32">() },
+  ]);
+  const answer = await emulated(executor, graph, { block, inputs: Object.fromEntries(hosts) });
+  return Object.fromEntries(
+    Object.entries(answer).map((
+      [name, { data, dims }],
+    ) => [
+      name.slice(0, -".out".length),
+      tf.tensor(data as Float32Array, [...dims]),
+    ]),
+  );
+};
+
+const draws = 10;
+
+describe("images in blocks", () => {
+  for (const [name, make] of Object.entries(cases)) {
+    it(`${name}: values and gradients to second order are those of the cpu backend`, async () => {
+      for (let seed = 0; seed < draws; seed++) {
+        const { inputs, fn, by = [] } = make(chance(1000 * seed + name.length));
+        const what = `seed ${seed}, ${Object.entries(inputs).map(([n, x]) => `${n} [${x.shape}]`)}`;
+        const first = gradient(fn, by);
+        await compare(here, fn, inputs, what);
+        await compare(here, first, inputs, `gradient, ${what}`);
+        if (seed % 2 === 0) {
+          await compare(here, gradient(first, by), inputs, `second gradient, ${what}`);
+        }
+        tf.dispose(inputs);
+      }
+    });
+
+    it(`${name}: in blocks of 4 and of 16, whatever the machine`, async () => {
+      for (const [seed, block] of [[1, 4], [2, 16], [3, 16]] as const) {
+        const { inputs, fn, by = [] } = make(chance(1000 * seed + name.length));
+        const what = `blocks of ${block}, seed ${seed}`;
+        await compare(inBlocksOf(block), fn, inputs, what);
+        await compare(inBlocksOf(block), gradient(fn, by), inputs, `gradient, ${what}`);
+        tf.dispose(inputs);
+      }
+    });
+  }
+});
