@@ -99,30 +99,37 @@ async function answers(executor: Executor, fn: Pure, options: TraceOptions) {
 async function isRight(executor: Executor, block: number, forms: readonly BlockForm[]) {
   const used = new Set<BlockForm>(["convolution", ...forms]);
   const options = { block, without: blockForms.filter((form) => !used.has(form)) };
-  const fn: Pure = (given) => {
-    const all = forms.map((form) =>
-      Object.entries(trials[form](given)).map(([name, y]) => [`${form}: ${name}`, y] as const)
-    );
-    return Object.fromEntries(all.flat()) as Tensors;
-  };
-  const wanted = await answers(executor, fn, {});
-  const got = await answers(executor, fn, options).catch(() => undefined);
-  return got !== undefined && Object.entries(wanted).every(([name, { data }]) => {
+  const got = await answers(executor, all(forms), options).catch(() => undefined);
+  if (got === undefined) return false;
+  const wanted = await answers(executor, all(forms), {});
+  return Object.entries(wanted).every(([name, { data }]) => {
     const numbers = data as Float32Array, size = Math.max(...numbers.map(Math.abs));
     return numbers.every((x, i) => Math.abs(Number(got[name]!.data[i]) - x) <= 1e-5 * size);
   });
 }
 
+/** The trials of some forms as one function. */
+const all = (forms: readonly BlockForm[]): Pure => (given) => {
+  const answers = forms.map((form) =>
+    Object.entries(trials[form](given)).map(([name, y]) => [`${form}: ${name}`, y] as const)
+  );
+  return Object.fromEntries(answers.flat()) as Tensors;
+};
+
+const sizes = [16, 8];
+
 /**
  * How many channels ONNX Runtime keeps side by side here, and what it does so.
  *
- * @param executor What runs the trials. A session that fails is freed.
- * @returns The largest layout in which a convolution is right, without the forms that are not.
+ * @param executor What runs the trials; nothing of them stays with it.
+ * @returns The largest layout in which all is right, or else convolutions, without the forms that are not.
  */
 export async function blocksOf(executor: Executor): Promise<Blocks> {
-  for (const block of [16, 8]) {
-    if (!await isRight(executor, block, ["convolution"])) continue;
+  for (const block of sizes) {
     if (await isRight(executor, block, blockForms)) return { block, without: [] };
+  }
+  for (const block of sizes) {
+    if (!await isRight(executor, block, ["convolution"])) continue;
     const without: BlockForm[] = [];
     for (const form of blockForms) {
       if (!await isRight(executor, block, [form])) without.push(form);
