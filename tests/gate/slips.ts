@@ -6,6 +6,7 @@
  */
 
 import { command } from "./slips/command.ts";
+import { engine } from "./slips/engine.ts";
 import { files } from "./slips/files.ts";
 import { noise } from "./slips/noise.ts";
 import { refine } from "./slips/refine.ts";
@@ -17,6 +18,7 @@ import type { Slip } from "./slips/slip.ts";
 /** All of them. */
 export const slips: readonly Slip[] = [
   ...tensor,
+  ...engine,
   ...noise,
   ...sample,
   ...refine,

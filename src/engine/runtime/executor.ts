@@ -35,8 +35,8 @@ export interface OnnxOptions {
   /** Threads for one operator. Default: as many as there are cores. */
   readonly threads?: number;
   /**
-   * Whether threads wait for the next operator in a busy loop: faster by some percent on an idle machine, and several
-   * times slower where another program wants the same cores. Default: false.
+   * Whether threads wait for the next operator in a busy loop for long, for benchmarks. Default: false, for 20 µs at most:
+   * as fast on an idle machine, where else another program that wants the same cores makes it several times slower.
    */
   readonly spinning?: boolean;
 }

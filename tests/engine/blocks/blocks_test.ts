@@ -76,7 +76,7 @@ const inBlocksOf = (block: number): Runs => async (fn, inputs) => {
   );
 };
 
-const draws = 10;
+const draws = 6;
 
 describe("images in blocks", () => {
   for (const [name, make] of Object.entries(cases)) {
@@ -87,7 +87,7 @@ describe("images in blocks", () => {
         const first = gradient(fn, by);
         await compare(here, fn, inputs, what);
         await compare(here, first, inputs, `gradient, ${what}`);
-        if (seed % 2 === 0) {
+        if (seed % 3 === 1) {
           await compare(here, gradient(first, by), inputs, `second gradient, ${what}`);
         }
         tf.dispose(inputs);

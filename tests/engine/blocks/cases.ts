@@ -99,7 +99,11 @@ export const cases: Readonly<Record<string, (r: Chance) => Case>> = {
   "functions of each place": plain((x) =>
     tf.sub(tf.mul(tf.tanh(x), 3), tf.div(tf.sigmoid(tf.neg(x)), tf.add(tf.square(x), 1)))
   ),
+  "a difference of each place": plain((x) => tf.sub(tf.sin(x), tf.div(x, tf.add(tf.cos(x), 3)))),
   "a choice of each place": plain((x) => tf.where(tf.greater(x, 0), x, tf.mul(x, 0.1))),
+  "a choice by what lies turned": plain((x) =>
+    tf.where(tf.reverse(tf.greater(x, 0), [1, 2]), tf.sin(x), x)
+  ),
   "relu, whose gradient is true or false": plain((x) => tf.relu(tf.add(x, 0.1))),
   "a sum of three, one of them read twice": plain((x) => {
     const s = tf.sin(x);
@@ -131,6 +135,14 @@ export const cases: Readonly<Record<string, (r: Chance) => Case>> = {
     const sums = tf.add(tf.sum(shifted, [0, 1, 2], true), tf.sum(tf.mul(x, shifted), [1, 2], true));
     return tf.mul(tf.add(tf.mul(x, sums), tf.mean(x)), tf.sum(x, [1, 2, 3], true));
   }),
+  "sums of numbers for each channel": between(({ n, channels: [, c] }) => ({
+    inputs: { a: [c], b: [n, 1, 1, c] },
+    by: ["a", "b"],
+    change: (x, { a, b }) => {
+      const y = tf.add(tf.mul(x, a!), b!);
+      return tf.mul(tf.sub(y, tf.mean(y, [1, 2], true)), tf.sum(tf.sub(x, b!), [1, 2], true));
+    },
+  })),
   "sums without their axes": plain((x) =>
     tf.concat([tf.sum(x, [1, 2]), tf.mean(tf.square(x), [1, 2])], 1)
   ),

@@ -7,7 +7,7 @@ import { ModelProtoSchema, TensorProto_DataType as DataType } from "onnx-buf";
 import { onnx } from "../../../src/engine/open.ts";
 import type { Executor, HostTensor } from "../../../src/engine/runtime/executor.ts";
 import { EngineUnavailable, executor, remote, spawn } from "../../../src/engine/runtime/remote.ts";
-import { closed } from "../../../src/engine/runtime/session.ts";
+import { closed, type Ort, sessions } from "../../../src/engine/runtime/session.ts";
 
 /** An input or output: its name, type and sizes; a word is a size that is known when it is run. */
 type Port = readonly [string, DataType, readonly (number | string)[]];
@@ -555,6 +555,20 @@ describe("executor() that cannot be had", () => {
         message: `Cannot use the onnx engine: ${message}`,
       });
     }
+  });
+
+  it("threads wait in a busy loop for a moment by default, and for long only where it is wanted", async () => {
+    const seen: (Record<string, unknown> | undefined)[] = [];
+    const create = (_: Uint8Array, given: Record<string, unknown>) => {
+      seen.push(given["extra"] as Record<string, unknown> | undefined);
+      return Promise.reject(new Error("not here"));
+    };
+    const ort = { env: { versions: {} }, InferenceSession: { create } } as unknown as Ort;
+    for (const options of [{}, { spinning: false }, { spinning: true }]) {
+      await assert.rejects(sessions(ort, options).load(new Uint8Array(1)), /not here/);
+    }
+    const brief = { session: { intra_op: { spin_duration_us: "20" } } };
+    assert.deepEqual(seen, [brief, brief, undefined]);
   });
 
   it("onnx() refuses what executor() and compiler() do, before anything is started", async () => {

@@ -1,0 +1,85 @@
+/**
+ * Slips in what is compiled.
+ *
+ * @module
+ */
+
+import { type Slip, slip } from "./slip.ts";
+
+const blocks = "engine/blocks/blocks";
+
+/** All of them. */
+export const engine: readonly Slip[] = [
+  slip("engine/blocks/layout.ts", "to(9, reordered(to(1, name)))", "reordered(name)", blocks),
+  slip("engine/blocks/layout.ts", "channels_last: 1", "channels_last: 0", blocks),
+  slip("engine/blocks/pseudo.ts", "readers.get(name) === 1", "readers.has(name)", blocks),
+  slip("engine/blocks/pseudo.ts", 'before.shift === "" ?', 'before.shift !== "no" ?', blocks),
+  slip(
+    "engine/blocks/pseudo.ts",
+    'scale: scale === "" ? by : rec.node("Mul", [scale, by])',
+    "scale: by",
+    blocks,
+  ),
+  slip(
+    "engine/blocks/pseudo.ts",
+    ' || scale !== "") return undefined',
+    ") return undefined",
+    blocks,
+  ),
+  slip("engine/blocks/pseudo.ts", "isOpen(node) ? withTerm(node, other) : node", "node", blocks),
+  slip("engine/blocks/pointwise.ts", "stored.slice(-3, -1)", "stored.slice(-2, -1)", blocks),
+  slip(
+    "engine/blocks/pointwise.ts",
+    "image === a ? images(rec, image, full)",
+    "images(rec, image, full)",
+    blocks,
+  ),
+  slip("engine/blocks/pointwise.ts", "uniform(h * w)", "uniform(h)", blocks),
+  slip("engine/blocks/pointwise.ts", "axis !== 1 && axis !== 2", "axis > 2", blocks),
+  slip("engine/blocks/shape.ts", "begin[3]! % block === 0 &&", "", blocks),
+  slip(
+    "engine/blocks/shape.ts",
+    "attributes = { axis: axis === 3 ? 1 : 0 }",
+    "attributes = { axis: 1 }",
+    blocks,
+  ),
+  slip(
+    "engine/blocks/convolution.ts",
+    "second! + 1, first! + 1",
+    "first! + 1, second! + 1",
+    blocks,
+  ),
+  slip("engine/blocks/convolution.ts", "turned ? sides.reverse() : sides", "sides", blocks),
+  slip("engine/blocks/filter.ts", 'before === undefined ? [] : ["", before]', "[]", blocks),
+  slip("engine/blocks/filter.ts", "columns - 1 - left, rows", "left, rows", blocks),
+  slip(
+    "engine/blocks/filter.ts",
+    "const below = bottom - rest(",
+    "const below = bottom + 0 * rest(",
+    blocks,
+  ),
+  slip("engine/blocks/filter.ts", "strides[1] * inside", "inside", blocks),
+  slip("engine/compile/trial.ts", "<= 1e-5 * size", "<= size", "engine/compile/trial"),
+  slip(
+    "engine/compile/trial.ts",
+    "if (!await isRight(executor, block, [form]))",
+    "if (false)",
+    "engine/compile/trial",
+  ),
+  slip("engine/compile/trial.ts", ".catch(() => undefined)", "", "engine/compile/trial"),
+  slip("engine/lower/reduce.ts", "part(end, end + rest)", "part(0, rest)", "tensor/kernel/sum"),
+  slip("engine/lower/reduce.ts", "&& isLong(count);", "&& count < 0;", "tensor/kernel/sum"),
+  slip(
+    "tensor/kernel/sum.ts",
+    "[0, rows * length], [m, rest]",
+    "[0, 0], [m, rest]",
+    "tensor/kernel/sum",
+  ),
+  slip("tensor/kernel/sum.ts", "n > few", "n > 1e9", "tensor/kernel/sum"),
+  slip(
+    "engine/runtime/session.ts",
+    'spin_duration_us: "20"',
+    'allow_spinning: "0"',
+    "engine/runtime/executor",
+  ),
+];
