@@ -79,7 +79,8 @@ function convBack(rec: Recorder, { dy, filter }: Operands, attributes: Attribute
   );
   const channels = [info.outChannels, info.inChannels] as const;
   const size = [info.filterHeight, info.filterWidth] as const;
-  if (!isPlain(info) || !isTaken(rec, channels)) return undefined;
+  const pads = turnedPads(info), isCut = pads.some((pad) => pad < 0);
+  if (!isPlain(info) || isCut || !isTaken(rec, channels)) return undefined;
   const weights = filterInBlocks(
     rec,
     turnedFilter(rec, placed(rec, plain(rec, filter!), oihw), size),
@@ -94,7 +95,7 @@ function convBack(rec: Recorder, { dy, filter }: Operands, attributes: Attribute
       kernel_shape: size,
       strides: [1, 1],
       dilations: [1, 1],
-      pads: turnedPads(info),
+      pads,
       group: 1,
     },
     domain: nchwc,

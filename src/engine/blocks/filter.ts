@@ -45,15 +45,16 @@ function filterGradient(rec: Recorder, { x, dy }: Operands, attributes: Attribut
   const isTaken = rec.uses("filter gradient") && dilationHeight * dilationWidth === 1;
   // More channels on the side of the lanes are faster.
   const straight = fits(rec, dy!.shape), strides = [strideHeight, strideWidth] as const;
-  const turned = strideHeight * strideWidth === 1 && fits(rec, x!.shape) && !(straight && o >= c);
-  if (!isTaken || !(straight || turned)) return undefined;
   const { top, left, bottom, right } = padInfo;
+  const back = [rows - 1 - top, columns - 1 - left, rows - 1 - bottom, columns - 1 - right];
+  const turned = strideHeight * strideWidth === 1 && back.every((pad) => pad >= 0) &&
+    fits(rec, x!.shape) && !(straight && o >= c);
+  if (!isTaken || !(straight || turned)) return undefined;
   if (turned) {
-    const pads = [rows - 1 - top, columns - 1 - left, rows - 1 - bottom, columns - 1 - right];
     const name = moved(rec, {
       image: dy!,
       lanes: x!,
-      pads: pads as unknown as Pair["pads"],
+      pads: back as unknown as Pair["pads"],
       strides,
     });
     const filter = reshapedTo(rec, transposedTo(rec, name, [0, 4, 1, 5, 2, 3]), [

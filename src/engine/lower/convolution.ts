@@ -42,7 +42,7 @@ export function infoOf(
   { strides, pad, dilations = 1, dataFormat = "NHWC", dimRoundingMode }: Attributes,
 ): Info {
   if (dataFormat !== "NHWC") throw unsupported(kernel, "dataFormat", "NHWC", dataFormat);
-  return tf.backend_util.computeConv2DInfo(
+  const info = tf.backend_util.computeConv2DInfo(
     [...image] as [number, number, number, number],
     [...filter] as [number, number, number, number],
     strides,
@@ -51,6 +51,24 @@ export function infoOf(
     dimRoundingMode,
     depthwise,
   );
+  return checkedSize(kernel, info, pad);
+}
+
+/** The sizes of a convolution or pool, if what it makes is of the size that tfjs takes it to be. */
+export function checkedSize(kernel: string, info: Info, pad: unknown): Info {
+  if (isSized(info)) return info;
+  // Of one number for all sides tfjs reckons the columns with the rows' filter and stride.
+  const wanted = '"same", "valid" or numbers for each side where rows and columns differ';
+  throw unsupported(kernel, "pad", wanted, JSON.stringify(pad));
+}
+
+function isSized(info: Info): boolean {
+  const { top, left, bottom, right } = info.padInfo;
+  const places = (size: number, extent: number, stride: number): number =>
+    Math.max(0, Math.floor((size - extent) / stride) + 1);
+  const rows = info.inHeight + top + bottom, columns = info.inWidth + left + right;
+  return info.outHeight === places(rows, info.effectiveFilterHeight, info.strideHeight) &&
+    info.outWidth === places(columns, info.effectiveFilterWidth, info.strideWidth);
 }
 
 /** Places put before and behind, as ONNX writes them. */
@@ -117,7 +135,7 @@ export function turnedFilter(
   ]);
 }
 
-/** What is put around the cotangent of a convolution, for that with its filter turned. */
+/** What is put around the cotangent of a convolution, for that with its filter turned; below 0 where some is cut off. */
 export const turnedPads = (info: Info): number[] => {
   const { filterHeight, filterWidth } = info, { top, left, bottom, right } = info.padInfo;
   return [
@@ -132,13 +150,15 @@ export const turnedPads = (info: Info): number[] => {
 function turnedConv(rec: Recorder, dy: Value, filter: Value, info: Info): string {
   const size = [info.filterHeight, info.filterWidth] as const;
   const turned = turnedFilter(rec, placed(rec, filter, oihw), size);
-  return rec.node("Conv", [placed(rec, dy, nchw), transposedTo(rec, turned, [1, 0, 2, 3])], {
+  const pads = turnedPads(info), cut = pads.map((pad) => Math.min(0, pad)) as Sides;
+  const seen = put(rec, placed(rec, dy, nchw), cut);
+  return rec.node("Conv", [seen, transposedTo(rec, turned, [1, 0, 2, 3])], {
     attributes: {
       kernel_shape: size,
       strides: [1, 1],
       dilations: [1, 1],
       group: 1,
-      pads: turnedPads(info),
+      pads: pads.map((pad) => Math.max(0, pad)),
     },
   });
 }
@@ -273,12 +293,18 @@ function filterByPlaces(rec: Recorder, x: Value, dy: Value, info: Info): string 
   return transposedTo(rec, reshapedTo(rec, sums, [o, rows, columns, c]), [0, 3, 1, 2]);
 }
 
-/** An image with its padding. */
-function framed(rec: Recorder, name: string, info: Info): string {
-  const [top, left, bottom, right] = padsOf(info) as [number, number, number, number];
-  if (top + left + bottom + right === 0) return name;
+/** Places above, left, below and right of an image. */
+type Sides = [top: number, left: number, bottom: number, right: number];
+
+/** An image NCHW with zeros put around it, or, of numbers below 0, with places cut off. */
+function put(rec: Recorder, name: string, [top, left, bottom, right]: Sides): string {
+  if ([top, left, bottom, right].every((pad) => pad === 0)) return name;
   return rec.node("Pad", [name, integers(rec, [0, 0, top, left, 0, 0, bottom, right])]);
 }
+
+/** An image with its padding. */
+const framed = (rec: Recorder, name: string, info: Info): string =>
+  put(rec, name, padsOf(info) as Sides);
 
 /** The places of a padded image that one place of the filter meets. */
 function seenFrom(

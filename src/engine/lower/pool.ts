@@ -8,6 +8,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Recorder } from "../graph/record.ts";
 import { integers, namedValue, nchw, placed, reshaped, type Value } from "../graph/value.ts";
 import type { Attributes, Lowering, Lowerings } from "./elementwise.ts";
+import { checkedSize } from "./convolution.ts";
 import { reducingKernels } from "./reduce.ts";
 import { unsupported } from "./shape.ts";
 
@@ -26,6 +27,7 @@ export function poolInfo(
     pad,
     dimRoundingMode,
   );
+  checkedSize(kernel, info, pad);
   const { top, left, bottom, right } = info.padInfo;
   const attributes = {
     kernel_shape: [info.filterHeight, info.filterWidth],

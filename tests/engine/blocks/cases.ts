@@ -95,6 +95,17 @@ export const cases: Readonly<Record<string, (r: Chance) => Case>> = {
   "a convolution and another": plain((x) => x),
   "a convolution with strides": plain((x) => x, { stride: 2 }),
   "a filter of five places with strides": plain((x) => x, { stride: 3, size: 5 }),
+  "more padding than the filter reaches": between(({ channels: [, c] }) => ({
+    inputs: { w: [1, 2, c, 16], v: [2, 2, 16, c] },
+    by: ["w", "v"],
+    change: (x, { w, v }) => {
+      const wide = tf.conv2d(x as tf.Tensor4D, w as tf.Tensor4D, 1, [[0, 0], [1, 2], [1, 3], [
+        0,
+        0,
+      ]]);
+      return tf.conv2d(wide, v as tf.Tensor4D, [2, 1], [[0, 0], [3, 0], [0, 2], [0, 0]]);
+    },
+  })),
   "silu": plain((x) => silu(x)),
   "functions of each place": plain((x) =>
     tf.sub(tf.mul(tf.tanh(x), 3), tf.div(tf.sigmoid(tf.neg(x)), tf.add(tf.square(x), 1)))
@@ -124,6 +135,11 @@ export const cases: Readonly<Record<string, (r: Chance) => Case>> = {
     inputs: { a: [h, w, 1] },
     by: ["a"],
     change: (x, { a }) => tf.mul(x, a!),
+  })),
+  "a number for each row of a channel": between(({ h, channels: [, c] }) => ({
+    inputs: { a: [h, 1, c] },
+    by: ["a"],
+    change: (x, { a }) => tf.add(tf.mul(x, a!), a!),
   })),
   "an image that lies plainly": between(({ n, h, w, channels: [, c] }) => ({
     inputs: { a: [n, h, w, c], b: [n, c, h, w] },

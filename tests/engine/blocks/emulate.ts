@@ -128,13 +128,17 @@ async function ran(
   }
 }
 
+/** Operators that tell of numbers, and those that move them as they are. */
+const telling = ["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Not", "And", "Or"];
+const moving = ["Slice", "Reshape", "Transpose", "Identity", "Expand", "Concat", "Gather"];
+
 /** The type of what a node makes; of the operators that functions of images are written down with. */
-function typeOf({ op, attributes }: Node): Type {
-  const tells = ["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Not", "And", "Or"];
+function typeOf({ op, inputs, attributes }: Node, types: ReadonlyMap<string, Type>): Type {
   if (op === "Cast") {
     return (Object.keys(codes) as Type[]).find((type) => codes[type] === attributes["to"])!;
   }
-  return tells.includes(op) ? "bool" : "float32";
+  if (moving.includes(op)) return types.get(inputs[0]!) ?? "float32";
+  return telling.includes(op) ? "bool" : "float32";
 }
 
 /** One operator on blocks. */
@@ -191,6 +195,10 @@ export async function emulated(
 ): Promise<Record<string, HostTensor>> {
   const known: Known = new Map(Object.entries(inputs));
   for (const { name, type, dims, data } of constants) known.set(name, { type, dims, data });
+  const types = new Map([...known].map(([name, { type }]) => [name, type as Type]));
+  for (const node of nodes) {
+    for (const name of node.outputs) types.set(name, typeOf(node, types));
+  }
   const isOwn = ({ domain }: Node): boolean => domain !== "";
   for (let at = 0; at < nodes.length;) {
     const own = nodes.findIndex((node, i) => i >= at && isOwn(node)),
@@ -198,7 +206,9 @@ export async function emulated(
     const plain = nodes.slice(at, end), later = nodes.slice(end).flatMap(({ inputs }) => inputs);
     const needed = new Set([...later, ...outputs.map(({ name }) => name)]);
     const wanted = plain.flatMap((node) =>
-      node.outputs.filter((name) => needed.has(name)).map((name) => [name, typeOf(node)] as const)
+      node.outputs.filter((name) => needed.has(name)).map((name) =>
+        [name, types.get(name)!] as const
+      )
     );
     if (wanted.length > 0) await ran(executor, plain, { known, wanted });
     if (own >= 0) await inBlocks(executor, nodes[own]!, block, known);

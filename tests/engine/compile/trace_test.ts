@@ -250,7 +250,21 @@ describe("trace() of what cannot be compiled", () => {
       "RangeError",
       "Cannot compile ResizeBilinear: alignCorners must be false, got true",
     );
-    filter.dispose();
+    // tfjs takes the columns to be as many as the rows' filter and stride make: [1, 5, 7, 1] here, and 4 columns in truth.
+    const square = tf.ones([3, 3, 1, 1]) as tf.Tensor4D;
+    const image = (x: tf.Tensor) =>
+      tf.reshape(tf.tile(tf.reshape(x, [6]), [6]), [1, 4, 9, 1]) as tf.Tensor4D;
+    const wanted =
+      'pad must be "same", "valid" or numbers for each side where rows and columns differ';
+    for (
+      const [kernel, f] of [
+        ["Conv2D", (x: tf.Tensor) => tf.conv2d(image(x), square, [1, 2], 1)],
+        ["AvgPool", (x: tf.Tensor) => tf.avgPool(image(x), [3, 3], [1, 2], 1)],
+      ] as const
+    ) {
+      refused(of(f), "RangeError", `Cannot compile ${kernel}: ${wanted}, got 1`);
+    }
+    tf.dispose([filter, square]);
   });
 
   it("trace() refuses an answer other than tensors by name", () => {

@@ -51,7 +51,7 @@ export const engine: readonly Slip[] = [
   ),
   slip("engine/blocks/convolution.ts", "turned ? sides.reverse() : sides", "sides", blocks),
   slip("engine/blocks/filter.ts", 'before === undefined ? [] : ["", before]', "[]", blocks),
-  slip("engine/blocks/filter.ts", "columns - 1 - left, rows", "left, rows", blocks),
+  slip("engine/blocks/filter.ts", "rows - 1 - bottom, columns", "bottom, columns", blocks),
   slip(
     "engine/blocks/filter.ts",
     "const below = bottom - rest(",
