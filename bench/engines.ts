@@ -1,11 +1,13 @@
-// 2026-11-28, two virtual cores of an AMD EPYC, Deno 2.9.6, ONNX Runtime 1.30.0, PyTorch 2.15.0, nothing else running:
-//   matrix product 2048×2048: 187 GFLOPS at best; 509 MFLOP an image forward, three times that in training
-//   medians of 9, ms          wasm     onnx    eager  compile   wasm/onnx  eager/onnx  compile/onnx
-//   forward,  batch  1       55.59    10.60    14.40    11.18        5.24        1.36          1.05
-//   forward,  batch 16      438.85    66.94    74.43    60.90        6.56        1.11          0.91
-//   forward,  batch 64     1877.04   223.38   251.99   224.70        8.40        1.13          1.01
-//   training, batch 32                549.57   429.13   419.54                    0.78          0.76
-//   peak memory of training, MiB: onnx 762 (127 before the first step), PyTorch 1057 (547 before)
+// 2026-11-30, two virtual cores of an AMD EPYC with AVX2 (blocks of 8), Deno 2.9.6, ONNX Runtime 1.30.0, PyTorch 2.15.0:
+//   matrix product 2048×2048: 156 GFLOPS at best; 509 MFLOP an image forward, three times that in training
+//   medians of 9, ms            onnx    eager  compile   eager/onnx  compile/onnx
+//   forward,  batch  1         13.67    21.54    15.99         1.58          1.17
+//   forward,  batch 16         73.83    93.34    80.75         1.26          1.09
+//   forward,  batch 64        300.10   414.16   331.65         1.38          1.11
+//   training, batch 32        612.98   706.25   720.68         1.15          1.18
+//   the same an hour before: 1.32, 1.31, 1.32 and 1.06 times eager; the machine's neighbours move all by a quarter
+//   wasm, in turn with onnx, medians of 3: 77, 864 and 2,215 ms at 1, 16 and 64 images
+//   peak memory of training, MiB: onnx 815 (157 before the first step; 787 and 115 on the day before)
 //
 // How fast are the engines? The U-Net of 28×28 images, the same weights and threads for all, forward and in training:
 // tfjs on WebAssembly, the ONNX engine, PyTorch 2.x eager and compiled. The contestants take turns, repetition by

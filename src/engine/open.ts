@@ -59,7 +59,8 @@ const engineOptions: Rules<EngineOptions> = { ...executorOptions, ...compilerOpt
  * It needs `--allow-ffi` and `--allow-read`. The package `onnxruntime-node` comes from npm at its first use, 290 MB on the
  * disk, with binaries for Linux, macOS and Windows.
  *
- * @param options Provider, threads and spinning; whether in a worker; how many sets of shapes are kept.
+ * @param options Provider, threads and spinning; whether in a worker; how many sets of shapes are kept; whether images may lie
+ *   in the runtime's own layout, of which the engine's name tells what a trial has found right.
  * @returns The engine. Close it to end its worker.
  * @throws {TypeError} If an option is unknown, or of another type.
  * @throws {RangeError} If an option does not make sense.

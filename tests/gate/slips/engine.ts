@@ -35,7 +35,7 @@ export const engine: readonly Slip[] = [
     blocks,
   ),
   slip("engine/blocks/pointwise.ts", "uniform(h * w)", "uniform(h)", blocks),
-  slip("engine/blocks/pointwise.ts", "axis !== 1 && axis !== 2", "axis > 2", blocks),
+  slip("engine/blocks/pointwise.ts", "uniform(1 / pixels)", "uniform(1)", blocks),
   slip("engine/blocks/shape.ts", "begin[3]! % block === 0 &&", "", blocks),
   slip(
     "engine/blocks/shape.ts",
