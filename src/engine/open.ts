@@ -27,6 +27,7 @@ export type {
   Node,
   Port,
 } from "./graph/graph.ts";
+export type { BlockForm } from "./graph/record.ts";
 export type { DType } from "./graph/value.ts";
 export { exportDenoiser } from "./denoiser/export.ts";
 export {
