@@ -49,7 +49,18 @@ export interface Recorder {
 }
 
 /** What is done on images in ONNX Runtime's own layout for CPUs; each is tried by itself. */
-export const blockForms = [
+export type BlockForm =
+  | "convolution"
+  | "filter gradient"
+  | "affine map of channels"
+  | "product of channels"
+  | "mean of channels"
+  | "upsampling"
+  | "average pool"
+  | "largest pool";
+
+/** All of them. */
+export const blockForms: readonly BlockForm[] = [
   "convolution",
   "filter gradient",
   "affine map of channels",
@@ -58,10 +69,7 @@ export const blockForms = [
   "upsampling",
   "average pool",
   "largest pool",
-] as const;
-
-/** One of {@link blockForms}. */
-export type BlockForm = typeof blockForms[number];
+];
 
 /** Options of {@link recorder}. */
 export interface RecorderOptions {
