@@ -17,14 +17,14 @@ import {
   turnedPads,
 } from "../lower/convolution.ts";
 import type { Attributes, Operands } from "../lower/elementwise.ts";
-import { blocked, type BlockLowering, disguised, inBlocks, nchwc, plain } from "./layout.ts";
+import { blocked, type BlockLowering, disguised, fits, inBlocks, nchwc, plain } from "./layout.ts";
 
 /** Channels in and out. */
 type Channels = readonly [inputs: number, outputs: number];
 
 /** Whether the runtime convolves so: blocks to blocks, or fewer channels than a block's, laid out plainly, to blocks. */
-const isTaken = ({ block, uses }: Recorder, [inputs, outputs]: Channels): boolean =>
-  uses("convolution") && outputs % block === 0 && (inputs % block === 0 || inputs < block);
+const isTaken = (rec: Recorder, inputs: number, made: readonly number[]): boolean =>
+  rec.uses("convolution") && fits(rec, made) && (inputs % rec.block === 0 || inputs < rec.block);
 
 /** An image as the runtime reads it. */
 const read = (rec: Recorder, x: Value, inputs: number): string =>
@@ -55,7 +55,7 @@ function filterInBlocks(
 function conv(rec: Recorder, { x, filter, bias }: Operands, attributes: Attributes) {
   const info = infoOf("Conv2D", { image: x!.shape, filter: filter!.shape }, attributes);
   const channels = [info.inChannels, info.outChannels] as const;
-  if (!isTaken(rec, channels)) return undefined;
+  if (!isTaken(rec, info.inChannels, info.outShape)) return undefined;
   const weights = filterInBlocks(rec, placed(rec, plain(rec, filter!), oihw), {
     channels,
     size: [info.filterHeight, info.filterWidth],
@@ -80,7 +80,7 @@ function convBack(rec: Recorder, { dy, filter }: Operands, attributes: Attribute
   const channels = [info.outChannels, info.inChannels] as const;
   const size = [info.filterHeight, info.filterWidth] as const;
   const pads = turnedPads(info), isCut = pads.some((pad) => pad < 0);
-  if (!isPlain(info) || isCut || !isTaken(rec, channels)) return undefined;
+  if (!isPlain(info) || isCut || !isTaken(rec, info.outChannels, shape)) return undefined;
   const weights = filterInBlocks(
     rec,
     turnedFilter(rec, placed(rec, plain(rec, filter!), oihw), size),

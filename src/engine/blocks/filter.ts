@@ -15,13 +15,19 @@ import {
   integers,
   namedValue,
   placed,
-  product,
   range,
   reshapedTo,
   transposedTo,
   type Value,
 } from "../graph/value.ts";
-import { infoOf, oihw, turnedFilter } from "../lower/convolution.ts";
+import {
+  infoOf,
+  leftOver,
+  oihw,
+  type Sides,
+  turnedFilter,
+  turnedPads,
+} from "../lower/convolution.ts";
 import type { Attributes, Operands } from "../lower/elementwise.ts";
 import { type BlockLowering, fits, inBlocks, nchwc, plain } from "./layout.ts";
 
@@ -32,7 +38,7 @@ interface Pair {
   /** The one that is the filter; its channels fit into blocks. */
   readonly lanes: Value;
   /** Rows and columns of zeros put around the image. */
-  readonly pads: readonly [top: number, left: number, bottom: number, right: number];
+  readonly pads: Sides;
   /** From one place of the lanes to the next, in pixels of the image. */
   readonly strides: readonly [row: number, column: number];
 }
@@ -42,40 +48,23 @@ function filterGradient(rec: Recorder, { x, dy }: Operands, attributes: Attribut
   const info = infoOf("Conv2DBackpropFilter", { image: x!.shape, filter: shape }, attributes);
   const { strideHeight, strideWidth, dilationHeight, dilationWidth, padInfo } = info;
   const [rows, columns, c, o] = shape as [number, number, number, number];
-  const isTaken = rec.uses("filter gradient") && dilationHeight * dilationWidth === 1;
+  const strides = [strideHeight, strideWidth] as const, back = turnedPads(info);
   // More channels on the side of the lanes are faster.
-  const straight = fits(rec, dy!.shape), strides = [strideHeight, strideWidth] as const;
-  const { top, left, bottom, right } = padInfo;
-  const back = [rows - 1 - top, columns - 1 - left, rows - 1 - bottom, columns - 1 - right];
+  const straight = fits(rec, dy!.shape), [below, behind] = leftOver(info);
   const turned = strideHeight * strideWidth === 1 && back.every((pad) => pad >= 0) &&
     fits(rec, x!.shape) && !(straight && o >= c);
-  if (!isTaken || !(straight || turned)) return undefined;
+  if (!rec.uses("filter gradient") || dilationHeight * dilationWidth !== 1) return undefined;
+  const filter = (pair: Pair, perm: readonly number[]): string =>
+    reshapedTo(rec, transposedTo(rec, moved(rec, pair), perm), [o, c, rows, columns]);
   if (turned) {
-    const name = moved(rec, {
-      image: dy!,
-      lanes: x!,
-      pads: back as unknown as Pair["pads"],
-      strides,
-    });
-    const filter = reshapedTo(rec, transposedTo(rec, name, [0, 4, 1, 5, 2, 3]), [
-      o,
-      c,
-      rows,
-      columns,
-    ]);
-    return stored(turnedFilter(rec, filter, [rows, columns]), shape);
+    const half = filter({ image: dy!, lanes: x!, pads: back, strides }, [0, 4, 1, 5, 2, 3]);
+    return stored(turnedFilter(rec, half, [rows, columns]), shape);
   }
   // What strides leave over at the far edges is not looked at.
-  const rest = (size: number, out: number, stride: number, extent: number, pads: number): number =>
-    size + pads - ((out - 1) * stride + extent);
-  const below = bottom - rest(info.inHeight, info.outHeight, strideHeight, rows, top + bottom);
-  const behind = right - rest(info.inWidth, info.outWidth, strideWidth, columns, left + right);
-  if (below < 0 || behind < 0) return undefined;
-  const name = moved(rec, { image: x!, lanes: dy!, pads: [top, left, below, behind], strides });
-  return stored(
-    reshapedTo(rec, transposedTo(rec, name, [1, 5, 0, 4, 2, 3]), [o, c, rows, columns]),
-    shape,
-  );
+  const { top, left, bottom, right } = padInfo;
+  const pads: Sides = [top, left, bottom - below, right - behind];
+  if (!straight || pads.some((pad) => pad < 0)) return undefined;
+  return stored(filter({ image: x!, lanes: dy!, pads, strides }, [1, 5, 0, 4, 2, 3]), shape);
 }
 
 const stored = (name: string, shape: readonly number[]): Value =>
@@ -158,9 +147,8 @@ function samples(
     const wanted = range(blocks).flatMap((block) =>
       range(to - from).map((i) => (from + i) * blocks + block)
     );
-    return product([to - from, blocks]) === n * blocks && blocks === 1
-      ? rows
-      : rec.node("Gather", [rows, integers(rec, wanted)]);
+    const isAll = blocks === 1 && to - from === n;
+    return isAll ? rows : rec.node("Gather", [rows, integers(rec, wanted)]);
   };
 }
 

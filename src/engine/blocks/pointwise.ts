@@ -42,13 +42,15 @@ const eachPlace = (lower: Lowering): BlockLowering => (rec, operands, attributes
   }
   const result = lower(rec, given, attributes) as Value;
   if (result.values !== undefined) return result;
-  // Whole numbers cannot be laid out plainly again.
-  return result.type === "int32" ? undefined : { ...result, isBlocked: true };
+  // A single number may have a shape that spreads the image further; whole numbers cannot be laid out plainly again.
+  const isImage = same(result.shape, lead.shape) && same(result.stored, lead.shape);
+  return isImage && result.type !== "int32" ? { ...result, isBlocked: true } : undefined;
 };
 
 /** Whether a value is one number for each channel, of all samples or of each, that an image meets everywhere. */
 function isPerChannel({ type, shape, stored, isBlocked }: Value, image: Value): boolean {
-  const fitting = shape.every((size, i) => [1, image.shape[i + 4 - shape.length]].includes(size));
+  const fitting = shape.length <= 4 &&
+    shape.every((size, i) => [1, image.shape[i + 4 - shape.length]].includes(size));
   return type === "float32" && !isBlocked && fitting &&
     stored.slice(-3, -1).every((size) => size === 1);
 }

@@ -23,6 +23,8 @@ export const noBlocks: Blocks = { block: 0, without: [] };
 /** Images and filters of made-up numbers: channels of one block and of several, odd sizes. */
 const specs: Readonly<Record<string, Spec>> = {
   x: { shape: [3, 6, 4, 32] },
+  // More samples than the gradient of a filter takes at once.
+  many: { shape: [17, 3, 2, 32] },
   one: { shape: [3, 6, 4, 1] },
   wide: { shape: [3, 3, 32, 48] },
   narrow: { shape: [1, 1, 48, 16] },
@@ -47,12 +49,13 @@ const trials: Readonly<Record<BlockForm, Pure>> = {
       parts: tf.concat(tf.split(y, [16, 32], 3).reverse(), 3),
     };
   },
-  "filter gradient": ({ x, one, wide, narrow, first }) => {
+  "filter gradient": ({ x, many, one, wide, narrow, first }) => {
     const by = (x: tf.Tensor, w: tf.Tensor, stride = 1): tf.Tensor =>
       tf.grad((w: tf.Tensor) => squares(conv(x, w, stride)))(w);
     const y = conv(x!, wide!);
     return {
       wide: by(x!, wide!),
+      many: by(many!, wide!),
       narrow: by(y, narrow!),
       strides: by(x!, wide!, 2),
       first: by(one!, first!),

@@ -136,7 +136,7 @@ export function turnedFilter(
 }
 
 /** What is put around the cotangent of a convolution, for that with its filter turned; below 0 where some is cut off. */
-export const turnedPads = (info: Info): number[] => {
+export const turnedPads = (info: Info): Sides => {
   const { filterHeight, filterWidth } = info, { top, left, bottom, right } = info.padInfo;
   return [
     filterHeight - 1 - top,
@@ -164,10 +164,6 @@ function turnedConv(rec: Recorder, dy: Value, filter: Value, info: Info): string
 }
 
 function transposedConv(rec: Recorder, dy: Value, filter: Value, info: Info): string {
-  // What strides leave over at the far edges.
-  const rest = (size: number, out: number, stride: number, extent: number, pads: number): number =>
-    size - ((out - 1) * stride + extent - pads);
-  const { padInfo, effectiveFilterHeight, effectiveFilterWidth } = info;
   const { kernel_shape, strides, dilations, pads } = convAttributes(info);
   return rec.node("ConvTranspose", [placed(rec, dy, nchw), placed(rec, filter, oihw)], {
     attributes: {
@@ -176,24 +172,25 @@ function transposedConv(rec: Recorder, dy: Value, filter: Value, info: Info): st
       dilations,
       pads,
       group: 1,
-      output_padding: [
-        rest(
-          info.inHeight,
-          info.outHeight,
-          info.strideHeight,
-          effectiveFilterHeight,
-          padInfo.top + padInfo.bottom,
-        ),
-        rest(
-          info.inWidth,
-          info.outWidth,
-          info.strideWidth,
-          effectiveFilterWidth,
-          padInfo.left + padInfo.right,
-        ),
-      ],
+      output_padding: leftOver(info),
     },
   });
+}
+
+/** Rows and columns of an image and its padding that strides leave over at the far edges. */
+export function leftOver(info: Info): [rows: number, columns: number] {
+  const { top, left, bottom, right } = info.padInfo;
+  const rest = (size: number, out: number, stride: number, extent: number): number =>
+    size - ((out - 1) * stride + extent);
+  return [
+    rest(
+      info.inHeight + top + bottom,
+      info.outHeight,
+      info.strideHeight,
+      info.effectiveFilterHeight,
+    ),
+    rest(info.inWidth + left + right, info.outWidth, info.strideWidth, info.effectiveFilterWidth),
+  ];
 }
 
 /** The gradient by the filter. */
@@ -294,7 +291,7 @@ function filterByPlaces(rec: Recorder, x: Value, dy: Value, info: Info): string 
 }
 
 /** Places above, left, below and right of an image. */
-type Sides = [top: number, left: number, bottom: number, right: number];
+export type Sides = [top: number, left: number, bottom: number, right: number];
 
 /** An image NCHW with zeros put around it, or, of numbers below 0, with places cut off. */
 function put(rec: Recorder, name: string, [top, left, bottom, right]: Sides): string {

@@ -63,7 +63,8 @@ const repeats = (value: Value, axes: readonly number[]): number =>
 /** A value of which very many numbers are to be summed, with its longest axes summed row by row: see `kernel/sum.ts`. */
 function shortened(rec: Recorder, value: Value, axes: readonly number[]): Value {
   const count = product(axes.map((axis) => value.stored[axis]!));
-  const isTaken = value.values === undefined && value.type === "float32" && isLong(count);
+  const isTaken = value.values === undefined && value.type === "float32" &&
+    product(value.stored) > 0 && isLong(count);
   return isTaken ? inRows(rec, value, axes) : value;
 }
 

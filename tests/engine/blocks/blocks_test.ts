@@ -104,4 +104,21 @@ describe("images in blocks", () => {
       }
     });
   }
+
+  it("of no samples are of the shapes that the cpu backend gives", async () => {
+    const x = tf.zeros([0, 4, 6, 16]), w = tf.ones([3, 3, 16, 16]);
+    const conv = (x: tf.Tensor, w: tf.Tensor): tf.Tensor4D =>
+      tf.conv2d(x as tf.Tensor4D, w as tf.Tensor4D, 1, "same");
+    const functions: Readonly<Record<string, Pure>> = {
+      convolution: ({ x, w }) => ({ y: conv(tf.relu(conv(x!, w!)), w!) }),
+      sum: ({ x, w }) => ({ y: tf.sum(conv(x!, w!), [1, 2]) }),
+      "mean and difference": ({ x, w }) => {
+        const y = conv(x!, w!);
+        return { y: conv(tf.sub(y, tf.mean(y, [1, 2], true)), w!) };
+      },
+      pool: ({ x, w }) => ({ y: tf.avgPool(conv(x!, w!), 2, 2, "valid") }),
+    };
+    for (const [name, fn] of Object.entries(functions)) await compare(here, fn, { x, w }, name);
+    tf.dispose([x, w]);
+  });
 });

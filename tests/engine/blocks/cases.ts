@@ -131,6 +131,16 @@ export const cases: Readonly<Record<string, (r: Chance) => Case>> = {
     by: ["a", "b"],
     change: (x, { a, b }) => tf.add(tf.mul(x, a!), b!),
   })),
+  "one image spread over more samples": plain((x) => {
+    const [n, h, w, c] = x.shape as [number, number, number, number];
+    const one = tf.slice(x, [0, 0, 0, 0], [1, -1, -1, -1]);
+    const more = tf.add(tf.mul(one, tf.fill([n + 2, h, w, c], 2)), tf.ones([n + 2, 1, 1, 1]));
+    return tf.maximum(more, tf.zeros([n + 2, h, w, c]));
+  }),
+  "one image spread over a fifth axis": plain((x) => {
+    const one = tf.slice(x, [0, 0, 0, 0], [1, -1, -1, -1]);
+    return tf.add(one, tf.ones([2, 1, 1, 1, 1]));
+  }),
   "a map for all channels": between(({ h, w }) => ({
     inputs: { a: [h, w, 1] },
     by: ["a"],

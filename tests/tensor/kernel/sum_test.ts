@@ -70,6 +70,23 @@ describe("reductions of more than 10⁷ numbers", () => {
     await checkGpu();
   });
 
+  it("of empty rows and columns compiled are as on cpu", async () => {
+    await useBackend("cpu");
+    const engine = compiler(await start({ threads: 1 }), { shapes: 1, blocked: false });
+    for (const [shape, axis] of [[[5000, 0], 0], [[0, 5000], 1], [[3, 5000, 0], 1]] as const) {
+      const x = tf.zeros([...shape]);
+      const compiled = engine.compile(({ x }) => ({
+        y: tf.sum(x!, axis),
+        z: tf.mean(x!, axis, true),
+      }));
+      const { y, z } = await compiled.run({ x });
+      assert.deepEqual(y!.shape, tf.sum(x, axis).shape);
+      assert.deepEqual(z!.shape, tf.mean(x, axis, true).shape);
+      await compiled.dispose();
+    }
+    await engine.close();
+  });
+
   it("are right to the sixth digit compiled", async () => {
     await useBackend("cpu");
     const engine = compiler(await start({ threads: 1 }), { shapes: 1 });
