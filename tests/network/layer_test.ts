@@ -251,6 +251,22 @@ describe("values of layers", () => {
     tf.dispose(params);
   });
 
+  it("groupNorm() of rows and of single numbers is that of images of one column, with its gradients", () => {
+    const { parameters, apply } = groupNorm("n", 6, 2), params = randomWeights(parameters);
+    const bent = (x: tf.Tensor): tf.Tensor => tf.sin(apply(params, x));
+    const both = (
+      x: tf.Tensor,
+    ) => [apply(params, x), tf.grad((x: tf.Tensor) => tf.sum(bent(x)))(x)];
+    for (const shape of [[2, 5, 6], [3, 6], [2, 2, 3, 2, 6]]) {
+      const x = tf.cos(tf.reshape(tf.range(0, tf.util.sizeFromShape(shape)), shape));
+      const image = tf.reshape(x, [shape[0]!, -1, 1, 6]), wanted = both(image);
+      both(x).forEach((got, i) => {
+        assert.deepEqual(got.shape, shape);
+        assertClose(got.dataSync(), wanted[i]!.dataSync(), 1e-5);
+      });
+    }
+  });
+
   it("groupNorm() of a constant image is its shift", () => {
     const params = { "n.weight": tf.tensor1d([2, 3]), "n.bias": tf.tensor1d([5, 7]) };
     const y = groupNorm("n", 2, 1).apply(params, tf.fill([1, 2, 2, 2], 4));

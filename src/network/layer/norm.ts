@@ -67,7 +67,7 @@ function normalization(groups: number): Normalization {
     save([x, weight]);
     const gradFunc = (dy: Tensor, saved: Tensor[]) => {
       const [x, weight] = saved as [Tensor, Tensor], { centred, scale } = standardized(x, groups);
-      const a = tf.sum(dy, [1, 2], true), b = tf.sum(tf.mul(dy, centred), [1, 2], true);
+      const a = pixelSums(dy), b = pixelSums(tf.mul(dy, centred));
       const share = (sums: Tensor): Tensor =>
         tf.mul(scale, groupMean(tf.mul(sums, weight), x, groups));
       const bend = tf.mul(share(b), tf.square(scale));
@@ -76,7 +76,7 @@ function normalization(groups: number): Normalization {
       const flat = (sums: Tensor): Tensor => tf.reshape(tf.sum(sums, 0), weight.shape);
       return [dx, flat(tf.mul(b, scale)), flat(a)];
     };
-    if (standardizes()) {
+    if (standardizes(x)) {
       const y = tf.engine().runKernel(standardize, { x }, { groups, epsilon }) as Tensor;
       return { value: tf.add(tf.mul(y, weight), bias), gradFunc };
     }
@@ -90,24 +90,27 @@ function normalization(groups: number): Normalization {
 const standardize = "Standardize", epsilon = 1e-5;
 
 /** Whether to use it: where there is one, and no gradient whose backward pass would have use for the moments. */
-const standardizes = (): boolean =>
-  tf.engine().state.gradientDepth === 0 && tf.getKernel(standardize, tf.getBackend()) != null;
+const standardizes = ({ rank }: Tensor): boolean =>
+  rank === 4 && tf.engine().state.gradientDepth === 0 &&
+  tf.getKernel(standardize, tf.getBackend()) != null;
 
 /** x [N, H, W, C] less the mean of each group, and 1/standard deviation of each group, [N, 1, 1, C]. */
 function standardized(x: Tensor, groups: number): {
   readonly centred: Tensor;
   readonly scale: Tensor;
 } {
-  const centred = tf.sub(x, groupMean(tf.sum(x, [1, 2], true), x, groups));
-  const variance = groupMean(tf.sum(tf.square(centred), [1, 2], true), x, groups);
+  const centred = tf.sub(x, groupMean(pixelSums(x), x, groups));
+  const variance = groupMean(pixelSums(tf.square(centred)), x, groups);
   return { centred, scale: tf.rsqrt(tf.add(variance, epsilon)) };
 }
 
-/** The means of groups of channels, from the sums over the pixels of each, both [N, 1, 1, C]. */
+/** The sums over the pixels of each channel, [N, 1, 1, C]; of samples of any rank, with an axis of 1 for each of theirs. */
+const pixelSums = (x: Tensor): Tensor => tf.sum(x, x.shape.slice(1, -1).map((_, i) => i + 1), true);
+
+/** The means of groups of channels, from the sums over the pixels of each, both of the shape of the sums. */
 function groupMean(sums: Tensor, x: Tensor, groups: number): Tensor {
-  const [n, height, width, channels] = x.shape as [number, number, number, number];
-  const split = [n, groups, channels / groups];
+  const channels = x.shape.at(-1)!, split = [x.shape[0]!, groups, channels / groups];
   const total = tf.sum(tf.reshape(sums, split), 2, true);
-  const mean = tf.mul(total, groups / (height * width * channels));
-  return tf.reshape(tf.tile(mean, [1, 1, split[2]!]), [n, 1, 1, channels]);
+  const mean = tf.mul(total, groups / tf.util.sizeFromShape(x.shape.slice(1)));
+  return tf.reshape(tf.tile(mean, [1, 1, split[2]!]), sums.shape);
 }
