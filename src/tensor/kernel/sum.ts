@@ -54,7 +54,7 @@ const countOf = (x: Tensor, axes: readonly number[]): number =>
   tf.util.sizeFromShape(axes.map((axis) => x.shape[axis]!));
 
 /** Sums and means of more than a few numbers, for a backend that adds them one after another. */
-export const sums: Repair = {
+export const longSums: Repair = {
   kernels: ["Sum", "Mean"],
   wrong: ({ inputs: { x }, attrs }) =>
     x!.dtype === "float32" && isLong(countOf(x!, axesOf(attrs, x!))),

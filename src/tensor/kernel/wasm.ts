@@ -20,7 +20,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { onWasm } from "./nan.ts";
 import { everywhere, repairBackend } from "./repair.ts";
-import { sums } from "./sum.ts";
+import { longSums } from "./sum.ts";
 import type { Tensor, Tensor1D, Tensor4D } from "../tensor.ts";
 
 type Shape4 = [number, number, number, number];
@@ -288,7 +288,7 @@ export function registerWasmKernels(): void {
   replaceKernel("DepthwiseConv2dNativeBackpropInput", depthwiseInput);
   replaceKernel("DepthwiseConv2dNativeBackpropFilter", depthwiseFilter);
   replaceKernel("UnsortedSegmentSum", segmentSum);
-  repairBackend("wasm", [...onWasm, sums, ...everywhere]);
+  repairBackend("wasm", [...onWasm, longSums, ...everywhere]);
 }
 
 function replaceKernel(

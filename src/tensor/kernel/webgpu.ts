@@ -20,6 +20,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { onWebGpu } from "./nan.ts";
 import { type Call, everywhere, filled, type Repair, repairBackend } from "./repair.ts";
+import { longSums } from "./sum.ts";
 import type { Tensor } from "../tensor.ts";
 
 /** As much of the package's `WebGPUBackend` as is called here. */
@@ -202,6 +203,7 @@ const convolutions: Repair = {
 /** Repairs the webgpu backend. Called by `useBackend`; calling it again changes nothing. */
 export function repairWebGpu(): void {
   repairBackend("webgpu", [
+    longSums,
     scans,
     paddings,
     tiles,
