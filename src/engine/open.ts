@@ -43,6 +43,7 @@ export type {
   Feed,
   Fetch,
   HostTensor,
+  LoadOptions,
   OnnxOptions,
   SessionInfo,
   SessionPort,

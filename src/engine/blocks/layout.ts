@@ -9,6 +9,7 @@
  * @module
  */
 
+import type { Graph } from "../graph/graph.ts";
 import type { Recorder } from "../graph/record.ts";
 import {
   namedValue,
@@ -68,6 +69,20 @@ export function plain(rec: Recorder, value: Value): Value {
     rec.node("Cast", [from], { attributes: { to: code } });
   const moved = type === "float32" ? reordered(name) : to(9, reordered(to(1, name)));
   return namedValue(moved, { type, shape }, { order: nchw });
+}
+
+/** Numbers of a constant that is no filter. */
+const small = 4096;
+
+/**
+ * Whether the runtime would find little to better in a graph: images are in blocks in nearly all of its convolutions, and
+ * its filters, which could be laid out ahead, are given anew at each run. Such is a step of training.
+ */
+export function isLaidOut({ nodes, constants }: Graph): boolean {
+  const sets = nodes.filter(({ op }) => op === "Conv").map(({ domain }) => domain);
+  const others = sets.filter((set) => set !== nchwc);
+  return sets.length > 16 * others.length &&
+    constants.every(({ type, data }) => type !== "float32" || data.length <= small);
 }
 
 /** A value that is one number, whatever its shape. */

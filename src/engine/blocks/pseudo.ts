@@ -131,9 +131,43 @@ export function settled(graph: Graph): Graph {
   const isRead = plainNodes.some(({ inputs }) => inputs.includes(one.name));
   return {
     ...graph,
-    nodes: plainNodes,
+    nodes: answering(reshapedOnce(plainNodes, graph.outputs), graph.outputs),
     constants: [...constants, ...extra, ...(isRead ? [one] : [])],
   };
+}
+
+/** Nodes in which nothing is reshaped twice, which would keep it for longer, without those that are read no more. */
+function reshapedOnce(nodes: readonly Node[], outputs: Graph["outputs"]): Node[] {
+  const sources = new Map<string, string>(), needed = new Set(outputs.map(({ name }) => name));
+  const direct = nodes.map((node): Node => {
+    if (node.op !== "Reshape") return node;
+    const [from, dims] = node.inputs as [string, string], source = sources.get(from) ?? from;
+    sources.set(node.outputs[0]!, source);
+    return { ...node, inputs: [source, dims] };
+  });
+  return direct.reverse().filter((node) => {
+    const isRead = node.outputs.some((name) => needed.has(name));
+    if (isRead) node.inputs.forEach((name) => needed.add(name));
+    return isRead;
+  }).reverse();
+}
+
+/** Nodes that make what is answered under its name, in place of copies that would take memory once more. */
+function answering(nodes: readonly Node[], outputs: Graph["outputs"]): Node[] {
+  const answers = new Set(outputs.map(({ name }) => name));
+  const makers = new Set(nodes.flatMap((node) => node.outputs)), names = new Map<string, string>();
+  const kept = nodes.filter(({ op, inputs: [from = ""], outputs: [to = ""] }) => {
+    const isCopy = op === "Identity" && answers.has(to) && makers.has(from) && !names.has(from) &&
+      !answers.has(from);
+    if (isCopy) names.set(from, to);
+    return !isCopy;
+  });
+  const renamed = (name: string): string => names.get(name) ?? name;
+  return kept.map((node) => ({
+    ...node,
+    inputs: node.inputs.map(renamed),
+    outputs: node.outputs.map(renamed),
+  }));
 }
 
 /** A graph whose sums are taken in where they can be. */

@@ -61,12 +61,21 @@ export interface SessionInfo {
   readonly outputs: readonly SessionPort[];
 }
 
+/** How a graph is loaded. */
+export interface LoadOptions {
+  /**
+   * Whether it is carried out as it is written. Default: false, the runtime first looks for a faster form, which takes as
+   * long again as loading it, or longer.
+   */
+  readonly asWritten?: boolean;
+}
+
 /** Runs encoded graphs. Every method rejects once the executor is closed, or its worker has died. */
 export interface Executor {
   /** What runs them, in a few words, for people. */
   readonly name: string;
   /** Loads an encoded graph; the bytes stay the caller's. */
-  readonly load: (bytes: Uint8Array) => Promise<SessionInfo>;
+  readonly load: (bytes: Uint8Array, options?: LoadOptions) => Promise<SessionInfo>;
   /**
    * Runs one; answers the outputs that were fetched back. Runs are carried out one after another. If one rejects, the
    * slots are as they were before it.

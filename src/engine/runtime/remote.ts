@@ -182,9 +182,9 @@ export async function remote(worker: Worker): Promise<Executor> {
   };
   return {
     name: `${name}, in a worker`,
-    load: async (bytes) => {
+    load: async (bytes, options) => {
       const memory = bytes.slice().buffer;
-      return await ask("load", [memory], [memory]);
+      return await ask("load", [memory, options], [memory]);
     },
     run: async (session, feeds, fetches) => {
       const { value, transfer } = packed(feeds, "Cannot run a graph: input");

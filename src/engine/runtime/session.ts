@@ -165,7 +165,6 @@ function settings(
     executionProviders: [provider],
     executionMode: "sequential",
     enableMemPattern: false,
-    graphOptimizationLevel: "all",
     interOpNumThreads: 1,
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     logSeverityLevel: severity(provider).level,
@@ -198,9 +197,11 @@ export function sessions(ort: Ort, options: OnnxOptions = {}): Executor {
   };
   return {
     name: `ONNX Runtime ${ort.env.versions.node ?? ""} (${provider})`,
-    load: (bytes) =>
+    load: (bytes, { asWritten = false } = {}) =>
       next(bytes.slice(), async (own) => {
-        const made = await ort.InferenceSession.create(own, setting).catch(failed("load a graph"));
+        const graphOptimizationLevel = asWritten ? "disabled" : "all";
+        const made = await ort.InferenceSession.create(own, { ...setting, graphOptimizationLevel })
+          .catch(failed("load a graph"));
         loaded.set(count, made);
         return described(count++, made);
       }),

@@ -8,7 +8,7 @@
  */
 
 import { parentPort, workerData } from "node:worker_threads";
-import type { Executor, Feed, Fetch, HostTensor } from "./executor.ts";
+import type { Executor, Feed, Fetch, HostTensor, LoadOptions } from "./executor.ts";
 import { type Packed, packed, start, unpacked } from "./session.ts";
 
 /** The methods that can be called. */
@@ -69,7 +69,9 @@ const reply = (value: Record<string, HostTensor>): Reply => {
 
 /** What each method does with what arrives. */
 const handle: Readonly<Record<Method, Handle>> = {
-  load: async (executor, [memory]) => [await executor.load(bytes(memory))],
+  load: async (executor, [memory, options]) => [
+    await executor.load(bytes(memory), options as LoadOptions | undefined),
+  ],
   run: async (executor, [session, feeds, fetches]) =>
     reply(
       await executor.run(session as number, tensors(feeds), fetches as Record<string, Fetch>),

@@ -2,7 +2,7 @@ import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { compilerIn } from "../../../src/engine/compile/compile.ts";
-import { blocksOf } from "../../../src/engine/compile/trial.ts";
+import { type Blocks, blocksOf, noBlocks } from "../../../src/engine/compile/trial.ts";
 import { specsOf, trace } from "../../../src/engine/compile/trace.ts";
 import type { HostTensor } from "../../../src/engine/runtime/executor.ts";
 import { start } from "../../../src/engine/runtime/session.ts";
@@ -119,6 +119,51 @@ describe("images in blocks", () => {
       pool: ({ x, w }) => ({ y: tf.avgPool(conv(x!, w!), 2, 2, "valid") }),
     };
     for (const [name, fn] of Object.entries(functions)) await compare(here, fn, { x, w }, name);
+    tf.dispose([x, w]);
+  });
+
+  it("are answered without a copy, and nothing is reshaped twice", () => {
+    const x = tf.zeros([2, 4, 6, 16]), w = tf.ones([3, 3, 16, 16]);
+    const fn: Pure = ({ x, w }) => {
+      const y = tf.conv2d(x as tf.Tensor4D, w as tf.Tensor4D, 1, "same");
+      const z = tf.add(tf.mul(y, tf.mean(y, [1, 2], true)), tf.max(y, [1, 2], true));
+      return { given: x!, z, once: tf.neg(z), again: tf.neg(z) };
+    };
+    const { graph } = trace(fn, specsOf({ x, w }), {}, { block: 8 });
+    const makers = new Map(graph.nodes.flatMap((node) => node.outputs.map((name) => [name, node])));
+    const copies = graph.nodes.filter(({ op }) => op === "Identity");
+    assert.deepEqual(copies.map(({ inputs, outputs }) => [inputs[0], outputs[0]]), [
+      ["x", "given"],
+      ["once", "again"],
+    ]);
+    const twice = graph.nodes.filter(({ op, inputs: [from = ""] }) =>
+      op === "Reshape" && makers.get(from)?.op === "Reshape"
+    );
+    assert.deepEqual(twice, []);
+    const read = new Set(graph.nodes.flatMap(({ inputs }) => inputs));
+    const idle = graph.nodes.filter(({ outputs }) =>
+      outputs.every((name) => !read.has(name) && !(name in fn({ x, w })))
+    );
+    assert.deepEqual(idle, []);
+    tf.dispose([x, w]);
+  });
+
+  it("are carried out as written where filters are inputs, and rewritten where they never change", async () => {
+    const told: (boolean | undefined)[] = [];
+    const load: typeof executor.load = (bytes, options) => {
+      told.push(options?.asWritten);
+      return executor.load(bytes, options);
+    };
+    const x = tf.zeros([2, 4, 6, 32]), w = tf.ones([3, 3, 32, 32]);
+    const fn: Pure = ({ x, w }) => ({
+      y: tf.conv2d(x as tf.Tensor4D, w as tf.Tensor4D, 1, "same"),
+    });
+    const listening = (found: Blocks) =>
+      compilerIn({ ...executor, load }, { shapes: 1, blocks: () => found });
+    await listening(blocks).compile(fn).run({ x, w });
+    await listening(blocks).compile(fn, { w }).run({ x });
+    await listening(noBlocks).compile(fn).run({ x, w });
+    assert.deepEqual(told, [blocks.block > 0, false, false]);
     tf.dispose([x, w]);
   });
 });

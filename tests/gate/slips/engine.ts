@@ -12,6 +12,15 @@ const blocks = "engine/blocks/blocks";
 export const engine: readonly Slip[] = [
   slip("engine/blocks/layout.ts", "to(9, reordered(to(1, name)))", "reordered(name)", blocks),
   slip("engine/blocks/layout.ts", "channels_last: 1", "channels_last: 0", blocks),
+  slip(
+    "engine/blocks/layout.ts",
+    "constants.every(({ type, data }) =>",
+    "constants.some(({ type, data }) =>",
+    blocks,
+  ),
+  slip("engine/blocks/layout.ts", "> 16 * others.length", "> 0 * others.length", blocks),
+  slip("engine/blocks/pseudo.ts", "!names.has(from) &&", "", blocks),
+  slip("engine/blocks/pseudo.ts", "sources.get(from) ?? from", "from", blocks),
   slip("engine/blocks/pseudo.ts", "readers.get(name) === 1", "readers.has(name)", blocks),
   slip("engine/blocks/pseudo.ts", 'before.shift === "" ?', 'before.shift !== "no" ?', blocks),
   slip(
