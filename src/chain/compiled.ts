@@ -10,7 +10,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Engine } from "../tensor/engine.ts";
-import { atOnce } from "../tensor/scope.ts";
+import { atOnce, tensorsIn } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /**
@@ -53,9 +53,6 @@ const numbered = (tensors: readonly Tensor[]): Record<string, Tensor> =>
   Object.fromEntries([...new Map(tensors.map((each) => [each.id, each])).values()].map(
     (tensor, i) => [`${i}`, tensor],
   ));
-
-const tensorsIn = (value: unknown): Tensor[] =>
-  tf.tensor_util.getTensorsInContainer({ value } as unknown as tf.TensorContainer);
 
 /**
  * The same tree of plain data with other tensors. What is neither a tensor nor plain data is shared as it is.

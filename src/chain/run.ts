@@ -13,7 +13,7 @@ import { isKey, notFinite, shown } from "../tensor/check/check.ts";
 import { callable, decoded, is, needed, type Rules, wholeNumber } from "../tensor/check/decode.ts";
 import { atHand } from "../tensor/check/ready.ts";
 import { type Engine, heeding, pacer } from "../tensor/engine.ts";
-import { type Awaitable, owned, scope } from "../tensor/scope.ts";
+import { type Awaitable, owned, scope, tensorsIn } from "../tensor/scope.ts";
 import type { Chain, ChainEnv, ChainSampler, ChainStart, ChainTransition } from "./chain.ts";
 import { replaced, stepOn } from "./compiled.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -109,7 +109,7 @@ async function* driven<S extends Chain, E extends ChainEnv>(
   };
   try {
     driving.check(state);
-    let held = tensorsOf(state);
+    let held = tensorsIn(state);
     if (finite) await checkFinite(driving, state, held);
     for (const check of sampler.checks ?? []) await check(env, state);
     yield state;
@@ -118,7 +118,7 @@ async function* driven<S extends Chain, E extends ChainEnv>(
       if (until?.(state)) return;
       const coming = next(transition);
       const reached = counted(state, coming instanceof Promise ? await coming : coming);
-      const old = held, made = tensorsOf(reached);
+      const old = held, made = tensorsIn(reached);
       checkStep(driving, state, reached);
       state = reached;
       held = made;
@@ -132,7 +132,7 @@ async function* driven<S extends Chain, E extends ChainEnv>(
       yield state;
     }
   } finally {
-    dropped(tensorsOf(state), []);
+    dropped(tensorsIn(state), []);
   }
 }
 
@@ -145,7 +145,7 @@ function checkStep<S extends Chain, E extends ChainEnv>(
   const [from, to] = [before, reached].map(({ x }) => x instanceof tf.Tensor ? x.shape : undefined);
   const isSame = from === to || (from && to && tf.util.arraysEqual(from, to));
   if (isSame && where(reached) !== undefined) return;
-  dropped(tensorsOf(reached), tensorsOf(before));
+  dropped(tensorsIn(reached), tensorsIn(before));
   const told = (state: S, shape: readonly number[] | undefined): string =>
     `x of shape [${shape}]${where(state) ?? ", t = NaN"}`;
   throw new RangeError(
@@ -231,9 +231,6 @@ async function areFinite(tensors: readonly Tensor[]): Promise<boolean> {
 const dropped = (tensors: readonly Tensor[], held: readonly Tensor[]): void =>
   tensors.filter((tensor) => !held.includes(tensor)).forEach((tensor) => tensor.dispose());
 
-const tensorsOf = (state: Chain): Tensor[] =>
-  tf.tensor_util.getTensorsInContainer({ ...state } as unknown as tf.TensorContainer);
-
 const wrong = (wanted: string, got: unknown): TypeError =>
   new TypeError(`Cannot run: ${wanted}, got ${shown(got)}`);
 
@@ -247,7 +244,7 @@ export function checkChain(state: Chain): void {
   if (typeof state !== "object" || state === null || state.x === undefined) {
     throw wrong("the start must have an x", state);
   }
-  if (tensorsOf(state).some(({ isDisposed }) => isDisposed)) {
+  if (tensorsIn(state).some(({ isDisposed }) => isDisposed)) {
     throw wrong("the start's tensors must be alive", "one that is disposed of");
   }
   if (!Number.isSafeInteger(state.step) || state.step < 0) {

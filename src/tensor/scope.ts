@@ -70,8 +70,26 @@ interface Tracked {
   readonly scopeId?: number;
 }
 
-const tensorsIn = (value: unknown): Tensor[] =>
-  tf.tensor_util.getTensorsInContainer({ value } as unknown as tf.TensorContainer);
+/**
+ * The tensors in a value, each once.
+ *
+ * tfjs's own search asks for each number of an array by name: of a state of spins or bytes that takes longer than a step.
+ *
+ * @param value A tensor, or a tree of plain data with tensors in it.
+ * @returns The tensors, in the order of the tree.
+ */
+export function tensorsIn(value: unknown): Tensor[] {
+  const found: Tensor[] = [], seen = new Set<unknown>();
+  const look = (each: unknown): void => {
+    if (typeof each !== "object" || each === null || ArrayBuffer.isView(each)) return;
+    if (seen.has(each)) return;
+    seen.add(each);
+    if (each instanceof tf.Tensor) found.push(each);
+    else for (const name in each) look((each as Readonly<Record<string, unknown>>)[name]);
+  };
+  look(value);
+  return found;
+}
 
 /**
  * Carries out work whose tensors are freed when it is over, but for those of its result.
@@ -155,7 +173,7 @@ function carriedOn<A>(arena: Arena, resume: () => Step<A>, isLate = false): Step
     const isWhole = step?.done === true && !isLate;
     // Of work that has waited nothing is left to a scope of tfjs, as none is around it any more.
     if (!isWhole) hold(arena, engine.state.activeScope.track);
-    engine.endScope(isWhole ? step!.value as tf.TensorContainer : undefined);
+    engine.endScope(isWhole ? tensorsIn(step!.value) : undefined);
     if (step === undefined) fail(arena);
   }
 }

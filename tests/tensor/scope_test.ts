@@ -11,6 +11,7 @@ import {
   owned,
   scope,
   type Scoped,
+  tensorsIn,
 } from "../../src/tensor/scope.ts";
 import { live } from "../measure.ts";
 
@@ -363,6 +364,18 @@ describe("scope()", () => {
       () => scope(() => Promise.resolve(1)),
       /Cannot carry out a scope: work that waits must be a generator, got a promise/,
     );
+  });
+
+  it("finds the tensors of a tree once each, and asks for no number of an array", () => {
+    const [a, b] = [tf.tensor([1]), tf.tensor([2])], spins = new Int8Array(4);
+    const refuse = { enumerable: true, get: () => assert.fail("a number was asked for") };
+    Object.defineProperty(spins, "first", refuse);
+    const tree = { x: [a, { spins, b }], again: a, step: 3, nothing: null };
+    const round = Object.assign(tree, { round: tree });
+    assert.deepEqual(tensorsIn(round).map(({ id }) => id), [a.id, b.id]);
+    assert.deepEqual(tensorsIn(a).map(({ id }) => id), [a.id]);
+    assert.deepEqual(tensorsIn(undefined), []);
+    tf.dispose([a, b]);
   });
 
   it("refuses an option that it does not have", () => {
