@@ -71,9 +71,6 @@ export function plain(rec: Recorder, value: Value): Value {
   return namedValue(moved, { type, shape }, { order: nchw });
 }
 
-/** Numbers of a constant that is no filter. */
-const small = 4096;
-
 /**
  * Whether the runtime would find little to better in a graph: images are in blocks in nearly all of its convolutions, and
  * its filters, which could be laid out ahead, are given anew at each run. Such is a step of training.
@@ -82,7 +79,9 @@ export function isLaidOut({ nodes, constants }: Graph): boolean {
   const sets = nodes.filter(({ op }) => op === "Conv").map(({ domain }) => domain);
   const others = sets.filter((set) => set !== nchwc);
   return sets.length > 16 * others.length &&
-    constants.every(({ type, data }) => type !== "float32" || data.length <= small);
+    constants.every(({ type, dims, data }) =>
+      type !== "float32" || dims.length < 4 || data.length === 1
+    );
 }
 
 /** A value that is one number, whatever its shape. */

@@ -10,7 +10,7 @@
  */
 
 import type { Constant, Graph, Node } from "../graph/graph.ts";
-import type { Recorder } from "../graph/record.ts";
+import { needed, type Recorder } from "../graph/record.ts";
 import type { Value } from "../graph/value.ts";
 import { blocked, nchwc, perChannel } from "./layout.ts";
 
@@ -105,7 +105,7 @@ const withTerm = (node: Node, term: string): Node => {
  * term: one pass over the image less.
  */
 export function settled(graph: Graph): Graph {
-  if (graph.nodes.every((node) => node.domain !== domain)) return graph;
+  if (graph.nodes.every((node) => node.domain !== domain && node.domain !== nchwc)) return graph;
   const { nodes, constants } = joined(graph), extra: Constant[] = [];
   const known = new Map<string, string>();
   const whole = (dims: readonly number[]): string => {
@@ -128,46 +128,50 @@ export function settled(graph: Graph): Graph {
     return depthwise(node, whole);
   });
   const one: Constant = { name: "%one", type: "float32", dims: [], data: Float32Array.of(1) };
-  const isRead = plainNodes.some(({ inputs }) => inputs.includes(one.name));
-  return {
-    ...graph,
-    nodes: answering(reshapedOnce(plainNodes, graph.outputs), graph.outputs),
-    constants: [...constants, ...extra, ...(isRead ? [one] : [])],
-  };
+  return answering(
+    needed(reshapedOnce({
+      ...graph,
+      nodes: plainNodes,
+      constants: [...constants, ...extra, one],
+    })),
+  );
 }
 
-/** Nodes in which nothing is reshaped twice, which would keep it for longer, without those that are read no more. */
-function reshapedOnce(nodes: readonly Node[], outputs: Graph["outputs"]): Node[] {
-  const sources = new Map<string, string>(), needed = new Set(outputs.map(({ name }) => name));
-  const direct = nodes.map((node): Node => {
-    if (node.op !== "Reshape") return node;
-    const [from, dims] = node.inputs as [string, string], source = sources.get(from) ?? from;
-    sources.set(node.outputs[0]!, source);
+/** A graph in which nothing is reshaped twice, which would keep it for longer. */
+function reshapedOnce(graph: Graph): Graph {
+  const sources = new Map<string, string>();
+  // A size of 0 may stand for the one that was there.
+  const bound = new Set(
+    graph.constants.filter(({ type, data }) => type === "int64" && [...data].some((x) => !x))
+      .map(({ name }) => name),
+  );
+  const nodes = graph.nodes.map((node): Node => {
+    const { op, inputs: [from = "", dims = ""], outputs: [name = ""] } = node;
+    if (op !== "Reshape" || bound.has(dims)) return node;
+    const source = sources.get(from) ?? from;
+    sources.set(name, source);
     return { ...node, inputs: [source, dims] };
   });
-  return direct.reverse().filter((node) => {
-    const isRead = node.outputs.some((name) => needed.has(name));
-    if (isRead) node.inputs.forEach((name) => needed.add(name));
-    return isRead;
-  }).reverse();
+  return { ...graph, nodes };
 }
 
-/** Nodes that make what is answered under its name, in place of copies that would take memory once more. */
-function answering(nodes: readonly Node[], outputs: Graph["outputs"]): Node[] {
-  const answers = new Set(outputs.map(({ name }) => name));
-  const makers = new Set(nodes.flatMap((node) => node.outputs)), names = new Map<string, string>();
-  const kept = nodes.filter(({ op, inputs: [from = ""], outputs: [to = ""] }) => {
+/** A graph that makes what is answered under its name, in place of copies that would take memory once more. */
+function answering(graph: Graph): Graph {
+  const answers = new Set(graph.outputs.map(({ name }) => name)), names = new Map<string, string>();
+  const makers = new Set(graph.nodes.flatMap(({ outputs }) => outputs));
+  const kept = graph.nodes.filter(({ op, inputs: [from = ""], outputs: [to = ""] }) => {
     const isCopy = op === "Identity" && answers.has(to) && makers.has(from) && !names.has(from) &&
       !answers.has(from);
     if (isCopy) names.set(from, to);
     return !isCopy;
   });
   const renamed = (name: string): string => names.get(name) ?? name;
-  return kept.map((node) => ({
+  const nodes = kept.map((node) => ({
     ...node,
     inputs: node.inputs.map(renamed),
     outputs: node.outputs.map(renamed),
   }));
+  return { ...graph, nodes };
 }
 
 /** A graph whose sums are taken in where they can be. */

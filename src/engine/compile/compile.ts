@@ -10,10 +10,8 @@ import type { Compiled, Engine, Fold, FoldStep, Pure, Tensors } from "../../tens
 import type { Graph } from "../graph/graph.ts";
 import type { DType } from "../graph/value.ts";
 import type { Executor, Feed, Fetch, HostTensor } from "../runtime/executor.ts";
-import { encode } from "../onnx/proto.ts";
-import { isLaidOut } from "../blocks/layout.ts";
 import { expanded, library } from "../graph/call.ts";
-import { type Blocks, blocksOf, noBlocks } from "./trial.ts";
+import { type Blocks, blocksOf, loaded, noBlocks } from "./trial.ts";
 import { type OutlinedUnits, type Program, type Spec, specsOf, trace, traceOnce } from "./trace.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 
@@ -146,8 +144,7 @@ function sessionsOf(executor: Executor, most: number): {
     const program = make();
     // ONNX Runtime has no use for a graph that answers nothing.
     if (program.graph.outputs.length === 0) return { program };
-    const { graph } = program, options = { asWritten: isLaidOut(graph) };
-    return { id: (await executor.load(encode(graph), options)).id, program };
+    return { id: (await loaded(executor, program.graph)).id, program };
   };
   const close = (key: string, found: Promise<Session>): void => {
     sessions.delete(key);

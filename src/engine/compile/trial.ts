@@ -9,10 +9,12 @@ import * as tf from "@tensorflow/tfjs-core";
 import "../../tensor/autodiff.ts"; // The trials are differentiated.
 import type { Pure, Tensors } from "../../tensor/engine.ts";
 import type { Tensor4D } from "../../tensor/tensor.ts";
+import { isLaidOut } from "../blocks/layout.ts";
+import type { Graph } from "../graph/graph.ts";
 import { type BlockForm, blockForms } from "../graph/record.ts";
 import { encode } from "../onnx/proto.ts";
 import { type Spec, trace, type TraceOptions } from "./trace.ts";
-import type { Executor, HostTensor } from "../runtime/executor.ts";
+import type { Executor, HostTensor, SessionInfo } from "../runtime/executor.ts";
 
 /** A layout in blocks that has been tried: how many channels, 0 for none, and what is not done in it. */
 export type Blocks = Required<TraceOptions>;
@@ -85,10 +87,14 @@ const made = ({ shape }: Spec): HostTensor => ({
   data: Float32Array.from({ length: tf.util.sizeFromShape([...shape]) }, (_, i) => Math.sin(i * i)),
 });
 
+/** Loads a graph: where the runtime would find nothing to better, as it is written. */
+export const loaded = (executor: Executor, graph: Graph): Promise<SessionInfo> =>
+  executor.load(encode(graph), { asWritten: isLaidOut(graph) });
+
 /** What an executor makes of a function, written down in a way. */
 async function answers(executor: Executor, fn: Pure, options: TraceOptions) {
   const { graph } = trace(fn, specs, {}, options), wanted = graph.outputs.map(({ name }) => name);
-  const { id } = await executor.load(encode(graph));
+  const { id } = await loaded(executor, graph);
   try {
     const feeds = graph.inputs.map(({ name }) => [name, made(specs[name]!)] as const);
     const fetches = wanted.map((name) => [name, true] as const);

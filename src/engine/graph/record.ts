@@ -173,17 +173,26 @@ function pruned(graph: Graph, outputs: readonly (Port & { readonly from: string 
   const ends = outputs.map(({ from, name }): Node => (
     { op: "Identity", inputs: [from], outputs: [name], attributes: {}, domain: "" }
   ));
-  const needed = new Set(outputs.map(({ name }) => name)), kept: Node[] = [];
-  for (const node of [...graph.nodes, ...ends].reverse()) {
-    if (!node.outputs.some((name) => needed.has(name))) continue;
-    node.inputs.forEach((name) => needed.add(name));
-    kept.push(node);
+  return needed({
+    ...graph,
+    nodes: [...graph.nodes, ...ends],
+    outputs: outputs.map(({ name, type, dims }) => ({ name, type, dims })),
+  });
+}
+
+/** A graph without what its outputs do not need. */
+export function needed(graph: Graph): Graph {
+  const names = new Set(graph.outputs.map(({ name }) => name)), nodes: Node[] = [];
+  for (const node of graph.nodes.toReversed()) {
+    if (!node.outputs.some((name) => names.has(name))) continue;
+    node.inputs.forEach((name) => names.add(name));
+    nodes.push(node);
   }
   return {
-    nodes: kept.reverse(),
-    constants: graph.constants.filter(({ name }) => needed.has(name)),
+    ...graph,
+    nodes: nodes.reverse(),
+    constants: graph.constants.filter(({ name }) => names.has(name)),
     // Declared inputs stay, lifted ones only where they are read.
-    inputs: graph.inputs.filter(({ name }) => !name.startsWith("%") || needed.has(name)),
-    outputs: outputs.map(({ name, type, dims }) => ({ name, type, dims })),
+    inputs: graph.inputs.filter(({ name }) => !name.startsWith("%") || names.has(name)),
   };
 }

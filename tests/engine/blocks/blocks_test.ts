@@ -1,6 +1,9 @@
 import { after, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
+import { nchwc } from "../../../src/engine/blocks/layout.ts";
+import { settled } from "../../../src/engine/blocks/pseudo.ts";
+import type { Constant, Node, Port } from "../../../src/engine/graph/graph.ts";
 import { compilerIn } from "../../../src/engine/compile/compile.ts";
 import { type Blocks, blocksOf, noBlocks } from "../../../src/engine/compile/trial.ts";
 import { specsOf, trace } from "../../../src/engine/compile/trace.ts";
@@ -122,11 +125,21 @@ describe("images in blocks", () => {
     tf.dispose([x, w]);
   });
 
+  it("are answered without a copy where nothing else is done with them", () => {
+    const x = tf.zeros([2, 4, 6, 16]), w = tf.ones([3, 3, 16, 16]);
+    const fn: Pure = ({ x, w }) => ({
+      y: tf.conv2d(x as tf.Tensor4D, w as tf.Tensor4D, 1, "same"),
+    });
+    const { graph } = trace(fn, specsOf({ x, w }), {}, { block: 8 });
+    assert.ok(graph.nodes.every(({ op }) => op !== "Identity"));
+    tf.dispose([x, w]);
+  });
+
   it("are answered without a copy, and nothing is reshaped twice", () => {
     const x = tf.zeros([2, 4, 6, 16]), w = tf.ones([3, 3, 16, 16]);
     const fn: Pure = ({ x, w }) => {
       const y = tf.conv2d(x as tf.Tensor4D, w as tf.Tensor4D, 1, "same");
-      const z = tf.add(tf.mul(y, tf.mean(y, [1, 2], true)), tf.max(y, [1, 2], true));
+      const z = tf.mul(tf.sub(y, tf.mean(y, [1, 2], true)), tf.max(y, [1, 2], true));
       return { given: x!, z, once: tf.neg(z), again: tf.neg(z) };
     };
     const { graph } = trace(fn, specsOf({ x, w }), {}, { block: 8 });
@@ -164,6 +177,53 @@ describe("images in blocks", () => {
     await listening(blocks).compile(fn, { w }).run({ x });
     await listening(noBlocks).compile(fn).run({ x, w });
     assert.deepEqual(told, [blocks.block > 0, false, false]);
-    tf.dispose([x, w]);
+    const [few, less] = [tf.slice(x, 0, [2, 4, 6, 16]), tf.slice(w, 0, [3, 3, 16, 16])];
+    await listening(blocks).compile(fn, { w: less }).run({ x: few });
+    assert.equal(told.at(-1), false);
+    tf.dispose([x, w, few, less]);
+  });
+
+  it("are tried as they are carried out afterwards", async () => {
+    const told: (boolean | undefined)[] = [];
+    const load: typeof executor.load = (bytes, options) => {
+      told.push(options?.asWritten);
+      return executor.load(bytes, options);
+    };
+    const found = await blocksOf({ ...executor, load });
+    // The last but one in blocks, to be compared with one without.
+    assert.deepEqual(told.slice(-2), [found.block > 0, false]);
+  });
+
+  it("leave alone a size that is taken over from what was there", () => {
+    const sizes = (name: string, ...data: bigint[]): Constant => (
+      { name, type: "int64", dims: [data.length], data: BigInt64Array.from(data) }
+    );
+    const node = (op: string, inputs: string[], output: string, domain = ""): Node => (
+      { op, inputs, outputs: [output], attributes: {}, domain }
+    );
+    const port = (name: string): Port => ({ name, type: "float32", dims: [6, 1] });
+    const { nodes } = settled({
+      inputs: [{ ...port("x"), dims: [2, 3] }],
+      constants: [sizes("flat", 6n), sizes("column", 0n, 1n)],
+      nodes: [
+        node("Reshape", ["x", "flat"], "row"),
+        node("Reshape", ["row", "column"], "y"),
+        node("ReorderOutput", ["y"], "z", nchwc),
+      ],
+      outputs: [port("y"), port("z")],
+    });
+    assert.deepEqual(nodes.map(({ inputs: [from] }) => from), ["x", "row", "y"]);
+  });
+
+  it("may stand beside what is empty", async () => {
+    const x = tf.ones([2, 4, 6, 16]), w = tf.ones([3, 3, 16, 16]), none = tf.zeros([4, 0, 3]);
+    const fn: Pure = ({ x, w, none }) => {
+      const y = tf.conv2d(x as tf.Tensor4D, w as tf.Tensor4D, 1, "same");
+      const turned = tf.transpose(tf.reshape(tf.neg(none!), [0, 2, 6]), [1, 0, 2]);
+      const more = tf.add(tf.reshape(turned, [12, 0]), tf.zeros([0]));
+      return { y: tf.sub(y, tf.mean(y, [1, 2], true)), more, sum: tf.sum(more) };
+    };
+    await compare(here, fn, { x, w, none }, "beside what is empty");
+    tf.dispose([x, w, none]);
   });
 });

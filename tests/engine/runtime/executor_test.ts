@@ -356,6 +356,8 @@ for (const worker of [true, false]) {
         e.load(Uint8Array.of(1, 2, 3)),
         /^Error: Cannot load a graph: .*protobuf/,
       );
+      const misspelt = { asWriten: true } as object;
+      await assert.rejects(e.load(negate, misspelt), /^TypeError: Cannot load a graph: .*asWriten/);
       const add = model(
         [["Add", ["x", "w"], ["y"]]],
         [["x", FLOAT, ["N"]], ["w", FLOAT, ["M"]]],

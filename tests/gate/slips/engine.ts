@@ -14,13 +14,16 @@ export const engine: readonly Slip[] = [
   slip("engine/blocks/layout.ts", "channels_last: 1", "channels_last: 0", blocks),
   slip(
     "engine/blocks/layout.ts",
-    "constants.every(({ type, data }) =>",
-    "constants.some(({ type, data }) =>",
+    "constants.every(({ type, dims, data }) =>",
+    "constants.some(({ type, dims, data }) =>",
     blocks,
   ),
   slip("engine/blocks/layout.ts", "> 16 * others.length", "> 0 * others.length", blocks),
   slip("engine/blocks/pseudo.ts", "!names.has(from) &&", "", blocks),
   slip("engine/blocks/pseudo.ts", "sources.get(from) ?? from", "from", blocks),
+  slip("engine/blocks/pseudo.ts", " || bound.has(dims)", "", blocks),
+  slip("engine/blocks/pseudo.ts", " && node.domain !== nchwc)", ")", blocks),
+  slip("engine/compile/trial.ts", "asWritten: isLaidOut(graph)", "asWritten: false", blocks),
   slip("engine/blocks/pseudo.ts", "readers.get(name) === 1", "readers.has(name)", blocks),
   slip("engine/blocks/pseudo.ts", 'before.shift === "" ?', 'before.shift !== "no" ?', blocks),
   slip(
