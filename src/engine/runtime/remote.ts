@@ -9,7 +9,7 @@
 
 import { among, decoded, flag, is, type Rules, showing } from "../../tensor/check/decode.ts";
 import { Worker } from "node:worker_threads";
-import type { Executor, HostTensor, OnnxOptions } from "./executor.ts";
+import type { Executor, HostTensor, LoadOptions, OnnxOptions } from "./executor.ts";
 import type { Answer, Fault, Method } from "./worker.ts";
 import {
   closed,
@@ -43,6 +43,8 @@ export const executorOptions: Rules<ExecutorOptions> = {
   module: is("a string", (value: unknown) => typeof value === "string", true),
 };
 
+const loadOptions: Rules<LoadOptions> = { asWritten: flag };
+
 /**
  * Starts ONNX Runtime.
  *
@@ -60,7 +62,11 @@ export const executorOptions: Rules<ExecutorOptions> = {
 export async function executor(options: ExecutorOptions = {}): Promise<Executor> {
   decoded("use the onnx engine", options, executorOptions);
   await checkPermissions(options.worker ?? true);
-  return await (options.worker === false ? start(options) : remote(spawn(options)));
+  const made = await (options.worker === false ? start(options) : remote(spawn(options)));
+  // Here and not at its other end: the worker may read no other folder than its own.
+  const load: Executor["load"] = async (bytes, how = {}) =>
+    await made.load(bytes, decoded("load a graph", how, loadOptions));
+  return { ...made, load };
 }
 
 const source = new URL("./worker.ts", import.meta.url);

@@ -16,13 +16,11 @@ import type {
   Feed,
   Fetch,
   HostTensor,
-  LoadOptions,
   OnnxOptions,
   SessionInfo,
   SessionPort,
 } from "./executor.ts";
 import type { ElementType } from "../graph/graph.ts";
-import { decoded, flag, type Rules } from "../../tensor/check/decode.ts";
 
 /** A tensor of ONNX Runtime, as much of it as is used here. */
 export interface OrtTensor {
@@ -77,8 +75,6 @@ export interface Ort {
   /** Settings of the whole process, and versions. */
   readonly env: { logLevel?: string; readonly versions: { readonly node?: string } };
 }
-
-const loadOptions: Rules<LoadOptions> = { asWritten: flag };
 
 /** Where ONNX Runtime comes from, if the program names no other module. */
 export const runtime = "npm:onnxruntime-node@1.30.0";
@@ -201,9 +197,8 @@ export function sessions(ort: Ort, options: OnnxOptions = {}): Executor {
   };
   return {
     name: `ONNX Runtime ${ort.env.versions.node ?? ""} (${provider})`,
-    load: (bytes, options = {}) =>
+    load: (bytes, { asWritten = false } = {}) =>
       next(bytes.slice(), async (own) => {
-        const { asWritten = false } = decoded("load a graph", options, loadOptions);
         const graphOptimizationLevel = asWritten ? "disabled" : "all";
         const made = await ort.InferenceSession.create(own, { ...setting, graphOptimizationLevel })
           .catch(failed("load a graph"));
