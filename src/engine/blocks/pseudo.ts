@@ -10,7 +10,8 @@
  */
 
 import type { Constant, Graph, Node } from "../graph/graph.ts";
-import { needed, type Recorder } from "../graph/record.ts";
+import type { Recorder } from "../graph/record.ts";
+import { tidied } from "../graph/tidy.ts";
 import type { Value } from "../graph/value.ts";
 import { blocked, nchwc, perChannel } from "./layout.ts";
 
@@ -128,50 +129,7 @@ export function settled(graph: Graph): Graph {
     return depthwise(node, whole);
   });
   const one: Constant = { name: "%one", type: "float32", dims: [], data: Float32Array.of(1) };
-  return answering(
-    needed(reshapedOnce({
-      ...graph,
-      nodes: plainNodes,
-      constants: [...constants, ...extra, one],
-    })),
-  );
-}
-
-/** A graph in which nothing is reshaped twice, which would keep it for longer. */
-function reshapedOnce(graph: Graph): Graph {
-  const sources = new Map<string, string>();
-  // A size of 0 may stand for the one that was there.
-  const bound = new Set(
-    graph.constants.filter(({ type, data }) => type === "int64" && [...data].some((x) => !x))
-      .map(({ name }) => name),
-  );
-  const nodes = graph.nodes.map((node): Node => {
-    const { op, inputs: [from = "", dims = ""], outputs: [name = ""] } = node;
-    if (op !== "Reshape" || bound.has(dims)) return node;
-    const source = sources.get(from) ?? from;
-    sources.set(name, source);
-    return { ...node, inputs: [source, dims] };
-  });
-  return { ...graph, nodes };
-}
-
-/** A graph that makes what is answered under its name, in place of copies that would take memory once more. */
-function answering(graph: Graph): Graph {
-  const answers = new Set(graph.outputs.map(({ name }) => name)), names = new Map<string, string>();
-  const makers = new Set(graph.nodes.flatMap(({ outputs }) => outputs));
-  const kept = graph.nodes.filter(({ op, inputs: [from = ""], outputs: [to = ""] }) => {
-    const isCopy = op === "Identity" && answers.has(to) && makers.has(from) && !names.has(from) &&
-      !answers.has(from);
-    if (isCopy) names.set(from, to);
-    return !isCopy;
-  });
-  const renamed = (name: string): string => names.get(name) ?? name;
-  const nodes = kept.map((node) => ({
-    ...node,
-    inputs: node.inputs.map(renamed),
-    outputs: node.outputs.map(renamed),
-  }));
-  return { ...graph, nodes };
+  return tidied({ ...graph, nodes: plainNodes, constants: [...constants, ...extra, one] });
 }
 
 /** A graph whose sums are taken in where they can be. */

@@ -1,7 +1,7 @@
 /**
  * The backend of tfjs that computes nothing: each of its kernels knows the shapes of what it would make, and writes down how.
  *
- * It is known to tfjs for as long as the program runs, and in use only while a function is traced.
+ * It is in use only while a function is traced, and known to tfjs from then on if another is in use besides.
  *
  * @module
  */
@@ -172,6 +172,7 @@ export function install(): TraceBackend {
   for (
     const kernelName of new Set([...kernelNames, ...Object.keys({ ...lowerings, ...ownKernels })])
   ) {
+    if (tf.getKernel(kernelName, backendName)) continue; // known from before it was removed
     tf.registerKernel({ kernelName, backendName, kernelFunc: kernelOf(kernelName) });
   }
   return tf.findBackend(backendName) as TraceBackend;

@@ -184,9 +184,6 @@ interface Setting {
 
 function traced(fn: Pure, { specs, fixed, rec }: Setting): Program {
   const { backendName: before } = tf.engine();
-  if (!before) {
-    throw new TypeError("Cannot compile: a backend must be in use, got none; await useBackend()");
-  }
   const tracer = install(), outer = tracer.rec;
   tf.setBackend(backendName);
   tracer.rec = rec;
@@ -206,7 +203,9 @@ function traced(fn: Pure, { specs, fixed, rec }: Setting): Program {
     })();
   } finally {
     tracer.rec = outer;
-    tf.setBackend(before);
+    // Nobody has chosen a backend yet, and this one is not for computing; tfjs has no other way back.
+    if (before) tf.setBackend(before);
+    else tf.removeBackend(backendName);
   }
 }
 

@@ -217,12 +217,12 @@ export function sessions(ort: Ort, options: OnnxOptions = {}): Executor {
       }),
     put: async (slot, value) =>
       await next(handedOver({ [slot]: value }, "Cannot put a tensor: slot"), (own) => {
-        slots.set(slot, tensor(own[slot]!));
+        settle(slots, slot, tensor(own[slot]!));
       }),
     get: (slot) => next(slot, () => copied(slots.get(slot) ?? emptySlot("get a tensor", slot))),
     free: (ids, names) =>
       next(ids, async () => {
-        names.forEach((name) => slots.delete(name));
+        names.forEach((name) => settle(slots, name));
         await release(ids);
       }),
     close: () =>
@@ -410,6 +410,17 @@ function checkFetches(ports: readonly OrtPort[], fetches: Readonly<Record<string
   );
 }
 
+/**
+ * Puts another tensor, or none, into a slot. The memory of the one that was there is given back at once: the collector knows
+ * only the little that holds it, and would let that of several steps of training come together.
+ */
+function settle(slots: Map<string, OrtTensor>, slot: string, tensor?: OrtTensor): void {
+  const { buffer } = (slots.get(slot)?.data ?? {}) as { readonly buffer?: ArrayBufferLike };
+  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
+  if (tensor === undefined) slots.delete(slot);
+  else slots.set(slot, tensor);
+}
+
 /** Puts the outputs of a run where they are to go; the caller's are answered. */
 function delivered(
   answer: Readonly<Record<string, OrtTensor>>,
@@ -420,7 +431,7 @@ function delivered(
   for (const [name, to] of Object.entries(fetches)) {
     const output = answer[name]!;
     if (to === true) back[name] = hostTensor(output);
-    else slots.set(to, output);
+    else settle(slots, to, output);
   }
   return back;
 }

@@ -161,6 +161,26 @@ describe("images in blocks", () => {
     tf.dispose([x, w]);
   });
 
+  it("have the parts of a concatenation reshaped last made first, for a runtime that begins with the last written", () => {
+    const x = tf.zeros([2, 4, 6, 16]), w = tf.ones([3, 3, 16, 16]);
+    const fn: Pure = ({ x, w }) => {
+      const a = tf.conv2d(x as tf.Tensor4D, w as tf.Tensor4D, 1, "same"), b = tf.square(a);
+      const flat = (y: tf.Tensor): tf.Tensor1D => tf.reshape(y, [-1]);
+      const parts = [flat(tf.max(a, 3)), flat(tf.max(tf.neg(b), 3)), flat(tf.max(b, 3))];
+      return { parts: tf.concat1d(parts), some: tf.add(parts[1]!, 1) };
+    };
+    const { graph } = trace(fn, specsOf({ x, w }), {}, { block: 8 });
+    const at = graph.nodes.findIndex(({ op }) => op === "Concat"), joined = graph.nodes[at]!;
+    const makers = new Map(graph.nodes.flatMap((node) => node.outputs.map((name) => [name, node])));
+    const place = (name: string): number => graph.nodes.indexOf(makers.get(name)!);
+    const [first, shared, last] = joined.inputs as [string, string, string];
+    assert.deepEqual([place(last), place(first)], [at - 2, at - 1]);
+    assert.ok(place(shared) < at - 2);
+    const sources = [first, shared, last].map((name) => place(makers.get(name)!.inputs[0]!));
+    assert.deepEqual(sources, sources.toSorted((a, b) => a - b));
+    tf.dispose([x, w]);
+  });
+
   it("are carried out as written where filters are inputs, and rewritten where they never change", async () => {
     const told: (boolean | undefined)[] = [];
     const load: typeof executor.load = (bytes, options) => {

@@ -13,9 +13,10 @@ import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import type { Pure } from "../../../src/tensor/engine.ts";
 import { live } from "../../measure.ts";
 
+const executor = await start({ threads: 1 });
+const early = await blocksOf(executor), chosen: string | undefined = tf.engine().backendName;
 await useBackend("cpu");
-
-const executor = await start({ threads: 1 }), found = await blocksOf(executor);
+const found = await blocksOf(executor);
 after(() => executor.close());
 
 /** The runtime's own operators in an encoded graph. */
@@ -95,6 +96,12 @@ describe("the trial of blocks", () => {
     if (Deno.build.arch !== "x86_64") return;
     assert.ok([8, 16].includes(found.block), `${found.block}`);
     assert.deepEqual(found.without, []);
+  });
+
+  it("is the same before a backend of tfjs has been chosen, and chooses none", async () => {
+    assert.deepEqual(early, found);
+    assert.equal(chosen ?? undefined, undefined);
+    await right(compilerIn(executor, { blocks: () => early }));
   });
 
   it("finds none where the runtime refuses convolutions in blocks, or makes other numbers of them", async () => {
