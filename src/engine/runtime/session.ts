@@ -227,7 +227,7 @@ export function sessions(ort: Ort, options: OnnxOptions = {}): Executor {
       }),
     close: () =>
       end(async () => {
-        slots.clear();
+        [...slots.keys()].forEach((name) => settle(slots, name));
         await release([...loaded.keys()]);
       }),
   };

@@ -573,6 +573,39 @@ describe("executor() that cannot be had", () => {
     assert.deepEqual(seen, [brief, brief, undefined]);
   });
 
+  it("the memory of what a slot held is given back when another takes its place, or none", async () => {
+    const made: Float32Array[] = [], y = { name: "y", isTensor: true, type: "float32", shape: [2] };
+    const session = {
+      inputMetadata: [],
+      outputMetadata: [y],
+      run: () => {
+        made.push(Float32Array.of(made.length, 7));
+        return Promise.resolve({ y: { type: "float32", dims: [2], data: made.at(-1) } });
+      },
+      release: () => Promise.resolve(),
+    };
+    class Tensor {
+      constructor(readonly type: string, readonly data: unknown, readonly dims: number[]) {}
+    }
+    const InferenceSession = { create: () => Promise.resolve(session) };
+    const e = sessions({ env: { versions: {} }, InferenceSession, Tensor } as unknown as Ort);
+    const { id } = await e.load(new Uint8Array(1));
+    const gone = (): boolean[] => made.map(({ buffer }) => (buffer as ArrayBuffer).detached);
+    await e.run(id, {}, { y: "a" });
+    await e.run(id, {}, { y: "b" });
+    assert.deepEqual(gone(), [false, false]);
+    await e.run(id, {}, { y: "a" });
+    assert.deepEqual(gone(), [true, false, false]);
+    await e.put("b", { type: "float32", dims: [1], data: Float32Array.of(5) });
+    assert.deepEqual(gone(), [true, true, false]);
+    assert.deepEqual([...(await e.get("a")).data, ...(await e.get("b")).data], [2, 7, 5]);
+    await e.free([], ["a", "none"]);
+    assert.deepEqual(gone(), [true, true, true]);
+    await e.run(id, {}, { y: "a" });
+    await e.close();
+    assert.deepEqual(gone(), [true, true, true, true]);
+  });
+
   it("onnx() refuses what executor() and compiler() do, before anything is started", async () => {
     // A module that tells whether it was loaded.
     const module = "data:text/javascript,globalThis.loadedByMistake = true; throw new Error('no');";
