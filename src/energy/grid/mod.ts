@@ -1,0 +1,56 @@
+/**
+ * Discrete models on grids: Ising, Potts and grey levels, their exact sums, sweeps, clusters and modes.
+ *
+ * @module
+ */
+
+export { heldProbability, swendsenWang, wolff } from "./cluster.ts";
+export {
+  enumerated,
+  type Enumerated,
+  type EnumerateOptions,
+  type PerSite,
+  strip,
+  type StripOptions,
+  torus,
+  type TorusOptions,
+} from "./exact.ts";
+export {
+  conditional,
+  energy,
+  flipEnergy,
+  fromPotentials,
+  type Ising,
+  ising,
+  type IsingOptions,
+  localField,
+  type Mapped,
+  type Potentials,
+  restoration,
+  type RestorationOptions,
+} from "./ising.ts";
+export { type Boundary, type Lattice, lattice, type LatticeOptions } from "./lattice.ts";
+export { annealed, icm, minCut, type Mode } from "./mode.ts";
+export {
+  asPairwise,
+  greyLevels,
+  type Pairwise,
+  pairwise,
+  pairwiseEnergy,
+  type PairwiseOptions,
+  potts,
+  siteEnergy,
+} from "./potts.ts";
+export {
+  gibbs,
+  type GridInfo,
+  type GridModel,
+  type GridOptions,
+  gridStart,
+  type GridStartOptions,
+  type GridState,
+  levelProbabilities,
+  metropolis,
+  type SiteRule,
+  upProbability,
+} from "./sweep.ts";
