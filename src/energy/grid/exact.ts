@@ -92,10 +92,14 @@ const summing = "sum over all states";
  * ```
  */
 export function enumerated(model: Ising | Pairwise, options: EnumerateOptions = {}): Enumerated {
-  const { beta = 1, most = 2 ** 20 } = decoded<EnumerateOptions, EnumerateOptions>(summing, options, {
-    beta: is("a number of at least 0", atLeast(0)),
-    most: wholeNumber(1),
-  });
+  const { beta = 1, most = 2 ** 20 } = decoded<EnumerateOptions, EnumerateOptions>(
+    summing,
+    options,
+    {
+      beta: is("a number of at least 0", atLeast(0)),
+      most: wholeNumber(1),
+    },
+  );
   const field = model.kind === "ising" ? asPairwise(model) : model;
   const { levels, lattice: { sites } } = field, states = levels ** sites;
   if (states > most) {
@@ -323,28 +327,33 @@ function traced(options: StripOptions): { logZ: number; slope: number } {
  * ```
  */
 export function torus(options: TorusOptions): PerSite {
-  const { width, height, beta, coupling = 1 } = decoded<TorusOptions, TorusOptions>("solve a torus", options, {
-    width: torusRules.width,
-    height: needed(wholeNumber(2)),
-    beta: needed(is("above 0", above(0))),
-    coupling: is("above 0", above(0)),
-  });
+  const { width, height, beta, coupling = 1 } = decoded<TorusOptions, TorusOptions>(
+    "solve a torus",
+    options,
+    {
+      width: torusRules.width,
+      height: needed(wholeNumber(2)),
+      beta: needed(is("above 0", above(0))),
+      coupling: is("above 0", above(0)),
+    },
+  );
   const k = beta * coupling, sinh = Math.sinh(2 * k);
   const gammas = Array.from({ length: 2 * width }, (_, l) => gamma(k, l, width));
   const odd = gammas.filter((_, l) => l % 2 === 1), even = gammas.filter((_, l) => l % 2 === 0);
   const [first, ...rest] = even as [Gamma, ...Gamma[]];
   const rising = product(height, rest, -1), argument = height * first.value / 2;
-  // The factor of γ_0 is 0 at the critical point and below 0 before it, so that it stays out of the logarithm.
-  const factor = 2 * Math.sinh(argument);
+  // 2·sinh and 2·cosh of γ_0's argument over e^|argument|: the first is 0 at the critical point, and so in no logarithm.
+  const small = Math.exp(-2 * Math.abs(argument)), factor = Math.sign(argument) * (1 - small);
+  const lead = rising.log + Math.abs(argument);
   const terms = [
     product(height, odd, 1),
     product(height, odd, -1),
     product(height, even, 1),
   ];
-  const top = Math.max(rising.log, ...terms.map(({ log }) => log));
-  let z = factor * Math.exp(rising.log - top);
-  let slope = Math.exp(rising.log - top) *
-    (factor * rising.slope + height * first.slope * Math.cosh(argument));
+  const top = Math.max(lead, ...terms.map(({ log }) => log));
+  let z = factor * Math.exp(lead - top);
+  let slope = Math.exp(lead - top) *
+    (factor * rising.slope + height * first.slope * (1 + small) / 2);
   for (const { log, slope: d } of terms) {
     z += Math.exp(log - top);
     slope += Math.exp(log - top) * d;

@@ -326,11 +326,15 @@ export interface RestorationOptions {
  */
 export function restoration(x: ArrayView, options: RestorationOptions): Mapped {
   const action = "restore a picture", finite = is("finite", Number.isFinite);
-  const { data, smooth, boundary = "free" } = decoded<RestorationOptions, RestorationOptions>(action, options, {
-    data: needed(finite),
-    smooth: needed(finite),
-    boundary: true,
-  });
+  const { data, smooth, boundary = "free" } = decoded<RestorationOptions, RestorationOptions>(
+    action,
+    options,
+    {
+      data: needed(finite),
+      smooth: needed(finite),
+      boundary: true,
+    },
+  );
   if (x.shape.length !== 2) {
     throw refusal(action, "x must be of shape [height, width]", x.shape);
   }

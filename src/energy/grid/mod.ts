@@ -6,8 +6,8 @@
 
 export { heldProbability, swendsenWang, wolff } from "./cluster.ts";
 export {
-  enumerated,
   type Enumerated,
+  enumerated,
   type EnumerateOptions,
   type PerSite,
   strip,

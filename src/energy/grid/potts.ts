@@ -202,7 +202,7 @@ export function pairwiseEnergy(model: Pairwise, x: Int8Array): number {
   for (let at = 0; at < edges.length; at += 2) {
     sum += valueAt(weight, at >> 1) * table[x[edges[at]!]! * levels + x[edges[at + 1]!]!]!;
   }
-  if (single) for (let i = 0; i < x.length; i++) sum += single[i * levels + x[i]!]!;
+  if (single) { for (let i = 0; i < x.length; i++) sum += single[i * levels + x[i]!]!; }
   return sum;
 }
 

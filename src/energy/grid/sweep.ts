@@ -20,7 +20,13 @@
  * @module
  */
 
-import type { Chain, ChainEnv, ChainSampler, ChainStart, ChainTransition } from "../../chain/chain.ts";
+import type {
+  Chain,
+  ChainEnv,
+  ChainSampler,
+  ChainStart,
+  ChainTransition,
+} from "../../chain/chain.ts";
 import { chain } from "../../chain/chain.ts";
 import { sampleKeys } from "../../chain/draw.ts";
 import { refusal, shown } from "../../tensor/check/check.ts";
@@ -253,7 +259,8 @@ function recoloured(
     const start = row * width;
     const up = row > 0 ? start - width : wraps && isRow ? sites - width : sites;
     const down = row < height - 1 ? start + width : wraps && isRow ? 0 : sites;
-    const left = wraps && isColumn ? start + last : sites, right = wraps && isColumn ? start : sites;
+    const left = wraps && isColumn ? start + last : sites,
+      right = wraps && isColumn ? start : sites;
     for (let column = (row + colour) & 1; column < width; column += 2) {
       const i = start + column, s = x[i]!;
       const k = x[up + column]! + x[down + column]! + x[column > 0 ? i - 1 : left]! +
@@ -438,7 +445,11 @@ function checkStart(model: GridModel, { x }: GridState): void {
     x.stride[axis] === x.shape.slice(axis + 1).reduce((a, b) => a * b, 1)
   );
   if (!isWhole || x.offset !== 0 || size !== x.data.length) {
-    throw refusal(action, "x must be a whole array, row by row, with strides as in view()", x.stride);
+    throw refusal(
+      action,
+      "x must be a whole array, row by row, with strides as in view()",
+      x.stride,
+    );
   }
   const fits = model.kind === "ising"
     ? (value: number) => value === 1 || value === -1
@@ -488,10 +499,14 @@ export function gridStart(
   model: GridModel,
   options: GridStartOptions = {},
 ): ChainStart<GridState, ChainEnv> {
-  const { count, from = "hot" } = decoded<GridStartOptions, GridStartOptions>("start chains on a grid", options, {
-    count: wholeNumber(1),
-    from: oneOf("hot", "cold"),
-  });
+  const { count, from = "hot" } = decoded<GridStartOptions, GridStartOptions>(
+    "start chains on a grid",
+    options,
+    {
+      count: wholeNumber(1),
+      from: oneOf("hot", "cold"),
+    },
+  );
   const { lattice: { height, width, sites } } = model;
   const levels = model.kind === "ising" ? 2 : model.levels;
   const valueOf = (a: number): number => model.kind === "ising" ? 2 * a - 1 : a;
