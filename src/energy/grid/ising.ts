@@ -107,8 +107,8 @@ export const valueAt = (values: number | Float64Array, i: number): number =>
  * import { lattice } from "./lattice.ts";
  * import assert from "node:assert/strict";
  *
- * const model = ising(lattice(2, 2), { coupling: 0.5, field: 0.1 });
- * assert.equal(energy(model, Int8Array.of(1, 1, 1, 1)), -2.4);
+ * const model = ising(lattice(2, 2), { coupling: 0.5, field: 0.25 });
+ * assert.equal(energy(model, Int8Array.of(1, 1, 1, 1)), -3);
  * ```
  */
 export function ising(on: Lattice, options: IsingOptions = {}): Ising {
