@@ -156,7 +156,7 @@ export function energy({ lattice: { edges }, coupling, field }: Ising, s: Int8Ar
     }
   }
   for (let i = 0; i < s.length; i++) single += valueAt(field, i) * s[i]!;
-  return -pairs - single;
+  return 0 - pairs - single;
 }
 
 /**
