@@ -81,9 +81,7 @@ const summing = "sum over all states";
  *
  * @example Two spins
  * ```ts
- * import { enumerated } from "./exact.ts";
- * import { ising } from "./ising.ts";
- * import { lattice } from "./lattice.ts";
+ * import { enumerated, ising, lattice } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * const { logZ, states } = enumerated(ising(lattice(1, 2)));
@@ -217,7 +215,7 @@ const stripRules: Rules<StripOptions> = { ...torusRules, field: torusRules.coupl
  *
  * @example A strip of four columns without end
  * ```ts
- * import { strip } from "./exact.ts";
+ * import { strip } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * const { energy } = strip({ width: 4, height: Infinity, beta: 10 });
@@ -319,7 +317,7 @@ function traced(options: StripOptions): { logZ: number; slope: number } {
  *
  * @example The critical torus of 64 × 64
  * ```ts
- * import { torus } from "./exact.ts";
+ * import { torus } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * const { energy } = torus({ width: 64, height: 64, beta: Math.log(1 + Math.SQRT2) / 2 });

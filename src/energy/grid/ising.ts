@@ -103,8 +103,7 @@ export const valueAt = (values: number | Float64Array, i: number): number =>
  *
  * @example
  * ```ts
- * import { energy, ising } from "./ising.ts";
- * import { lattice } from "./lattice.ts";
+ * import { energy, ising, lattice } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * const model = ising(lattice(2, 2), { coupling: 0.5, field: 0.25 });
@@ -138,8 +137,7 @@ export function checkSpins(action: string, { sites }: Lattice, s: ArrayLike<numb
  *
  * @example
  * ```ts
- * import { energy, ising } from "./ising.ts";
- * import { lattice } from "./lattice.ts";
+ * import { energy, ising, lattice } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * assert.equal(energy(ising(lattice(1, 3)), Int8Array.of(1, 1, -1)), 0);
@@ -170,8 +168,7 @@ export function energy({ lattice: { edges }, coupling, field }: Ising, s: Int8Ar
  *
  * @example
  * ```ts
- * import { ising, localField } from "./ising.ts";
- * import { lattice } from "./lattice.ts";
+ * import { ising, lattice, localField } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * assert.equal(localField(ising(lattice(1, 3), { field: 0.5 }), Int8Array.of(1, 1, 1), 1), 2.5);
@@ -197,8 +194,7 @@ export function localField({ lattice, coupling, field }: Ising, s: Int8Array, i:
  *
  * @example
  * ```ts
- * import { flipEnergy, ising } from "./ising.ts";
- * import { lattice } from "./lattice.ts";
+ * import { flipEnergy, ising, lattice } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * assert.equal(flipEnergy(ising(lattice(1, 3)), Int8Array.of(1, 1, 1), 1), 4);
@@ -217,7 +213,7 @@ export const flipEnergy = (model: Ising, s: Int8Array, i: number): number =>
  *
  * @example A site with neighbours that cancel is a fair coin
  * ```ts
- * import { conditional } from "./ising.ts";
+ * import { conditional } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * assert.equal(conditional(0, 0.4), 0.5);
@@ -248,8 +244,7 @@ export interface Potentials {
  *
  * @example Two labels that agree with weight e
  * ```ts
- * import { energy, fromPotentials } from "./ising.ts";
- * import { lattice } from "./lattice.ts";
+ * import { energy, fromPotentials, lattice } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * const { model, constant } = fromPotentials(lattice(1, 2), { single: [0, 0, 0, 0], pair: [1, 0, 0, 1] });
@@ -314,7 +309,7 @@ export interface RestorationOptions {
  *
  * @example
  * ```ts
- * import { restoration } from "./ising.ts";
+ * import { restoration } from "@tweedie/tweedie/energy";
  * import { view } from "@tweedie/tweedie/tensor";
  * import assert from "node:assert/strict";
  *

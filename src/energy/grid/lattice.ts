@@ -80,7 +80,7 @@ const rules: Rules<LatticeOptions> = { boundary: oneOf("free", "periodic") };
  *
  * @example A torus has two edges a site
  * ```ts
- * import { lattice } from "./lattice.ts";
+ * import { lattice } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * const torus = lattice(4, 6, { boundary: "periodic" });

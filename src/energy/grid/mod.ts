@@ -4,7 +4,6 @@
  * @module
  */
 
-export { heldProbability, swendsenWang, wolff } from "./cluster.ts";
 export {
   type Enumerated,
   enumerated,
@@ -32,6 +31,17 @@ export {
 export { type Boundary, type Lattice, lattice, type LatticeOptions } from "./lattice.ts";
 export { annealed, icm, minCut, type Mode } from "./mode.ts";
 export {
+  type GridInfo,
+  type GridModel,
+  type GridOptions,
+  gridStart,
+  type GridStartOptions,
+  type GridState,
+} from "./move/chain.ts";
+export { heldProbability, swendsenWang, wolff } from "./move/cluster.ts";
+export { levelProbabilities, type SiteRule, upProbability } from "./move/rule.ts";
+export { gibbs, metropolis } from "./move/sweep.ts";
+export {
   asPairwise,
   greyLevels,
   type Pairwise,
@@ -41,16 +51,3 @@ export {
   potts,
   siteEnergy,
 } from "./potts.ts";
-export {
-  gibbs,
-  type GridInfo,
-  type GridModel,
-  type GridOptions,
-  gridStart,
-  type GridStartOptions,
-  type GridState,
-  levelProbabilities,
-  metropolis,
-  type SiteRule,
-  upProbability,
-} from "./sweep.ts";

@@ -20,7 +20,7 @@
 import { refusal } from "../../tensor/check/check.ts";
 import { fold, type Key } from "../../tensor/key.ts";
 import { checkSpins, energy, type Ising, localField, valueAt } from "./ising.ts";
-import { swept } from "./sweep.ts";
+import { swept } from "./move/sweep.ts";
 
 /**
  * A state of low energy, and how it was come by.
@@ -45,7 +45,7 @@ export interface Mode {
  *
  * @example A single stray spin
  * ```ts
- * import { icm, ising, lattice } from "./mod.ts";
+ * import { icm, ising, lattice } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * const rounds = icm(ising(lattice(1, 3)), Int8Array.of(1, -1, 1));
@@ -80,7 +80,7 @@ export function icm(model: Ising, start: Int8Array): Mode[] {
  *
  * @example
  * ```ts
- * import { annealed, ising, lattice } from "./mod.ts";
+ * import { annealed, ising, lattice } from "@tweedie/tweedie/energy";
  * import { key } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
@@ -115,7 +115,7 @@ export function annealed(
  *
  * @example
  * ```ts
- * import { ising, lattice, minCut } from "./mod.ts";
+ * import { ising, lattice, minCut } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * const model = ising(lattice(1, 3), { field: [2, -1, 0.5] });

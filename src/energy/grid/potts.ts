@@ -67,8 +67,7 @@ export interface PairwiseOptions {
  *
  * @example Squared differences, cut off
  * ```ts
- * import { pairwise, pairwiseEnergy } from "./potts.ts";
- * import { lattice } from "./lattice.ts";
+ * import { lattice, pairwise, pairwiseEnergy } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * const model = pairwise(lattice(1, 3), (a, b) => Math.min((a - b) ** 2, 4), { levels: 8 });
@@ -118,8 +117,7 @@ export function pairwise(
  *
  * @example
  * ```ts
- * import { pairwiseEnergy, potts } from "./potts.ts";
- * import { lattice } from "./lattice.ts";
+ * import { lattice, pairwiseEnergy, potts } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * assert.equal(pairwiseEnergy(potts(lattice(1, 3), { levels: 3 }), Int8Array.of(2, 2, 0)), -1);
@@ -140,8 +138,7 @@ export const potts = (on: Lattice, options: PairwiseOptions): Pairwise =>
  *
  * @example
  * ```ts
- * import { greyLevels, pairwiseEnergy } from "./potts.ts";
- * import { lattice } from "./lattice.ts";
+ * import { greyLevels, lattice, pairwiseEnergy } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * assert.equal(pairwiseEnergy(greyLevels(lattice(1, 3), { levels: 8 }), Int8Array.of(2, 7, 6)), 6);
@@ -159,9 +156,7 @@ export const greyLevels = (on: Lattice, options: PairwiseOptions): Pairwise =>
  *
  * @example
  * ```ts
- * import { asPairwise, pairwiseEnergy } from "./potts.ts";
- * import { ising } from "./ising.ts";
- * import { lattice } from "./lattice.ts";
+ * import { asPairwise, ising, lattice, pairwiseEnergy } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * const field = asPairwise(ising(lattice(1, 2), { field: 0.5 }));
@@ -188,8 +183,7 @@ export function asPairwise({ lattice, coupling, field }: Ising): Pairwise {
  *
  * @example
  * ```ts
- * import { greyLevels, pairwiseEnergy } from "./potts.ts";
- * import { lattice } from "./lattice.ts";
+ * import { greyLevels, lattice, pairwiseEnergy } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * const model = greyLevels(lattice(2, 2), { levels: 3, weight: 0.5 });
@@ -218,8 +212,7 @@ export function pairwiseEnergy(model: Pairwise, x: Int8Array): number {
  *
  * @example
  * ```ts
- * import { greyLevels, siteEnergy } from "./potts.ts";
- * import { lattice } from "./lattice.ts";
+ * import { greyLevels, lattice, siteEnergy } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * const model = greyLevels(lattice(1, 3), { levels: 8 });

@@ -16,11 +16,11 @@
  * @module
  */
 
-import type { ChainEnv, ChainSampler } from "../../chain/chain.ts";
-import { refusal } from "../../tensor/check/check.ts";
-import { fillBits, fold, type Key } from "../../tensor/key.ts";
-import { energy, type Ising, valueAt } from "./ising.ts";
-import { gridChain, type GridOptions, type GridState, type Swept } from "./sweep.ts";
+import type { ChainEnv, ChainSampler } from "../../../chain/chain.ts";
+import { refusal } from "../../../tensor/check/check.ts";
+import { fillBits, fold, type Key } from "../../../tensor/key.ts";
+import { energy, type Ising, valueAt } from "../ising.ts";
+import { gridChain, type GridOptions, type GridState, type Moved } from "./chain.ts";
 
 /** Whether an edge is held, given that its ends agree. */
 export type Held = (edge: number) => boolean;
@@ -35,7 +35,7 @@ export type Held = (edge: number) => boolean;
  *
  * @example
  * ```ts
- * import { heldProbability } from "./cluster.ts";
+ * import { heldProbability } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * assert.equal(heldProbability(0, 1), 0);
@@ -88,14 +88,14 @@ const limitsOf = ({ coupling }: Ising, beta: number): number | Float64Array => {
   return typeof coupling === "number" ? limit(coupling) : coupling.map(limit);
 };
 
-function wolffMove(model: Ising, before: Int8Array, beta: number, key: Key): Swept {
+function wolffMove(model: Ising, before: Int8Array, beta: number, key: Key): Moved {
   const x = before.slice(), word = wordsOf(key), limits = limitsOf(model, beta);
   const site = Math.floor(word() * 2 ** -32 * x.length);
   const moved = turned(model, x, site, (edge) => word() < valueAt(limits, edge));
   return { x, moved, energy: energy(model, x) };
 }
 
-function swendsenWangMove(model: Ising, before: Int8Array, beta: number, key: Key): Swept {
+function swendsenWangMove(model: Ising, before: Int8Array, beta: number, key: Key): Moved {
   const { edges, sites } = model.lattice, limits = limitsOf(model, beta);
   const words = fillBits(key, new Uint32Array(edges.length / 2 + sites));
   const parent = Int32Array.from({ length: sites }, (_, i) => i);
@@ -140,7 +140,7 @@ function checkModel(model: Ising): void {
  *
  * @example At beta = 0 a cluster is a single site
  * ```ts
- * import { gridStart, ising, lattice, wolff } from "./mod.ts";
+ * import { gridStart, ising, lattice, wolff } from "@tweedie/tweedie/energy";
  * import { key, last, run } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
@@ -151,7 +151,7 @@ function checkModel(model: Ising): void {
  */
 export function wolff(model: Ising, options: GridOptions): ChainSampler<GridState, ChainEnv> {
   checkModel(model);
-  const move = (x: Int8Array, beta: number, key: Key): Swept => wolffMove(model, x, beta, key);
+  const move = (x: Int8Array, beta: number, key: Key): Moved => wolffMove(model, x, beta, key);
   return gridChain(model, { name: "wolff", move }, options);
 }
 
@@ -167,7 +167,7 @@ export function wolff(model: Ising, options: GridOptions): ChainSampler<GridStat
  *
  * @example A cold lattice turns as a whole, or not at all
  * ```ts
- * import { gridStart, ising, lattice, swendsenWang } from "./mod.ts";
+ * import { gridStart, ising, lattice, swendsenWang } from "@tweedie/tweedie/energy";
  * import { key, last, run } from "@tweedie/tweedie";
  * import assert from "node:assert/strict";
  *
@@ -181,7 +181,7 @@ export function swendsenWang(
   options: GridOptions,
 ): ChainSampler<GridState, ChainEnv> {
   checkModel(model);
-  const move = (x: Int8Array, beta: number, key: Key): Swept =>
+  const move = (x: Int8Array, beta: number, key: Key): Moved =>
     swendsenWangMove(model, x, beta, key);
   return gridChain(model, { name: "swendsen-wang", move }, options);
 }
