@@ -20,7 +20,7 @@
 import { refusal } from "../../tensor/check/check.ts";
 import { fold, type Key } from "../../tensor/key.ts";
 import { checkSpins, energy, type Ising, localField, valueAt } from "./ising.ts";
-import { swept } from "./move/sweep.ts";
+import { sweep } from "./move/sweep.ts";
 
 /**
  * A state of low energy, and how it was come by.
@@ -98,7 +98,7 @@ export function annealed(
   if (betas.length === 0) throw refusal("anneal", "betas must be of at least one number", "none");
   let x = start, best: Mode = { s: start, energy: energy(model, start) };
   betas.forEach((beta, i) => {
-    const next = swept(model, x, { rule: "gibbs", beta }, fold(key, i));
+    const next = sweep(model, { rule: "gibbs", beta })(x, fold(key, i));
     x = next.x;
     if (next.energy < best.energy) best = { s: x, energy: next.energy };
   });

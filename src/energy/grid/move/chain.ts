@@ -87,8 +87,14 @@ export interface Moved {
   readonly energy: number;
 }
 
-/** One step of one chain. */
-export type ChainStep = (x: Int8Array, beta: number, key: Key) => Moved;
+/** One step of one chain: from spins or levels, which are left as they are, under a key from which all comes that is drawn. */
+export type ChainStep = (x: Int8Array, key: Key) => Moved;
+
+/** What its draws are called, and its step at an inverse temperature. */
+export interface GridKernel {
+  readonly name: string;
+  readonly at: (beta: number) => ChainStep;
+}
 
 const isBeta = (beta: number): boolean => beta >= 0 && beta < Infinity;
 
@@ -105,13 +111,13 @@ const gridRules: Rules<GridOptions> = {
  * A chain on a grid from its step.
  *
  * @param model The model.
- * @param kernel What its draws are called, and the step of one chain.
+ * @param kernel Its steps.
  * @param options Inverse temperature and number of steps.
  * @returns The chain.
  */
 export function gridChain(
   model: GridModel,
-  kernel: { readonly name: string; readonly move: ChainStep },
+  kernel: GridKernel,
   options: GridOptions,
 ): ChainSampler<GridState, ChainEnv> {
   const action = "make a chain on a grid", { beta, steps } = decoded(action, options, gridRules);
@@ -121,34 +127,35 @@ export function gridChain(
     throw refusal(action, `steps must be at most ${list.length}, as many as beta`, count);
   }
   return chain<GridState>(function* () {
-    for (let i = 0; i < count; i++) yield stepOf(model, kernel, list ? list[i]! : beta as number);
+    const same = typeof beta === "number" ? transition(model, kernel, beta) : undefined;
+    for (let i = 0; i < count; i++) yield same ?? transition(model, kernel, list![i]!);
   }, { checks: [(_, start) => checkStart(model, start)] });
 }
 
-/** The transition: each chain by itself, under its own key. */
-const stepOf = (
-  { lattice }: GridModel,
-  { name, move }: { readonly name: string; readonly move: ChainStep },
+/** Each chain by itself, under its own key. */
+function transition(
+  { lattice: { sites } }: GridModel,
+  { name, at }: GridKernel,
   beta: number,
-): ChainTransition<GridState, ChainEnv> =>
-(env) =>
-({ x: { data, shape }, step }) => {
-  const { sites } = lattice, keys = sampleKeys(env, data.length / sites, name, step);
-  const x = new Int8Array(data.length), energy = new Float64Array(keys.length);
-  const magnetization = new Float64Array(keys.length);
-  let moved = 0;
-  keys.forEach((key, c) => {
-    const next = move(data.subarray(c * sites, (c + 1) * sites), beta, key);
-    x.set(next.x, c * sites);
-    energy[c] = next.energy;
-    moved += next.moved;
-    let sum = 0;
-    for (let i = 0; i < sites; i++) sum += next.x[i]!;
-    magnetization[c] = sum / sites;
-  });
-  const info: GridInfo = { beta, accepted: moved / data.length, energy, magnetization };
-  return { x: view(x, shape), step: step + 1, info };
-};
+): ChainTransition<GridState, ChainEnv> {
+  const moved = at(beta);
+  return (env) => ({ x: { data, shape }, step }) => {
+    const keys = sampleKeys(env, data.length / sites, name, step);
+    const x = new Int8Array(data.length), energy = new Float64Array(keys.length);
+    let changes = 0;
+    keys.forEach((key, c) => {
+      const next = moved(data.subarray(c * sites, (c + 1) * sites), key);
+      x.set(next.x, c * sites);
+      energy[c] = next.energy;
+      changes += next.moved;
+    });
+    const magnetization = energy.map((_, c) => mean(x.subarray(c * sites, (c + 1) * sites)));
+    const info: GridInfo = { beta, accepted: changes / data.length, energy, magnetization };
+    return { x: view(x, shape), step: step + 1, info };
+  };
+}
+
+const mean = (x: Int8Array): number => x.reduce((a, b) => a + b, 0) / x.length;
 
 /** Throws unless a start fits the model. */
 function checkStart(model: GridModel, { x }: GridState): void {

@@ -20,7 +20,7 @@ import type { ChainEnv, ChainSampler } from "../../../chain/chain.ts";
 import { refusal } from "../../../tensor/check/check.ts";
 import { fillBits, fold, type Key } from "../../../tensor/key.ts";
 import { energy, type Ising, valueAt } from "../ising.ts";
-import { gridChain, type GridOptions, type GridState, type Moved } from "./chain.ts";
+import { type ChainStep, gridChain, type GridOptions, type GridState } from "./chain.ts";
 
 /** Whether an edge is held, given that its ends agree. */
 export type Held = (edge: number) => boolean;
@@ -88,34 +88,36 @@ const limitsOf = ({ coupling }: Ising, beta: number): number | Float64Array => {
   return typeof coupling === "number" ? limit(coupling) : coupling.map(limit);
 };
 
-function wolffMove(model: Ising, before: Int8Array, beta: number, key: Key): Moved {
-  const x = before.slice(), word = wordsOf(key), limits = limitsOf(model, beta);
-  const site = Math.floor(word() * 2 ** -32 * x.length);
-  const moved = turned(model, x, site, (edge) => word() < valueAt(limits, edge));
-  return { x, moved, energy: energy(model, x) };
+function wolffStep(model: Ising, beta: number): ChainStep {
+  const limits = limitsOf(model, beta);
+  return (before, key) => {
+    const x = before.slice(), word = wordsOf(key), site = Math.floor(word() * 2 ** -32 * x.length);
+    const moved = turned(model, x, site, (edge) => word() < valueAt(limits, edge));
+    return { x, moved, energy: energy(model, x) };
+  };
 }
 
-function swendsenWangMove(model: Ising, before: Int8Array, beta: number, key: Key): Moved {
-  const { edges, sites } = model.lattice, limits = limitsOf(model, beta);
-  const words = fillBits(key, new Uint32Array(edges.length / 2 + sites));
-  const parent = Int32Array.from({ length: sites }, (_, i) => i);
-  const rootOf = (i: number): number => {
-    while (parent[i] !== i) i = parent[i] = parent[parent[i]!]!;
-    return i;
+function swendsenWangStep(model: Ising, beta: number): ChainStep {
+  const { edges, sites } = model.lattice, limits = limitsOf(model, beta), coins = edges.length / 2;
+  return (before, key) => {
+    const words = fillBits(key, new Uint32Array(coins + sites));
+    const parent = Int32Array.from({ length: sites }, (_, i) => i);
+    const rootOf = (i: number): number => {
+      while (parent[i] !== i) i = parent[i] = parent[parent[i]!]!;
+      return i;
+    };
+    for (let e = 0; e < coins; e++) {
+      const i = edges[2 * e]!, j = edges[2 * e + 1]!;
+      if (before[i] === before[j] && words[e]! < valueAt(limits, e)) parent[rootOf(i)] = rootOf(j);
+    }
+    let moved = 0;
+    const x = before.map((s, i) => {
+      if (words[coins + rootOf(i)]! >>> 31 === 0) return s;
+      moved++;
+      return -s;
+    });
+    return { x, moved, energy: energy(model, x) };
   };
-  for (let e = 0; 2 * e < edges.length; e++) {
-    const i = edges[2 * e]!, j = edges[2 * e + 1]!;
-    if (before[i] !== before[j] || words[e]! >= valueAt(limits, e)) continue;
-    parent[rootOf(i)] = rootOf(j);
-  }
-  const coins = edges.length / 2;
-  let moved = 0;
-  const x = before.map((s, i) => {
-    if (words[coins + rootOf(i)]! >>> 31 === 0) return s;
-    moved++;
-    return -s;
-  });
-  return { x, moved, energy: energy(model, x) };
 }
 
 function checkModel(model: Ising): void {
@@ -151,8 +153,7 @@ function checkModel(model: Ising): void {
  */
 export function wolff(model: Ising, options: GridOptions): ChainSampler<GridState, ChainEnv> {
   checkModel(model);
-  const move = (x: Int8Array, beta: number, key: Key): Moved => wolffMove(model, x, beta, key);
-  return gridChain(model, { name: "wolff", move }, options);
+  return gridChain(model, { name: "wolff", at: (beta) => wolffStep(model, beta) }, options);
 }
 
 /**
@@ -181,7 +182,9 @@ export function swendsenWang(
   options: GridOptions,
 ): ChainSampler<GridState, ChainEnv> {
   checkModel(model);
-  const move = (x: Int8Array, beta: number, key: Key): Moved =>
-    swendsenWangMove(model, x, beta, key);
-  return gridChain(model, { name: "swendsen-wang", move }, options);
+  return gridChain(
+    model,
+    { name: "swendsen-wang", at: (beta) => swendsenWangStep(model, beta) },
+    options,
+  );
 }

@@ -11,22 +11,18 @@
 import { fillBits, fold, type Key, philox } from "../../../tensor/key.ts";
 import { energy, type Ising, localField } from "../ising.ts";
 import type { Lattice } from "../lattice.ts";
-import type { Moved } from "./chain.ts";
+import type { ChainStep } from "./chain.ts";
 import { type Sweep, upProbability } from "./rule.ts";
 
 /**
- * One sweep of one chain of spins.
+ * A sweep of spins.
  *
  * @param model The model.
- * @param x Spins of ±1, one a site; left as they are.
  * @param by The rule and the inverse temperature.
- * @param key All that is drawn comes from it.
- * @returns The chain after it.
+ * @returns The step of one chain.
  */
-export const sweptSpins = (model: Ising, x: Int8Array, by: Sweep, key: Key): Moved =>
-  isPlain(model)
-    ? sweptPlain(model, x, by, draws(key, x.length))
-    : sweptAny(model, x, by, draws(key, x.length));
+export const spinSweep = (model: Ising, by: Sweep): ChainStep =>
+  isPlain(model) ? plainSweep(model, by) : anySweep(model, by);
 
 /** A model of one coupling, one field and two colours. */
 type Plain = Ising & { readonly coupling: number; readonly field: number };
@@ -53,13 +49,8 @@ function draws(key: Key, sites: number): Draws {
 const limitOf = (p: number): number => Math.round(2 ** 32 * p);
 
 /** Any couplings and fields, any number of colours. */
-function sweptAny(
-  model: Ising,
-  before: Int8Array,
-  { rule, beta }: Sweep,
-  { words, finer }: Draws,
-): Moved {
-  const x = before.slice();
+const anySweep = (model: Ising, { rule, beta }: Sweep): ChainStep => (before, key) => {
+  const x = before.slice(), { words, finer } = draws(key, x.length);
   let moved = 0;
   for (const sites of model.lattice.colours) {
     for (const i of sites) {
@@ -72,45 +63,44 @@ function sweptAny(
     }
   }
   return { x, moved, energy: energy(model, x) };
-}
+};
 
 /** The probabilities are a table over the sum of the neighbours, k, and the spin: at 2·(k + 4) + [s > 0]. */
-function sweptPlain(
-  { lattice, coupling, field }: Plain,
-  before: Int8Array,
-  { rule, beta }: Sweep,
-  drawn: Draws,
-): Moved {
+function plainSweep({ lattice, coupling, field }: Plain, { rule, beta }: Sweep): ChainStep {
   const limits = Float64Array.from({ length: 18 }, (_, at) => {
     const m = coupling * ((at >> 1) - 4) + field;
     return limitOf(upProbability(rule, at & 1 ? 1 : -1, m, beta));
   });
-  // A row of zeros behind the last stands for what lies outside a free boundary.
-  const x = new Int8Array(lattice.sites + lattice.width);
-  x.set(before);
-  const first = recoloured(lattice, x, { colour: 0, limits, ...drawn });
-  const second = recoloured(lattice, x, { colour: 1, limits, ...drawn });
-  return {
-    x: x.slice(0, lattice.sites),
-    moved: first.moved + second.moved,
-    // Each edge has one end of the second colour.
-    energy: 0 - coupling * second.pairs - field * (first.sum + second.sum),
+  const tops = Int32Array.from(limits, (limit) => Math.floor(limit / 2 ** 24));
+  return (before, key) => {
+    // A row of zeros behind the last stands for what lies outside a free boundary.
+    const x = new Int8Array(lattice.sites + lattice.width);
+    x.set(before);
+    const drawn = { limits, tops, ...draws(key, lattice.sites) };
+    const first = recoloured(lattice, x, { colour: 0, ...drawn });
+    const second = recoloured(lattice, x, { colour: 1, ...drawn });
+    return {
+      x: x.slice(0, lattice.sites),
+      moved: first.moved + second.moved,
+      // Each edge has one end of the second colour.
+      energy: 0 - coupling * second.pairs - field * (first.sum + second.sum),
+    };
   };
 }
 
-/** One colour of a chequerboard, and how its probabilities stand: of 2³². */
+/** One colour of a chequerboard, and its probabilities in units of 2⁻³², with the first byte of each. */
 interface Recolour extends Draws {
   readonly colour: number;
   readonly limits: Float64Array;
+  readonly tops: Int32Array;
 }
 
 /** Draws one colour anew, in place; Σ s_i and Σ s_i·s_j over its sites. */
 function recoloured(
   { height, width, boundary, sites }: Lattice,
   x: Int8Array,
-  { colour, limits, words, finer }: Recolour,
+  { colour, limits, tops, words, finer }: Recolour,
 ): { moved: number; pairs: number; sum: number } {
-  const tops = Int32Array.from(limits, (limit) => Math.floor(limit / 2 ** 24));
   const isRing = (side: number): boolean => boundary === "periodic" && side > 1;
   const last = width - 1, around = isRing(width);
   let moved = 0, pairs = 0, sum = 0;

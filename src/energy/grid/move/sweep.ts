@@ -11,33 +11,30 @@
  */
 
 import type { ChainEnv, ChainSampler } from "../../../chain/chain.ts";
-import { fillBits, type Key } from "../../../tensor/key.ts";
+import { fillBits } from "../../../tensor/key.ts";
 import { type Pairwise, pairwiseEnergy, siteEnergy } from "../potts.ts";
 import {
+  type ChainStep,
   gridChain,
   type GridModel,
   type GridOptions,
   type GridState,
-  type Moved,
 } from "./chain.ts";
 import { levelProbabilities, type SiteRule, type Sweep } from "./rule.ts";
-import { sweptSpins } from "./spins.ts";
+import { spinSweep } from "./spins.ts";
 
 /**
- * One sweep of one chain.
+ * A sweep.
  *
  * @param model The model.
- * @param x Spins or levels, one a site; left as they are.
  * @param by The rule and the inverse temperature.
- * @param key All that is drawn comes from it.
- * @returns The chain after it.
+ * @returns The step of one chain.
  */
-export function swept(model: GridModel, x: Int8Array, by: Sweep, key: Key): Moved {
-  return model.kind === "ising" ? sweptSpins(model, x, by, key) : sweptLevels(model, x, by, key);
-}
+export const sweep = (model: GridModel, by: Sweep): ChainStep =>
+  model.kind === "ising" ? spinSweep(model, by) : levelSweep(model, by);
 
 /** Levels: one word of 32 bits a site, along the sum of the probabilities. */
-function sweptLevels(model: Pairwise, before: Int8Array, { rule, beta }: Sweep, key: Key): Moved {
+const levelSweep = (model: Pairwise, { rule, beta }: Sweep): ChainStep => (before, key) => {
   const x = before.slice(), words = fillBits(key, new Uint32Array(x.length));
   const levels = Array.from({ length: model.levels }, (_, a) => a);
   let moved = 0;
@@ -54,7 +51,7 @@ function sweptLevels(model: Pairwise, before: Int8Array, { rule, beta }: Sweep, 
     }
   }
   return { x, moved, energy: pairwiseEnergy(model, x) };
-}
+};
 
 /**
  * Sweeps of the heat bath: each site is drawn from its law given its neighbours.
@@ -114,8 +111,4 @@ const sweeps = (
   rule: SiteRule,
   options: GridOptions,
 ): ChainSampler<GridState, ChainEnv> =>
-  gridChain(
-    model,
-    { name: rule, move: (x, beta, key) => swept(model, x, { rule, beta }, key) },
-    options,
-  );
+  gridChain(model, { name: rule, at: (beta) => sweep(model, { rule, beta }) }, options);
