@@ -155,7 +155,11 @@ function transition(
   };
 }
 
-const mean = (x: Int8Array): number => x.reduce((a, b) => a + b, 0) / x.length;
+function mean(x: Int8Array): number {
+  let sum = 0;
+  for (let i = 0; i < x.length; i++) sum += x[i]!;
+  return sum / x.length;
+}
 
 /** Throws unless a start fits the model. */
 function checkStart(model: GridModel, { x }: GridState): void {

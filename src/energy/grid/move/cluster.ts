@@ -3,15 +3,17 @@
  *
  * ```text
  *   an edge whose ends agree is held with probability 1 − e^(−2·beta·J_ij)
- *   Wolff: from a site drawn at random, all that held edges reach is turned
- *   Swendsen–Wang: each part that held edges join is turned with probability 1/2
+ *   a site that agrees with its field is held by it, and cannot be turned, with probability 1 − e^(−2·beta·|h_i|)
+ *   Wolff: from a site drawn at random, all that held edges reach is turned, unless a field holds one of them
+ *   Swendsen–Wang: each part that held edges join, unless a field holds one of it, is turned with probability 1/2
  * ```
  *
- * Both are for J ≥ 0 without a field, and in detailed balance with p ∝ e^(−beta·E). Wolff looks at an edge once at most, so that the
- * move is a function of the site and of which edges are held.
+ * Both are for J ≥ 0, and in detailed balance with p ∝ e^(−beta·E). A field is an edge to a further spin of +1 that stays as
+ * it is. Wolff looks at an edge once at most, so that the move is a function of the site and of which edges are held.
  *
- * Sources: R. Swendsen, J. Wang, "Nonuniversal critical dynamics in Monte Carlo simulations" (1987); U. Wolff, "Collective
- * Monte Carlo updating for spin systems" (1989), equations 4 to 6.
+ * Sources: R. Swendsen, J. Wang, "Nonuniversal critical dynamics in Monte Carlo simulations" (1987); R. Edwards, A. Sokal,
+ * "Generalization of the Fortuin–Kasteleyn–Swendsen–Wang representation and Monte Carlo algorithm" (1988); U. Wolff,
+ * "Collective Monte Carlo updating for spin systems" (1989), equations 4 to 6.
  *
  * @module
  */
@@ -22,14 +24,11 @@ import { fillBits, fold, type Key } from "../../../tensor/key.ts";
 import { energy, type Ising, valueAt } from "../ising.ts";
 import { type ChainStep, gridChain, type GridOptions, type GridState } from "./chain.ts";
 
-/** Whether an edge is held, given that its ends agree. */
-export type Held = (edge: number) => boolean;
-
 /**
  * The probability that an edge whose ends agree is held, 1 − e^(−2·beta·J).
  *
  * @category Grids
- * @param coupling J of the edge, at least 0.
+ * @param coupling J of the edge, at least 0; or |h| of a site that agrees with its field.
  * @param beta The inverse temperature.
  * @returns The probability. The moves draw by nothing else.
  *
@@ -44,30 +43,21 @@ export type Held = (edge: number) => boolean;
 export const heldProbability = (coupling: number, beta: number): number =>
   -Math.expm1(-2 * beta * coupling);
 
-/**
- * Turns all that held edges reach from a site, in place.
- *
- * @param model The model.
- * @param x Spins of ±1.
- * @param site Where to begin.
- * @param isHeld Whether an edge is held; asked at most once of each.
- * @returns How many were turned.
- */
-export function turned({ lattice }: Ising, x: Int8Array, site: number, isHeld: Held): number {
-  const { starts, neighbours, via } = lattice, s = x[site]!, found = new Int32Array(x.length);
-  let count = 1;
-  found[0] = site;
-  x[site] = -s;
-  for (let next = 0; next < count; next++) {
-    const i = found[next]!, end = starts[i + 1]!;
-    for (let at = starts[i]!; at < end; at++) {
-      const j = neighbours[at]!;
-      if (x[j] !== s || !isHeld(via[at]!)) continue;
-      x[j] = -s;
-      found[count++] = j;
-    }
-  }
-  return count;
+/** Whether a random word holds an edge, or a site to a field that it agrees with. */
+interface Holds {
+  readonly edge: (word: number, edge: number) => boolean;
+  readonly site: (word: number, site: number) => boolean;
+}
+
+function holds({ coupling, field }: Ising, beta: number): Holds {
+  const limit = (j: number): number => 2 ** 32 * heldProbability(Math.abs(j), beta);
+  const limits = (each: number | Float64Array) =>
+    typeof each === "number" ? limit(each) : each.map(limit);
+  const edges = limits(coupling), sites = limits(field);
+  return {
+    edge: (word, edge) => word < valueAt(edges, edge),
+    site: (word, site) => word < valueAt(sites, site),
+  };
 }
 
 /** Random words one after the other, filled in blocks as they are asked for. */
@@ -83,36 +73,55 @@ function wordsOf(key: Key): () => number {
   };
 }
 
-const limitsOf = ({ coupling }: Ising, beta: number): number | Float64Array => {
-  const limit = (j: number): number => 2 ** 32 * heldProbability(j, beta);
-  return typeof coupling === "number" ? limit(coupling) : coupling.map(limit);
-};
-
 function wolffStep(model: Ising, beta: number): ChainStep {
-  const limits = limitsOf(model, beta);
+  const { lattice: { starts, neighbours, via }, field } = model, held = holds(model, beta);
   return (before, key) => {
-    const x = before.slice(), word = wordsOf(key), site = Math.floor(word() * 2 ** -32 * x.length);
-    const moved = turned(model, x, site, (edge) => word() < valueAt(limits, edge));
-    return { x, moved, energy: energy(model, x) };
+    const x = before.slice(), word = wordsOf(key), cluster = new Int32Array(x.length);
+    const site = Math.floor(word() * 2 ** -32 * x.length), s = x[site]!;
+    const unchanged = () => ({ x: before.slice(), moved: 0, energy: energy(model, before) });
+    let count = 0;
+    const turn = (i: number): void => {
+      x[i] = -s;
+      cluster[count++] = i;
+    };
+    turn(site);
+    for (let next = 0; next < count; next++) {
+      const i = cluster[next]!, end = starts[i + 1]!;
+      if (s * valueAt(field, i) > 0 && held.site(word(), i)) return unchanged();
+      for (let at = starts[i]!; at < end; at++) {
+        const j = neighbours[at]!;
+        if (x[j] === s && held.edge(word(), via[at]!)) turn(j);
+      }
+    }
+    return { x, moved: count, energy: energy(model, x) };
   };
 }
 
 function swendsenWangStep(model: Ising, beta: number): ChainStep {
-  const { edges, sites } = model.lattice, limits = limitsOf(model, beta), coins = edges.length / 2;
+  const { lattice: { edges, sites }, field } = model, held = holds(model, beta);
+  const count = edges.length / 2;
   return (before, key) => {
-    const words = fillBits(key, new Uint32Array(coins + sites));
-    const parent = Int32Array.from({ length: sites }, (_, i) => i);
+    const words = fillBits(key, new Uint32Array(count + 2 * sites)), fixed = words.subarray(count);
+    const coins = fixed.subarray(sites);
+    // The last is the spin that stands for the field.
+    const parent = Int32Array.from({ length: sites + 1 }, (_, i) => i);
     const rootOf = (i: number): number => {
       while (parent[i] !== i) i = parent[i] = parent[parent[i]!]!;
       return i;
     };
-    for (let e = 0; e < coins; e++) {
+    for (let e = 0; e < count; e++) {
       const i = edges[2 * e]!, j = edges[2 * e + 1]!;
-      if (before[i] === before[j] && words[e]! < valueAt(limits, e)) parent[rootOf(i)] = rootOf(j);
+      if (before[i] === before[j] && held.edge(words[e]!, e)) parent[rootOf(i)] = rootOf(j);
     }
+    for (let i = 0; i < sites; i++) {
+      const agrees = before[i]! * valueAt(field, i) > 0;
+      if (agrees && held.site(fixed[i]!, i)) parent[rootOf(i)] = rootOf(sites);
+    }
+    const stays = rootOf(sites);
     let moved = 0;
     const x = before.map((s, i) => {
-      if (words[coins + rootOf(i)]! >>> 31 === 0) return s;
+      const root = rootOf(i);
+      if (root === stays || coins[root]! >>> 31 === 0) return s;
       moved++;
       return -s;
     });
@@ -120,25 +129,22 @@ function swendsenWangStep(model: Ising, beta: number): ChainStep {
   };
 }
 
-function checkModel(model: Ising): void {
-  const action = "move clusters", { coupling, field } = model;
+function checkModel({ coupling }: Ising): void {
   const couplings = typeof coupling === "number" ? [coupling] : coupling;
   const bad = couplings.findIndex((j) => !(j >= 0));
-  if (bad >= 0) throw refusal(action, `coupling of edge ${bad} must be at least 0`, couplings[bad]);
-  const fields = typeof field === "number" ? [field] : field;
-  const site = fields.findIndex((h) => h !== 0);
-  if (site >= 0) throw refusal(action, `field of site ${site} must be 0`, fields[site]);
+  if (bad < 0) return;
+  throw refusal("move clusters", `coupling of edge ${bad} must be at least 0`, couplings[bad]);
 }
 
 /**
  * Wolff's chain: one cluster a step.
  *
  * @category Grids
- * @param model An Ising model with J ≥ 0 and no field.
+ * @param model An Ising model with J ≥ 0, with a field or without.
  * @param options Inverse temperature and number of steps.
  * @returns The chain. `info.accepted` is the share of spins that were turned.
  * @throws {TypeError} If an option is not known.
- * @throws {RangeError} If a coupling is below 0 or a field is not 0; with the edge or site.
+ * @throws {RangeError} If an option is out of range, or a coupling below 0; with the edge.
  *
  * @example At beta = 0 a cluster is a single site
  * ```ts
@@ -160,11 +166,11 @@ export function wolff(model: Ising, options: GridOptions): ChainSampler<GridStat
  * The chain of Swendsen and Wang: all clusters in each step.
  *
  * @category Grids
- * @param model An Ising model with J ≥ 0 and no field.
+ * @param model An Ising model with J ≥ 0, with a field or without.
  * @param options Inverse temperature and number of steps.
  * @returns The chain. `info.accepted` is the share of spins that were turned.
  * @throws {TypeError} If an option is not known.
- * @throws {RangeError} If a coupling is below 0 or a field is not 0; with the edge or site.
+ * @throws {RangeError} If an option is out of range, or a coupling below 0; with the edge.
  *
  * @example A cold lattice turns as a whole, or not at all
  * ```ts
