@@ -1,9 +1,18 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { annealed, enumerated, icm, ising, lattice, minCut } from "../../../src/energy/grid/mod.ts";
+import {
+  annealed,
+  enumerated,
+  icm,
+  type Ising,
+  ising,
+  lattice,
+  minCut,
+} from "../../../src/energy/grid/mod.ts";
 import { fold, type Key, key } from "../../../src/tensor/key.ts";
 import { uniforms } from "../../../src/tensor/random.ts";
-import { near } from "../../measure.ts";
+import { average, near, variance } from "../../measure.ts";
+import { after, byRule, centred, colourMatrix, numberOf } from "./move/kernel.ts";
 
 /** Couplings in [0, 1) and fields in [−1.5, 1.5). */
 const random = (height: number, width: number, under: Key) => {
@@ -13,6 +22,22 @@ const random = (height: number, width: number, under: Key) => {
     field: Float64Array.from(uniforms(fold(under, "h"), on.sites), (u) => 3 * (u - 0.5)),
   });
 };
+
+const slow = Array.from({ length: 40 }, (_, i) => 0.1 * i);
+
+/** The probability that sweeps of the heat bath from all +1 come by a state, where they are ended. */
+function chanceOf(model: Ising, state: Int8Array, betas: readonly number[]): number {
+  const at = numberOf(model, state);
+  let p: Float64Array = new Float64Array(2 ** state.length), found = 0;
+  p[p.length - 1] = 1;
+  for (const beta of betas) {
+    const site = byRule("gibbs", beta);
+    for (const colour of [0, 1]) p = after(p, colourMatrix(model, site, colour));
+    found += p[at]!;
+    p[at] = 0;
+  }
+  return found;
+}
 
 describe("minCut()", () => {
   it("minCut() is the least of all states on a thousand grids of 3 × 4", () => {
@@ -58,15 +83,45 @@ describe("icm() and annealed()", () => {
     );
   });
 
-  it("annealed() finds the least cut of 8 × 8, where a descent from the same start does not", () => {
-    const betas = Array.from({ length: 300 }, (_, i) => 0.02 * i);
-    // The draws are fixed: 14 and 0 of 20.
-    let found = 0, descended = 0;
-    for (let i = 0; i < 20; i++) {
+  for (const [pace, betas] of [["fast", [0.2, 0.5, 1, 2]], ["slow", slow]] as const) {
+    it(`annealed() finds the mode as often as its transition matrices say, cooled ${pace}`, () => {
+      const on = lattice(3, 3),
+        model = ising(on, {
+          coupling: centred("J", 12),
+          field: centred("h", 9),
+        });
+      const { least, mode } = enumerated(model), found = chanceOf(model, mode, betas), runs = 2000;
+      let count = 0;
+      for (let i = 0; i < runs; i++) {
+        if (annealed(model, betas, fold(key(9), i)).energy < least + 1e-9) count++;
+      }
+      const z = (p: number) => (count / runs - p) / Math.sqrt(p * (1 - p) / runs);
+      assert.ok(Math.abs(z(found)) < 4, `${count} of ${runs}, ${found}`);
+      if (pace === "slow") assert.ok(found > 0.9, `${found}`);
+      // As of the other way round.
+      else assert.ok(Math.abs(z(chanceOf(model, mode, [...betas].reverse()))) > 10);
+    });
+  }
+
+  it("of least cut, annealing and descent each is at least as low as the next, and lower in the mean", () => {
+    const betas = Array.from({ length: 100 }, (_, i) => 0.05 * i), gains: number[] = [];
+    for (let i = 0; i < 40; i++) {
       const model = random(8, 8, fold(key(9), i)), { energy: least } = minCut(model);
-      if (annealed(model, betas, key(i)).energy < least + 1e-9) found++;
-      if (icm(model, new Int8Array(64).fill(1)).at(-1)!.energy < least + 1e-9) descended++;
+      const { s, energy: descended } = icm(model, new Int8Array(64).fill(1)).at(-1)!;
+      const { energy: cooled } = annealed(model, betas, key(i), s);
+      assert.ok(least <= cooled + 1e-9 && cooled <= descended);
+      gains.push(descended - annealed(model, betas, key(i)).energy);
     }
-    assert.ok(found >= 14 && descended < 4, `${found}, ${descended}`);
+    const z = average(gains) / Math.sqrt(variance(gains) / (gains.length - 1));
+    assert.ok(z > 4, `${z}`);
+  });
+
+  it("annealed() refuses no temperatures, and a start that is none", () => {
+    const model = random(2, 2, key(0));
+    assert.throws(() => annealed(model, [], key(0)), /betas must be of at least one number/);
+    assert.throws(
+      () => annealed(model, [1], key(0), new Int8Array(3)),
+      /Cannot anneal: s must be of 4 spins, got 3/,
+    );
   });
 });

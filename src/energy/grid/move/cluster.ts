@@ -62,7 +62,7 @@ function holds({ coupling, field }: Ising, beta: number): Holds {
 
 /** Random words one after the other, filled in blocks as they are asked for. */
 function wordsOf(key: Key): () => number {
-  const words = new Uint32Array(256);
+  const words = new Uint32Array(64);
   let at = words.length, block = 0;
   return () => {
     if (at === words.length) {
