@@ -68,19 +68,23 @@ export interface Mapped {
 
 const making = "make an Ising model";
 
+/** The rule of a list of so many finite numbers. */
+export const list =
+  (count: number, wanted: string = `a list of ${count}`): Rule => (name, value) => {
+    const given = value as ArrayLike<number>;
+    if (typeof given !== "object" || typeof given?.length !== "number") {
+      return is(`${wanted} numbers`, () => false, true)(name, value);
+    }
+    if (given.length !== count) return is(wanted, () => false)(name, given.length);
+    const bad = Array.from(given).findIndex((each) => !Number.isFinite(each));
+    return bad < 0 ? right(value) : is("finite", () => false)(`${name}[${bad}]`, given[bad]);
+  };
+
 /** The rule of one finite number, or of a list of so many. */
-export const numbers = (count: number): Rule => (name, value) => {
-  if (typeof value === "number") {
-    return is("finite", Number.isFinite)(name, value);
-  }
-  const list = value as ArrayLike<number>;
-  if (typeof list !== "object" || typeof list?.length !== "number") {
-    return is("a number or a list of numbers", () => false, true)(name, value);
-  }
-  const length = is(`a number, or a list of ${count}`, (size: number) => size === count);
-  if (list.length !== count) return length(name, list.length);
-  const bad = Array.from(list).findIndex((each) => !Number.isFinite(each));
-  return bad < 0 ? right(value) : is("finite", () => false)(`${name}[${bad}]`, list[bad]);
+export const numbers = (count: number): Rule => {
+  const many = list(count, `a number, or a list of ${count}`);
+  return (name, value) =>
+    typeof value === "number" ? is("finite", Number.isFinite)(name, value) : many(name, value);
 };
 
 /** A list of its own, or the number. */

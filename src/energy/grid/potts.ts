@@ -17,7 +17,7 @@
 
 import { refusal } from "../../tensor/check/check.ts";
 import { decoded, needed, type Rules, wholeNumber } from "../../tensor/check/decode.ts";
-import { type Ising, numbers, owned, valueAt } from "./ising.ts";
+import { type Ising, list, numbers, owned, valueAt } from "./ising.ts";
 import type { Lattice } from "./lattice.ts";
 
 /**
@@ -83,7 +83,7 @@ export function pairwise(
   const rules: Rules<PairwiseOptions> = {
     levels: needed(wholeNumber(2)),
     weight: numbers(on.edges.length / 2),
-    single: numbers(on.sites * levels),
+    single: list(on.sites * levels),
   };
   const { weight = 1, single } = decoded(action, options, rules);
   if (levels > 128) throw refusal(action, "levels must be at most 128", levels);

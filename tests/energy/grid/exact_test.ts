@@ -1,128 +1,22 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import {
-  asPairwise,
   conditional,
-  energy,
   enumerated,
-  flipEnergy,
-  fromPotentials,
   greyLevels,
   ising,
   lattice,
-  localField,
   pairwiseEnergy,
   potts,
   restoration,
-  siteEnergy,
   strip,
   torus,
 } from "../../../src/energy/grid/mod.ts";
-import { fold, key } from "../../../src/tensor/key.ts";
 import { view } from "../../../src/tensor/ndarray.ts";
-import { uniforms } from "../../../src/tensor/random.ts";
 import { near } from "../../measure.ts";
+import { centred } from "./move/kernel.ts";
 
 const critical = Math.log(1 + Math.SQRT2) / 2;
-const centred = (name: string, count: number): Float64Array =>
-  Float64Array.from(uniforms(fold(key(1), name), count), (u) => 2 * u - 1);
-
-describe("lattice()", () => {
-  for (const boundary of ["free", "periodic"] as const) {
-    for (const [height, width] of [[1, 1], [1, 5], [2, 2], [3, 4], [5, 3], [4, 6]] as const) {
-      it(`lattice() colours ${height} × ${width}, ${boundary}, so that no neighbours are alike`, () => {
-        const on = lattice(height, width, { boundary }), colour = new Int8Array(on.sites).fill(-1);
-        on.colours.forEach((sites, c) => sites.forEach((i) => colour[i] = c));
-        assert.ok(colour.every((c) => c >= 0));
-        for (let at = 0; at < on.edges.length; at += 2) {
-          assert.notEqual(colour[on.edges[at]!], colour[on.edges[at + 1]!]);
-        }
-        const isOdd = (side: number) => boundary === "periodic" && side > 1 && side % 2 > 0;
-        assert.equal(on.colours.length, isOdd(height) || isOdd(width) ? 3 : 2);
-        const rows = boundary === "free" ? height - 1 : height === 1 ? 0 : height;
-        const columns = boundary === "free" ? width - 1 : width === 1 ? 0 : width;
-        assert.equal(on.edges.length / 2, rows * width + columns * height);
-      });
-    }
-  }
-
-  it("lattice() lists each edge at both ends", () => {
-    const { starts, neighbours, via, edges, sites } = lattice(3, 4, { boundary: "periodic" });
-    for (let i = 0; i < sites; i++) {
-      assert.equal(starts[i + 1]! - starts[i]!, 4);
-      for (let at = starts[i]!; at < starts[i + 1]!; at++) {
-        const ends = [edges[2 * via[at]!]!, edges[2 * via[at]! + 1]!];
-        assert.deepEqual(ends.sort((a, b) => a - b), [i, neighbours[at]!].sort((a, b) => a - b));
-      }
-    }
-  });
-
-  it("lattice() refuses sides and boundaries that are none", () => {
-    assert.throws(
-      () => lattice(0, 3),
-      /^RangeError: Cannot make a lattice: height must be a whole .* got 0$/,
-    );
-    assert.throws(() => lattice(3, NaN), /width must be .* got NaN/);
-    assert.throws(() => lattice(3, 3, { boundary: "open" as "free" }), /boundary must be/);
-  });
-});
-
-describe("energies", () => {
-  const on = lattice(3, 4, { boundary: "periodic" });
-  const model = ising(on, { coupling: centred("J", 24), field: centred("h", 12) });
-  const s = Int8Array.from(centred("s", 12), (u) => u < 0 ? -1 : 1);
-
-  it("flipEnergy() and conditional() are those of the whole energy", () => {
-    for (let i = 0; i < 12; i++) {
-      const other = s.with(i, -s[i]!), change = energy(model, other) - energy(model, s);
-      near(flipEnergy(model, s, i), change, 1e-13);
-      const [up, down] = [s.with(i, 1), s.with(i, -1)].map((x) =>
-        Math.exp(-0.7 * energy(model, x))
-      );
-      near(conditional(localField(model, s, i), 0.7), up! / (up! + down!), 1e-14);
-    }
-  });
-
-  it("siteEnergy() changes as the whole energy does, and asPairwise() is the same model", () => {
-    const x = Int8Array.from(s, (v) => (v + 1) / 2);
-    near(pairwiseEnergy(asPairwise(model), x), energy(model, s), 1e-13);
-    const grey = greyLevels(on, { levels: 3, weight: centred("J", 24), single: centred("D", 36) });
-    for (let i = 0; i < 12; i++) {
-      for (const a of [0, 1, 2]) {
-        const change = pairwiseEnergy(grey, x.with(i, a)) - pairwiseEnergy(grey, x);
-        near(siteEnergy(grey, x, i, a) - siteEnergy(grey, x, i, x[i]!), change, 1e-13);
-      }
-    }
-  });
-
-  it("greyLevels() does not change when a constant is added, until there is a field", () => {
-    const x = Int8Array.of(0, 2, 1, 1, 0, 2, 2, 1, 0, 0, 1, 2), shifted = x.map((a) => a + 4);
-    const grey = greyLevels(on, { levels: 8 });
-    assert.equal(pairwiseEnergy(grey, x), pairwiseEnergy(grey, shifted));
-    const held = greyLevels(on, { levels: 8, single: centred("D", 96) });
-    assert.notEqual(pairwiseEnergy(held, x), pairwiseEnergy(held, shifted));
-  });
-
-  it("fromPotentials() sums the tables of labels", () => {
-    const single = centred("single", 24), pair = centred("pair", 96);
-    const { model, constant } = fromPotentials(on, { single, pair });
-    const y = s.map((v) => (v + 1) / 2);
-    let sum = y.reduce((all, a, i) => all + single[2 * i + a]!, 0);
-    for (let e = 0; e < 24; e++) {
-      sum += pair[4 * e + 2 * y[on.edges[2 * e]!]! + y[on.edges[2 * e + 1]!]!]!;
-    }
-    near(constant - energy(model, s), sum, 1e-13);
-  });
-
-  it("ising() says which number is not finite, and how long a list must be", () => {
-    assert.throws(() => ising(on, { coupling: NaN }), /coupling must be finite, got NaN/);
-    assert.throws(() => ising(on, { field: s.subarray(1) }), /field must be .* list of 12, got 11/);
-    assert.throws(
-      () => ising(on, { fields: 1 } as object),
-      /options must be among coupling, field/,
-    );
-  });
-});
 
 describe("enumerated()", () => {
   const x = (text: string) => view(Int8Array.from(text.replaceAll("/", ""), Number), [3, 3]);
