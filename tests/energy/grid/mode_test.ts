@@ -73,10 +73,13 @@ describe("icm() and annealed()", () => {
       const rounds = icm(model, start), last = rounds.at(-1)!;
       rounds.slice(1).forEach(({ energy }, r) => assert.ok(energy < rounds[r]!.energy));
       assert.equal(icm(model, last.s).length, 1);
+      last.s.forEach((_, i) => assert.ok(flipEnergy(model, last.s, i) >= 0));
       assert.ok(last.energy >= minCut(model).energy - 1e-12);
       longest = Math.max(longest, rounds.length);
     }
     assert.ok(longest > 2);
+    // Where a field is 0 a spin stays.
+    assert.equal(icm(ising(lattice(1, 2), { coupling: 0 }), Int8Array.of(1, -1)).length, 1);
     assert.throws(
       () => icm(random(2, 2, key(0)), new Int8Array(4)),
       /s\[0\] must be -1 or 1, got 0/,
