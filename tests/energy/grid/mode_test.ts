@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import {
   annealed,
   enumerated,
+  flipEnergy,
   icm,
   type Ising,
   ising,
