@@ -56,6 +56,18 @@ describe("energies", () => {
     assert.notEqual(pairwiseEnergy(held, x), pairwiseEnergy(held, shifted));
   });
 
+  it("greyLevels() and potts() sum over edges what neighbours cost", () => {
+    const x = Int8Array.of(0, 4, 1, 1, 0, 2, 2, 1, 3, 0, 1, 2), weight = centred("J", 24);
+    let grey = 0, alike = 0;
+    for (let e = 0; e < 24; e++) {
+      const a = x[on.edges[2 * e]!]!, b = x[on.edges[2 * e + 1]!]!;
+      grey += weight[e]! * Math.abs(a - b);
+      if (a === b) alike -= weight[e]!;
+    }
+    near(pairwiseEnergy(greyLevels(on, { levels: 5, weight }), x), grey, 1e-13);
+    near(pairwiseEnergy(potts(on, { levels: 5, weight }), x), alike, 1e-13);
+  });
+
   it("fromPotentials() sums the tables of labels", () => {
     const single = centred("single", 24), pair = centred("pair", 96);
     const { model, constant } = fromPotentials(on, { single, pair });

@@ -25,7 +25,7 @@ export const grid: readonly Slip[] = [
   at("ising", "coupling: smooth / 2", "coupling: smooth", "exact"),
   at("ising", "data * on.sites + smooth", "data + smooth", "ising"),
   at("potts", "a === b ? -1 : 0", "a === b ? 1 : 0", "exact"),
-  at("potts", "Math.abs(a - b), options", "(a - b) ** 2, options", "move/sweep"),
+  at("potts", "Math.abs(a - b), options", "(a - b) ** 2, options", "ising"),
   at("potts", "value === cost(b, a)", "true", "ising"),
   at("potts", "single[2 * i + 1] = -valueAt", "single[2 * i + 1] = valueAt", "ising"),
   at("potts", "single: list(", "single: numbers(", "ising"),
@@ -49,7 +49,7 @@ export const grid: readonly Slip[] = [
   at("move/rule", "Math.exp(-2 * beta * s * m)", "Math.exp(-2 * beta * s * 0)", "move/sweep"),
   at("move/rule", "s < 0 ? accept : 1 - accept", "accept", "move/sweep"),
   at("move/rule", "(u - energies[from]!)", "(u - u)", "move/sweep"),
-  at("move/rule", " / (energies.length - 1)", " / energies.length", "move/sweep"),
+  at("move/rule", " / (energies.length - 1)", " / energies.length", "move/rule"),
   at("move/rule", "a === from ? Math.max(left, 0) : p", "p", "move/sweep"),
   at("move/spins", "model.lattice.colours.length === 2;", "true;", "move/sweep"),
   at(
@@ -78,7 +78,7 @@ export const grid: readonly Slip[] = [
   at("move/cluster", "-Math.expm1(-2 * beta", "-Math.expm1(-beta", "move/cluster"),
   at("move/cluster", "x[j] === s && held", "held", "move/cluster"),
   at("move/cluster", "return unchanged();", "break;", "move/cluster"),
-  at("move/cluster", "root === stays || ", "", "move/cluster"),
+  at("move/cluster", "parent[rootOf(i)] = sites", "parent[i] = sites", "move/cluster"),
   at("move/cluster", "before[i]! * valueAt(field, i) > 0", "valueAt(field, i) > 0", "move/cluster"),
   at("move/cluster", "before[i] === before[j] && held", "held", "move/cluster"),
 ];

@@ -103,7 +103,7 @@ function swendsenWangStep(model: Ising, beta: number): ChainStep {
   return (before, key) => {
     const words = fillBits(key, new Uint32Array(count + 2 * sites)), fixed = words.subarray(count);
     const coins = fixed.subarray(sites);
-    // The last is the spin that stands for the field.
+    // The last stands for the field, and is the root of all that it holds.
     const parent = Int32Array.from({ length: sites + 1 }, (_, i) => i);
     const rootOf = (i: number): number => {
       while (parent[i] !== i) i = parent[i] = parent[parent[i]!]!;
@@ -115,13 +115,12 @@ function swendsenWangStep(model: Ising, beta: number): ChainStep {
     }
     for (let i = 0; i < sites; i++) {
       const agrees = before[i]! * valueAt(field, i) > 0;
-      if (agrees && held.site(fixed[i]!, i)) parent[rootOf(i)] = rootOf(sites);
+      if (agrees && held.site(fixed[i]!, i)) parent[rootOf(i)] = sites;
     }
-    const stays = rootOf(sites);
     let moved = 0;
     const x = before.map((s, i) => {
       const root = rootOf(i);
-      if (root === stays || coins[root]! >>> 31 === 0) return s;
+      if (root === sites || coins[root]! >>> 31 === 0) return s;
       moved++;
       return -s;
     });

@@ -25,6 +25,7 @@ type Made = (options: GridOptions) => ChainSampler<GridState, ChainEnv>;
 
 const on = lattice(3, 4, { boundary: "periodic" });
 const spins = ising(on, { coupling: centred("J", 24), field: centred("h", 12) });
+const odd = ising(lattice(3, 5, { boundary: "periodic" }), { coupling: 0.5 });
 const alike = ising(on, { coupling: 0.5 });
 const plain = ising(lattice(4, 6), { coupling: 0.5, field: 0.25 });
 const grey = greyLevels(on, { levels: 5, single: centred("D", 60) });
@@ -34,6 +35,7 @@ const chains: Readonly<Record<string, readonly [GridModel, Made]>> = {
   "gibbs() of any spins": [spins, (o) => gibbs(spins, o)],
   "gibbs() of spins alike": [plain, (o) => gibbs(plain, o)],
   "metropolis() of spins alike": [plain, (o) => metropolis(plain, o)],
+  "gibbs() of spins alike on an odd torus": [odd, (o) => gibbs(odd, o)],
   "gibbs() of levels": [grey, (o) => gibbs(grey, o)],
   "metropolis() of levels": [grey, (o) => metropolis(grey, o)],
   "wolff()": [alike, (o) => wolff(alike, o)],

@@ -51,6 +51,7 @@ const models: Readonly<Record<string, GridModel>> = {
   "2 × 3 spins on a torus": random(2, 3, "periodic"),
   "2 × 3 spins alike": ising(lattice(2, 3), { coupling: 0.6, field: 0.3 }),
   "2 × 2 spins alike on a torus": ising(lattice(2, 2, ring), { coupling: 0.4, field: -0.2 }),
+  "a ring of 5 spins alike": ising(lattice(1, 5, ring), { coupling: 0.5, field: 0.2 }),
   "a ring of 3 Potts levels": potts(lattice(1, 3, ring), { levels: 3, weight: 1.5 }),
   "2 × 2 grey levels": three,
 };
