@@ -28,7 +28,7 @@ export const grid: readonly Slip[] = [
   at("potts", "Math.abs(a - b), options", "(a - b) ** 2, options", "ising"),
   at("potts", "value === cost(b, a)", "true", "ising"),
   at("potts", "single[2 * i + 1] = -valueAt", "single[2 * i + 1] = valueAt", "ising"),
-  at("potts", "single: list(", "single: numbers(", "ising"),
+  at("potts", "list(on.sites * levels)", "list(on.sites)", "ising"),
   at("exact", "Math.exp(-beta * (u - least))", "Math.exp(-(u - least))", "exact"),
   at("exact", "energy: energy / z,", "energy,", "exact"),
   at("exact", "height * first.value / 2", "height * first.value", "exact"),
