@@ -77,7 +77,7 @@ export const grid: readonly Slip[] = [
   at("move/chain", "* 2 ** -32 * levels", "* 2 ** -32 * (levels - 1)", "move/chain"),
   at("move/cluster", "-Math.expm1(-2 * beta", "-Math.expm1(-beta", "move/cluster"),
   at("move/cluster", "x[j] === s && held", "held", "move/cluster"),
-  at("move/cluster", "return unchanged();", "break;", "move/cluster"),
+  at("move/cluster", "if (isFixed) return", "if (isFixed && next > 0) return", "move/cluster"),
   at("move/cluster", "parent[rootOf(i)] = sites", "parent[i] = sites", "move/cluster"),
   at("move/cluster", "before[i]! * valueAt(field, i) > 0", "valueAt(field, i) > 0", "move/cluster"),
   at("move/cluster", "before[i] === before[j] && held", "held", "move/cluster"),

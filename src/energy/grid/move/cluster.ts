@@ -78,7 +78,6 @@ function wolffStep(model: Ising, beta: number): ChainStep {
   return (before, key) => {
     const x = before.slice(), word = wordsOf(key), cluster = new Int32Array(x.length);
     const site = Math.floor(word() * 2 ** -32 * x.length), s = x[site]!;
-    const unchanged = () => ({ x: before.slice(), moved: 0, energy: energy(model, before) });
     let count = 0;
     const turn = (i: number): void => {
       x[i] = -s;
@@ -87,7 +86,8 @@ function wolffStep(model: Ising, beta: number): ChainStep {
     turn(site);
     for (let next = 0; next < count; next++) {
       const i = cluster[next]!, end = starts[i + 1]!;
-      if (s * valueAt(field, i) > 0 && held.site(word(), i)) return unchanged();
+      const isFixed = s * valueAt(field, i) > 0 && held.site(word(), i);
+      if (isFixed) return { x: before, moved: 0, energy: energy(model, before) };
       for (let at = starts[i]!; at < end; at++) {
         const j = neighbours[at]!;
         if (x[j] === s && held.edge(word(), via[at]!)) turn(j);
