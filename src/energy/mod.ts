@@ -1,0 +1,7 @@
+/**
+ * Energies: laws known up to their normalising constant.
+ *
+ * @module
+ */
+
+export * from "./grid/mod.ts";
