@@ -30,6 +30,13 @@ export {
   timedClassifier,
 } from "./classifier.ts";
 export {
+  type EnergyConfig,
+  energyMlp,
+  type EnergyMlpConfig,
+  energyNet,
+  type EnergyNetwork,
+} from "./energy.ts";
+export {
   choice,
   count,
   counts,
