@@ -33,7 +33,7 @@ import { decoded, is, type Rules, wholeNumber } from "../tensor/check/decode.ts"
 import type { Tensors } from "../tensor/engine.ts";
 import { fold, type Key, split } from "../tensor/key.ts";
 import { type Keys, normal, uniform, uniforms } from "../tensor/random.ts";
-import { scope } from "../tensor/scope.ts";
+import { awaited, scope } from "../tensor/scope.ts";
 import type { Scalar, Tensor } from "../tensor/tensor.ts";
 import type { StatefulObjective } from "./loop/objective.ts";
 
@@ -224,9 +224,7 @@ function moved(
   const { x } = scope(() =>
     langevinChain({ x: start! }, {
       steps: kSteps,
-      *at(x) {
-        return { x, score: score(x) };
-      },
+      at: (x) => awaited({ x, score: score(x) }),
       eps: () => stepSize,
       z: (i) => tf.mul(noise[i]!, Math.sqrt(temperature)),
     })
