@@ -1,13 +1,18 @@
 // 2026-11-30, two virtual cores of an AMD EPYC with AVX2 (blocks of 8), Deno 2.9.6, ONNX Runtime 1.30.0, PyTorch 2.15.0:
-//   matrix product 2048×2048: 156 GFLOPS at best; 509 MFLOP an image forward, three times that in training
+//   matrix product 2048×2048: 186 GFLOPS at best; 509 MFLOP an image forward, three times that in training
 //   medians of 9, ms            onnx    eager  compile   eager/onnx  compile/onnx
-//   forward,  batch  1         13.67    21.54    15.99         1.58          1.17
-//   forward,  batch 16         73.83    93.34    80.75         1.26          1.09
-//   forward,  batch 64        300.10   414.16   331.65         1.38          1.11
-//   training, batch 32        612.98   706.25   720.68         1.15          1.18
-//   the same an hour before: 1.32, 1.31, 1.32 and 1.06 times eager; the machine's neighbours move all by a quarter
+//   forward,  batch  1         12.66    15.38    11.39         1.21          0.90
+//   forward,  batch 16         57.51    69.23    60.15         1.20          1.05
+//   forward,  batch 64        223.93   281.14   243.02         1.26          1.09
+//   training, batch 32        448.30   510.38   467.63         1.14          1.04
+//   minutes before: 1.17, 1.37 and 0.99 times eager at 16, 64 and in training; on the same cores in another hour, all a
+//   third slower: 1.58, 1.26, 1.38 and 1.15
 //   wasm, in turn with onnx, medians of 3: 77, 864 and 2,215 ms at 1, 16 and 64 images
-//   peak memory of training, MiB: onnx 815 (157 before the first step; 787 and 115 on the day before)
+//   peak memory of training, MiB: onnx 769 to 777; without blocks, two days before, 771 to 790 in turn with it
+//   beside a program that keeps one core busy, graphs of this engine in ONNX Runtime alone, medians of 15, ms:
+//     threads that wait           not in a loop   20 µs (ours)   for long
+//     training, batch 32                    621            639        830
+//     forward, batch 32                     230            206        225
 //
 // How fast are the engines? The U-Net of 28×28 images, the same weights and threads for all, forward and in training:
 // tfjs on WebAssembly, the ONNX engine, PyTorch 2.x eager and compiled. The contestants take turns, repetition by

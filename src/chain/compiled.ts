@@ -45,7 +45,7 @@ export async function stepOn<S>(
 const onEngine = {
   action: "run a step on an engine",
   who: "model and transition",
-  advice: "give the engine to the model instead, or leave it out",
+  advice: "leave it out: a model that has an engine runs on that by itself",
 };
 
 /** Distinct tensors by number. */

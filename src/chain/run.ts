@@ -12,7 +12,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { isKey, notFinite, shown } from "../tensor/check/check.ts";
 import { callable, decoded, is, needed, type Rules, wholeNumber } from "../tensor/check/decode.ts";
 import { atHand } from "../tensor/check/ready.ts";
-import { type Engine, heeding, pacer } from "../tensor/engine.ts";
+import { anEngine, type Engine, heeding, pacer } from "../tensor/engine.ts";
 import { type Awaitable, owned, scope, tensorsIn } from "../tensor/scope.ts";
 import type { Chain, ChainEnv, ChainSampler, ChainStart, ChainTransition } from "./chain.ts";
 import { replaced, stepOn } from "./compiled.ts";
@@ -46,7 +46,7 @@ export const chainRunRules: Rules<ChainEnv & RunControl<never>> = {
   noise: callable,
   density: true,
   finite: is("a boolean", (value: unknown) => typeof value === "boolean", true),
-  engine: true,
+  engine: anEngine,
   until: callable,
 };
 

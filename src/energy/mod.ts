@@ -1,5 +1,5 @@
 /**
- * Energy-based models: what is in any of them.
+ * Energies: laws known up to their normalising constant.
  *
  * @module
  */
@@ -16,3 +16,4 @@ export {
   type SampleEnergy,
   type SampleScore,
 } from "./compose.ts";
+export * from "./grid/mod.ts";

@@ -22,6 +22,7 @@ import type { UNetConfig } from "../network/unet.ts";
 import type { Schedule } from "../noise/schedule/schedule.ts";
 import type { NoisyClassifier } from "../denoise/energy.ts";
 import { decoded, type Rules } from "../tensor/check/decode.ts";
+import { anEngine } from "../tensor/engine.ts";
 import { type FileSource, nameOf } from "../data/file/file.ts";
 import {
   type At,
@@ -129,7 +130,7 @@ export async function loadDenoiser<NetworkConfig extends object = UNetConfig>(
 const tableOptions: Rules<ArchitectureOptions> = { architectures: true };
 
 const denoiserOptions: Rules<EngineOptions & ArchitectureOptions> = {
-  engine: true,
+  engine: anEngine,
   ...tableOptions,
 };
 

@@ -12,6 +12,7 @@ import type { Schedule } from "../noise/schedule/schedule.ts";
 import { checkAmong, refusal } from "../tensor/check/check.ts";
 import { decoded, type Rules } from "../tensor/check/decode.ts";
 import {
+  anEngine,
   type Compiled,
   type Engine,
   mapTensors,
@@ -115,7 +116,7 @@ export interface EngineOptions {
   readonly engine?: Engine;
 }
 
-const engineOptions: Rules<EngineOptions> = { engine: true };
+const engineOptions: Rules<EngineOptions> = { engine: anEngine };
 const modelOptions: Rules<EngineOptions & ArchitectureOptions> = {
   ...engineOptions,
   architectures: true,

@@ -10,6 +10,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import { is, type Rule } from "./check/decode.ts";
 import type { Awaitable } from "./scope.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -192,6 +193,14 @@ export interface Engine {
   readonly close: () => Promise<void>;
 }
 
+/** The rule of an option that is an engine. */
+export const anEngine: Rule = is(
+  "an engine, such as onnx() makes",
+  (engine: Partial<Engine> | null) =>
+    [engine?.compile, engine?.fold, engine?.run].every((part) => typeof part === "function"),
+  true,
+);
+
 /**
  * A pure function with constants of its own, which an engine that traces what surrounds it takes as one piece.
  *
@@ -297,13 +306,32 @@ export function mapTensors(
 export const eager: Engine = {
   name: "tfjs, uncompiled",
   compile: (fn, constants = {}) => ({
-    run: (inputs) => soon(() => tf.tidy(() => cloned(fn({ ...constants, ...inputs })))),
+    run: (inputs) =>
+      soon(() => tf.tidy(() => cloned(answered("run", fn({ ...constants, ...inputs }))))),
     dispose: () => Promise.resolve(),
   }),
   fold: (step, start) => soon(() => eagerFold(step, start)),
-  run: (fn, inputs) => soon(() => tf.tidy(() => cloned(fn(inputs)))),
+  run: (fn, inputs) => soon(() => tf.tidy(() => cloned(answered("run", fn(inputs))))),
   close: () => Promise.resolve(),
 };
+
+/** What a function has answered; refuses what is not tensors by name. */
+export function answered(action: string, answer: unknown): Record<string, Tensor> {
+  const isRecord = answer !== null && typeof answer === "object" &&
+    [Object.prototype, null].includes(Object.getPrototypeOf(answer)) &&
+    Object.values(answer).every((value) => value instanceof tf.Tensor);
+  if (isRecord) return answer as Record<string, Tensor>;
+  const got = answer instanceof Promise
+    ? "a promise"
+    : Array.isArray(answer)
+    ? "a list"
+    : answer === null
+    ? "null"
+    : typeof answer;
+  // Its own failure, which is to come, is no news.
+  if (answer instanceof Promise) answer.catch(() => undefined);
+  throw new TypeError(`Cannot ${action}: the function must answer tensors by name, got ${got}`);
+}
 
 /** A promise of what a function returns or throws. */
 const soon = <A>(f: () => A): Promise<A> => new Promise((resolve) => resolve(f()));

@@ -15,10 +15,10 @@
  * @module
  */
 
-import * as tf from "@tensorflow/tfjs-core";
 import { map } from "ix/asynciterable/operators/map";
 import { retained } from "../sample/path.ts";
 import { refusal, shown as told } from "../tensor/check/check.ts";
+import { tensorsIn } from "../tensor/scope.ts";
 
 /**
  * A stream to a stream of the same items.
@@ -27,7 +27,8 @@ import { refusal, shown as told } from "../tensor/check/check.ts";
  */
 export type Watcher = <S>(source: AsyncIterable<S>) => AsyncIterable<S>;
 
-const disposeOf = (item: unknown): void => tf.dispose(item as tf.TensorContainer);
+/** tf.dispose would ask a state of spins for each of them. */
+const disposeOf = (item: unknown): void => tensorsIn(item).forEach((tensor) => tensor.dispose());
 
 /**
  * Every n-th item of a stream, counted from the first; the first and the last are always there.

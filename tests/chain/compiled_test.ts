@@ -54,7 +54,7 @@ describe("stepOn()", () => {
     const x = tf.scalar(1), before = live();
     await assert.rejects(
       stepOn(eager, (state) => Promise.reject<typeof state>(new Error("unheard")), { x }),
-      /^TypeError: Cannot run a step on an engine: .*must answer at once, got a promise; give the engine to the model/,
+      /^TypeError: Cannot run a step on an engine: .*must answer at once, got a promise; leave it out: a model that has an engine/,
     );
     assert.equal(live(), before);
     x.dispose();

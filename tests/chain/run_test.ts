@@ -137,6 +137,12 @@ describe("run() of a chain without a schedule", () => {
       message: "Cannot run: key must be a key, as key(0) makes them, got 5; " +
         "until must be a function, got 3; first must be a whole number of at least 0, got -1",
     });
+    for (const engine of ["onnx", {}, { run: () => {} }]) {
+      await assert.rejects(
+        () => ends(good, { key: key(0), engine }),
+        /Cannot run: engine must be an engine, such as onnx\(\) makes, got /,
+      );
+    }
     await assert.rejects(() => ends({ step: 0 }, { key: key(0) }), /start must have an x/);
     await assert.rejects(() => ends({ x: 1, step: -1 }, { key: key(0) }), /step must be/);
     await assert.rejects(

@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import "../../src/tensor/autodiff.ts";
+import { sigmoid } from "../../src/tensor/autodiff.ts";
 import * as ort from "onnxruntime-node";
 import { useBackend } from "../../src/tensor/backend/backend.ts";
 import type { Pure, Tensors } from "../../src/tensor/engine.ts";
@@ -112,6 +112,77 @@ describe("lowerings", () => {
     ];
     for (const [i, f] of functions.entries()) await compare(thrice(f), { x }, `function ${i}`);
     x.dispose();
+  });
+
+  it("hold at NaN, at infinities, far from 0, and of nothing", async () => {
+    const far = tf.tensor1d([-100, -60, -20, -17, -14, -8, 0, 9, 20]);
+    const wide = tf.tensor1d([-Infinity, -2, -0, 0, 3, Infinity, NaN]);
+    const gaps = tf.tensor2d([[1, NaN, 2], [NaN, 4, 3], [5, 6, NaN], [7, -Infinity, Infinity]]);
+    const dividends = tf.tensor1d([5.5, -5.5, 1e10, 1e7, -1e-40, 6, -6, 0, 7.25]);
+    const divisors = tf.tensor1d([1.1, 1.1, 3, 2 * Math.PI, 2, -4, 4, 5, -2]);
+    const low = tf.fill([1, 4, 4, 8], -Infinity), none = tf.zeros([0, 3]);
+    const slope = (f: (x: tf.Tensor) => tf.Tensor) => tf.grad((x: tf.Tensor) => tf.sum(f(x)));
+    const functions: readonly [string, Pure][] = [
+      ["logarithms of the sigmoid", ({ far }) => ({
+        y: tf.log(tf.sigmoid(tf.slice(far!, 1))),
+        slope: slope((x) => tf.log(tf.sigmoid(x)))(tf.slice(far!, 2)),
+        smooth: slope((x) => tf.log(sigmoid(x)))(tf.slice(far!, 2)),
+      })],
+      ["sigmoids, of their own size", ({ far }) => ({
+        y: tf.mul(tf.sigmoid(far!), tf.exp(tf.minimum(tf.neg(far!), 80))),
+      })],
+      ["extremes", ({ gaps }) => ({
+        all: tf.max(gaps!),
+        rows: tf.max(gaps!, 1),
+        columns: tf.min(gaps!, 0, true),
+        some: tf.min(tf.slice(gaps!, [3, 0], [1, 3])),
+      })],
+      ["steps", ({ wide }) => ({
+        step: tf.step(wide!),
+        leak: tf.step(wide!, 0.5),
+        relu: slope(tf.relu)(tf.slice(wide!, 0, 6)),
+        leaky: slope((x) => tf.leakyRelu(x, 0.2))(tf.slice(wide!, 0, 6)),
+        relu6: slope(tf.relu6)(tf.slice(wide!, 0, 6)),
+        second: slope(slope(tf.relu))(tf.slice(wide!, 0, 6)),
+      })],
+      ["remainders", ({ dividends, divisors }) => ({ y: tf.mod(dividends!, divisors!) })],
+      ["pools", ({ low }) => ({
+        same: tf.maxPool(low as tf.Tensor4D, 2, 2, "same"),
+        one: tf.maxPool(tf.slice(low!, [0, 0, 0, 0], [1, 4, 4, 1]) as tf.Tensor4D, 3, 1, "valid"),
+        inBlocks: tf.maxPool(
+          tf.add(
+            tf.conv2d(tf.zeros<tf.Rank.R4>([1, 4, 4, 8]), tf.ones([1, 1, 8, 8]), 1, "same"),
+            low!,
+          ) as tf.Tensor4D,
+          2,
+          2,
+          "valid",
+        ),
+      })],
+      ["nothing", ({ none }) => ({
+        wide: tf.concat([none!, none!], 1),
+        long: tf.concat([none!, tf.ones([2, 3]), none!], 0),
+        stacked: tf.stack([none!, none!]),
+        any: tf.any(tf.cast(none!, "bool")),
+        all: tf.all(tf.cast(none!, "bool"), 0),
+        mean: tf.mean(none!, 0),
+        kept: tf.mean(none!, 0, true),
+        sum: tf.sum(none!, 0),
+      })],
+    ];
+    const inputs = { far, wide, gaps, dividends, divisors, low, none };
+    for (const [what, fn] of functions) await compare(fn, inputs, what);
+    tf.dispose(inputs);
+  });
+
+  it("take tensors whose numbers lie in the array of another type", async () => {
+    const hot = tf.cast(tf.oneHot(tf.tensor1d([1, 0], "int32"), 2), "float32");
+    const flags = tf.cast(tf.tensor1d([true, false], "bool"), "float32");
+    await compare(({ hot, flags }) => ({ y: tf.matMul(hot!, tf.reshape(flags!, [2, 1])) }), {
+      hot,
+      flags,
+    }, "cast");
+    tf.dispose([hot, flags]);
   });
 
   it("have a case each, and no case is without", () => {

@@ -8,6 +8,7 @@
 import { command } from "./slips/command.ts";
 import { engine } from "./slips/engine.ts";
 import { files } from "./slips/files.ts";
+import { grid } from "./slips/grid.ts";
 import { noise } from "./slips/noise.ts";
 import { refine } from "./slips/refine.ts";
 import { sample } from "./slips/sample.ts";
@@ -20,6 +21,7 @@ export const slips: readonly Slip[] = [
   ...tensor,
   ...engine,
   ...noise,
+  ...grid,
   ...sample,
   ...refine,
   ...train,

@@ -919,6 +919,8 @@ describe("what train() refuses", () => {
       ],
       [{ key: 5 }, "TypeError", "key must be a key, as key(0) makes them, got 5"],
       [{ loss: undefined }, "TypeError", "loss must be a function or an objective, got undefined"],
+      [{ finite: "x" }, "TypeError", 'finite must be a boolean, got "x"'],
+      [{ engine: {} }, "TypeError", "engine must be an engine, such as onnx() makes, got {}"],
       [{ loss: { loss } }, "TypeError", "loss must be a function or an objective, got {}"],
     ];
     for (const [change, name, message] of cases) {

@@ -8,7 +8,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Recorder } from "../graph/record.ts";
 import { integers, same, type Value } from "../graph/value.ts";
 import type { Operands } from "../lower/elementwise.ts";
-import { poolInfo } from "../lower/pool.ts";
+import { orLess, poolInfo } from "../lower/pool.ts";
 import { axisOf } from "../lower/shape.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { blocked, type BlockLowering, fits, inBlocks, nchwc } from "./layout.ts";
@@ -71,7 +71,7 @@ const pool = (
   if (!x!.isBlocked || !rec.uses(form)) return undefined;
   const { outShape, attributes: moves } = poolInfo(kernel, x!.shape, attributes);
   const name = rec.node(op, [x!.name], { attributes: moves, domain: nchwc });
-  return blocked(name, { shape: outShape });
+  return blocked(kernel === "MaxPool" ? orLess(rec, name) : name, { shape: outShape });
 };
 
 /** Each pixel repeated. */

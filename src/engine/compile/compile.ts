@@ -6,7 +6,15 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { decoded, flag, type Rules, wholeNumber } from "../../tensor/check/decode.ts";
-import type { Compiled, Engine, Fold, FoldStep, Pure, Tensors } from "../../tensor/engine.ts";
+import {
+  answered,
+  type Compiled,
+  type Engine,
+  type Fold,
+  type FoldStep,
+  type Pure,
+  type Tensors,
+} from "../../tensor/engine.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { DType } from "../graph/value.ts";
 import type { Executor, Feed, Fetch, HostTensor } from "../runtime/executor.ts";
@@ -105,7 +113,8 @@ function compiled(executor: Executor, source: Source): Compiled {
 }
 
 /** A function whose inputs and outputs may have the same names, as one where they do not. */
-const apart = (fn: Pure): Pure => (all) => renamed(fn(under(all, inputName(""))), outputName);
+const apart = (fn: Pure): Pure => (all) =>
+  renamed(answered("compile", fn(under(all, inputName("")))), outputName);
 
 const mapped = <A, B>(
   record: Readonly<Record<string, A>>,
@@ -228,10 +237,16 @@ const steps = 8;
 /** Tensors as the executor takes them, in copies that it may keep. */
 async function toHosts(tensors: Tensors): Promise<Record<string, HostTensor>> {
   const host = async ([name, tensor]: [string, Tensor]): Promise<[string, HostTensor]> => {
-    const data = (await tensor.data()).slice();
+    const data = elements(tensor.dtype, await tensor.data());
     return [name, { type: tensor.dtype as DType, dims: tensor.shape, data }];
   };
   return Object.fromEntries(await Promise.all(Object.entries(tensors).map(host)));
+}
+
+/** A copy of a tensor's numbers as its type says: tfjs leaves those that are cast between types on a CPU as they were. */
+function elements(dtype: tf.DataType, data: ArrayLike<number> & { slice(): unknown }) {
+  const Elements = dtype === "float32" ? Float32Array : dtype === "int32" ? Int32Array : Uint8Array;
+  return data instanceof Elements ? data.slice() : Elements.from(data);
 }
 
 /** What a graph reads of all that there is; it may do without some. */

@@ -13,7 +13,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import { decoded, is, type Rules, wholeNumber } from "../../tensor/check/decode.ts";
-import { outlining, type Pure, type Tensors, type Unit } from "../../tensor/engine.ts";
+import { answered, outlining, type Pure, type Tensors, type Unit } from "../../tensor/engine.ts";
 import { scope } from "../../tensor/scope.ts";
 import type { Constant, Graph } from "../graph/graph.ts";
 import { called, type Library } from "../graph/call.ts";
@@ -196,7 +196,7 @@ function traced(fn: Pure, { specs, fixed, rec }: Setting): Program {
       );
       const constants = fixed.map(([name, value]) => [name, tensor(value)] as const);
       const answer = fn(Object.fromEntries([...constants, ...inputs]));
-      const outputs = Object.entries(checkedAnswer(answer)).map(([name, output]) =>
+      const outputs = Object.entries(answered("compile", answer)).map(([name, output]) =>
         [name, tracer.valueFor(output)] as const
       );
       return () => programOf(rec, outputs);
@@ -212,16 +212,6 @@ function traced(fn: Pure, { specs, fixed, rec }: Setting): Program {
 function declared(rec: Recorder, name: string, { shape, dtype: type = "float32" }: Spec): Value {
   rec.input({ name, type: traceable(type), dims: shape });
   return namedValue(name, { type, shape });
-}
-
-function checkedAnswer(answer: unknown): Record<string, Tensor> {
-  const isRecord = answer !== null && typeof answer === "object" && !("then" in answer) &&
-    Object.values(answer).every((value) => value instanceof tf.Tensor);
-  if (isRecord) return answer as Record<string, Tensor>;
-  const got = answer instanceof Promise ? "a promise" : typeof answer;
-  // Its own failure, which is to come, is no news.
-  if (answer instanceof Promise) answer.catch(() => undefined);
-  throw new TypeError(`Cannot compile: the function must answer tensors by name, got ${got}`);
 }
 
 function programOf(rec: Recorder, outputs: readonly (readonly [string, Value])[]): Program {

@@ -103,8 +103,19 @@ const tested = (op: string): Lowering => (rec, { x }) => unary(rec, op, x!, { ty
 /** Where `x` is above 0: 1 or `otherwise`; NaN where x is NaN. */
 function step(rec: Recorder, x: Value, otherwise: number): Value {
   const above = elementwise(rec, "Greater", [x, uniform(0)], "bool");
-  const below = otherwise === 0 ? binary(rec, "Mul", x, uniform(0)) : uniform(otherwise);
+  const below = elementwise(rec, "Where", [isNaN(rec, x), x, uniform(otherwise)], "float32");
   return elementwise(rec, "Where", [above, one, below], "float32");
+}
+
+const isNaN = (rec: Recorder, x: Value): Value => unary(rec, "IsNaN", x, { type: "bool" });
+
+/**
+ * 1/(1 + e^(−x)), to its last digits where it is small too: ONNX Runtime's own is right to 1e-7 of 1 and 0 from −18 down, where
+ * ln of it is −∞. That is a third of the work, and good enough for what is multiplied by x, a `gate`.
+ */
+function sigmoid(rec: Recorder, x: Value, isGate: boolean): Value {
+  if (isGate) return unary(rec, "Sigmoid", x);
+  return unary(rec, "Reciprocal", binary(rec, "Add", unary(rec, "Exp", unary(rec, "Neg", x)), one));
 }
 
 /** log(1 + x) = x·log(u)/(u − 1) with u = 1 + x as rounded, which is right for small x too. */
@@ -133,11 +144,13 @@ function clipped(rec: Recorder, x: Value, least: number, most: number): Value {
   return { name: rec.node("Clip", [plain.name, ...bounds]), type, shape, order, stored };
 }
 
-/** a − ⌊a/b⌋·b, which has the sign of b. */
+/** What is left of a after whole multiples of b, with the sign of b: exact, where a − ⌊a/b⌋·b would be 0 for a = 5b − tiny. */
 function modulo(rec: Recorder, a: Value, b: Value): Value {
   if (a.type !== "float32") return elementwise(rec, "Mod", [a, b], a.type);
-  const quotient = unary(rec, "Floor", binary(rec, "Div", a, b));
-  return binary(rec, "Sub", a, binary(rec, "Mul", quotient, b));
+  const left = (a: Value): Value => elementwise(rec, "Mod", [a, b], a.type, { fmod: 1 });
+  const below = (x: Value): Value => elementwise(rec, "Less", [x, uniform(0)], "bool");
+  const isAcross = elementwise(rec, "Xor", [below(a), below(b)], "bool"), rest = left(a);
+  return elementwise(rec, "Where", [isAcross, left(binary(rec, "Add", rest, b)), rest], "float32");
 }
 
 /** The quotient rounded down, as a whole number; of whole numbers too, which ONNX rounds towards 0. */
@@ -168,7 +181,7 @@ const comparisons: Readonly<Record<string, string>> = {
 
 /** Kernels that ONNX calls by the same name. */
 const namesakes: readonly string[] = [
-  ..."Abs Neg Exp Log Sqrt Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Tanh Sigmoid"
+  ..."Abs Neg Exp Log Sqrt Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Tanh"
     .split(" "),
   ..."Relu Erf Floor Ceil Round Sign Reciprocal Softplus".split(" "),
 ];
@@ -200,6 +213,7 @@ export const elementwiseKernels: Lowerings = {
   Rsqrt: (rec, { x }) => unary(rec, "Reciprocal", unary(rec, "Sqrt", x!)),
   Expm1: (rec, { x }) => expm1(rec, x!),
   Log1p: (rec, { x }) => log1p(rec, x!),
+  Sigmoid: (rec, { x }, { gate = false }) => sigmoid(rec, x!, gate),
   Step: (rec, { x }, { alpha = 0 }) => step(rec, x!, alpha),
   Elu: mapped("Elu", () => ({ alpha: { float: 1 } })),
   Selu: mapped("Selu"),

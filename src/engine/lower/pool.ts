@@ -6,7 +6,15 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Recorder } from "../graph/record.ts";
-import { integers, namedValue, nchw, placed, reshaped, type Value } from "../graph/value.ts";
+import {
+  integers,
+  namedValue,
+  nchw,
+  placed,
+  reshaped,
+  scalar,
+  type Value,
+} from "../graph/value.ts";
 import type { Attributes, Lowering, Lowerings } from "./elementwise.ts";
 import { checkedSize } from "./convolution.ts";
 import { reducingKernels } from "./reduce.ts";
@@ -37,11 +45,24 @@ export function poolInfo(
   return { outShape: info.outShape, attributes };
 }
 
+/** The least number that is finite, with which ONNX Runtime begins to look for the largest. */
+const least = -3.4028234663852886e38;
+
+/** The largest of windows, −∞ where nothing in one is larger. */
+export const orLess = (rec: Recorder, name: string): string => {
+  const [least32, below] = [least, -Infinity].map((x) => scalar(rec, x, "float32"));
+  return rec.node("Where", [rec.node("Equal", [name, least32!]), below!, name]);
+};
+
 /** A pool, by the operator that does it. */
-const pool = (kernel: string, op: string): Lowering => (rec, { x }, given) => {
+const pool = (kernel: "AvgPool" | "MaxPool", op: string): Lowering => (rec, { x }, given) => {
   const { outShape: shape, attributes } = poolInfo(kernel, x!.shape, given);
   const name = rec.node(op, [placed(rec, x!, nchw)], { attributes });
-  return namedValue(name, { type: "float32", shape }, { order: nchw });
+  return namedValue(
+    kernel === "MaxPool" ? orLess(rec, name) : name,
+    { type: "float32", shape },
+    { order: nchw },
+  );
 };
 
 /** By how much an image grows, if by whole numbers; both kinds of half-pixel rules agree only then. */

@@ -9,6 +9,7 @@ import { isLong, isRows, rowsOf } from "../../tensor/kernel/sum.ts";
 import type { Recorder } from "../graph/record.ts";
 import {
   asStored,
+  elementwise,
   integers,
   namedValue,
   natural,
@@ -131,12 +132,35 @@ export const reductionOf = (
   keep: !!keepDims,
 });
 
-const extreme = (op: string): Lowering => (rec, { x }, attributes) =>
-  reduced(rec, op, x!, reductionOf(x!, attributes));
+/** What a reduction makes of no numbers, if there are none. */
+function ofNone(value: Value, { axes, keep }: Reduction, none: number): Value | undefined {
+  const { shape, type } = value;
+  if (axes.every((axis) => shape[axis] !== 0)) return undefined;
+  const sizes = keep
+    ? shape.map((size, axis) => axes.includes(axis) ? 1 : size)
+    : shape.filter((_, axis) => !axes.includes(axis));
+  return uniform(none, sizes, type);
+}
 
-/** All and any, as the least and greatest of 0 and 1. */
-const logical = (op: string): Lowering => (rec, { x }, attributes) =>
-  cast(rec, reduced(rec, op, cast(rec, x!, "int32"), reductionOf(x!, attributes)), "bool");
+/** The greatest or the least; NaN where there is one, which ONNX Runtime passes over unless it is the first. */
+const extreme = (op: string): Lowering => (rec, { x }, attributes) => {
+  const reduction = reductionOf(x!, attributes), found = reduced(rec, op, x!, reduction);
+  if (x!.type !== "float32" || found.values !== undefined) return found;
+  const isNaN = cast(rec, unary(rec, "IsNaN", x!, { type: "bool" }), "float32");
+  const some = reduced(rec, "ReduceMax", isNaN, reduction);
+  return elementwise(
+    rec,
+    "Where",
+    [cast(rec, some, "bool"), uniform(NaN), found],
+    "float32",
+  );
+};
+
+/** All and any, as the least and greatest of 0 and 1; of none the one that one more would change. */
+const logical = (op: string, none: number): Lowering => (rec, { x }, attributes) => {
+  const whole = cast(rec, x!, "int32"), reduction = reductionOf(x!, attributes);
+  return cast(rec, ofNone(whole, reduction, none) ?? reduced(rec, op, whole, reduction), "bool");
+};
 
 /** The place of an extreme value along one axis, the first of equals. */
 const place = (op: string): Lowering => (rec, { x }, { axis }) => {
@@ -174,16 +198,18 @@ const softmax: Lowering = (rec, { logits }, { dim = -1 }) => {
 /** The lowerings of this file. */
 export const reducingKernels: Lowerings = {
   Sum: (rec, { x }, attributes) => sum(rec, x!, reductionOf(x!, attributes)),
-  Mean: (rec, { x }, attributes) =>
-    mean(rec, cast(rec, x!, "float32"), reductionOf(x!, attributes)),
+  Mean: (rec, { x }, attributes) => {
+    const value = cast(rec, x!, "float32"), reduction = reductionOf(value, attributes);
+    return ofNone(value, reduction, NaN) ?? mean(rec, value, reduction);
+  },
   Max: extreme("ReduceMax"),
   Min: extreme("ReduceMin"),
   Prod: (rec, { x }, attributes) => {
     const reduction = reductionOf(x!, attributes);
     return reduced(rec, "ReduceProd", whole(rec, x!, reduction.axes), reduction);
   },
-  All: logical("ReduceMin"),
-  Any: logical("ReduceMax"),
+  All: logical("ReduceMin", 1),
+  Any: logical("ReduceMax", 0),
   ArgMax: place("ArgMax"),
   ArgMin: place("ArgMin"),
   Cumsum: running,

@@ -7,6 +7,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Recorder } from "../graph/record.ts";
 import {
+  constantOf,
   integers,
   namedValue,
   placed,
@@ -30,10 +31,11 @@ const withSize = (sizes: readonly number[], axis: number, size: number): number[
 
 function concat(rec: Recorder, all: readonly Value[], along: number): Value {
   const parts = all.filter(({ shape }) => product(shape) > 0), first = parts[0] ?? all[0]!;
-  if (parts.length <= 1) return first;
   const axis = axisOf(first, along), { type } = first;
+  const shape = withSize(first.shape, axis, all.reduce((n, part) => n + part.shape[axis]!, 0));
+  if (parts.length === 0) return constantOf([], { type, shape });
+  if (parts.length === 1) return first;
   const { order } = parts.find(({ values }) => values === undefined) ?? first;
-  const shape = withSize(first.shape, axis, parts.reduce((n, part) => n + part.shape[axis]!, 0));
   const names = parts.map((part) => placed(rec, part, order));
   const name = rec.node("Concat", names, { attributes: { axis: order.indexOf(axis) } });
   return namedValue(name, { type, shape }, { order });

@@ -37,6 +37,12 @@ export const sigmoid: (x: Tensor) => Tensor = smooth(
   (x) => tf.mul(sigmoid(x), sigmoid(tf.neg(x))),
 );
 
+/** The same for what it is multiplied by: engines may have a faster one, whose small values are right to 1e-7 of 1. */
+const gate: (x: Tensor) => Tensor = smooth(
+  (x) => tf.engine().runKernel("Sigmoid", { x }, { gate: true }),
+  (x) => tf.mul(gate(x), gate(tf.neg(x))),
+);
+
 /** tanh x, right at every order. Shape of x. */
 export const tanh: (x: Tensor) => Tensor = smooth(
   tf.tanh,
@@ -44,7 +50,8 @@ export const tanh: (x: Tensor) => Tensor = smooth(
 );
 
 /**
- * x·sigmoid(x), right at every order. Shape of x.
+ * x·sigmoid(x), right at every order. Shape of x. On the `onnx` engine its error is 1e-6 at most, which below −12 is as much as
+ * it is itself.
  *
  * Source: S. Elfwing, E. Uchibe, K. Doya, "Sigmoid-weighted linear units for neural network function approximation in
  * reinforcement learning" (2018), equation 5.
@@ -62,10 +69,10 @@ export const tanh: (x: Tensor) => Tensor = smooth(
  * ```
  */
 export const silu: (x: Tensor) => Tensor = smooth(
-  (x) => tf.mul(x, tf.sigmoid(x)),
+  (x) => tf.mul(x, gate(x)),
   (x) => {
     // In terms of silu itself, which a compiled step has at hand.
-    const s = sigmoid(x);
+    const s = gate(x);
     return tf.add(s, tf.mul(tf.mul(x, s), tf.sub(1, s)));
   },
 );

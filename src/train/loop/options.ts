@@ -4,8 +4,8 @@
  * @module
  */
 
-import { type Rules, wholeNumber } from "../../tensor/check/decode.ts";
-import type { Engine } from "../../tensor/engine.ts";
+import { flag, type Rules, wholeNumber } from "../../tensor/check/decode.ts";
+import { anEngine, type Engine } from "../../tensor/engine.ts";
 import type { Key } from "../../tensor/key.ts";
 import type { AdamOptions } from "../optimizer/adam.ts";
 import type { Optimizer } from "../optimizer/optimizer.ts";
@@ -46,8 +46,8 @@ export const trainOptions: Rules<TrainOptions<never>> = {
   optimizer: true,
   adam: true,
   decay: true,
-  engine: true,
+  engine: anEngine,
   every: wholeNumber(1),
   signal: true,
-  finite: true,
+  finite: flag,
 };

@@ -587,6 +587,25 @@ for (const [what, make] of Object.entries(engines)) {
       });
     }
 
+    on("refuses functions that answer later, or other than tensors by name", async (engine) => {
+      const x = tf.scalar(1),
+        got = (what: string): object => ({
+          name: "TypeError",
+          message: new RegExp(`: the function must answer tensors by name, got ${what}$`),
+        });
+      const wrong = [
+        [() => Promise.resolve({ x }), "a promise"],
+        [() => new Map([["x", x]]), "object"],
+        [() => [x], "a list"],
+        [() => null, "null"],
+      ] as unknown as [Pure, string][];
+      for (const [fn, what] of wrong) {
+        await assert.rejects(engine.compile(fn).run({ x }), got(what));
+        await assert.rejects(engine.run(fn, { x }), got(what));
+      }
+      x.dispose();
+    });
+
     on("folds 20 steps over inputs of changing shapes, with state() in between", async (engine) => {
       const start = zeros(), fold = await engine.fold(running, start);
       tf.dispose(start);

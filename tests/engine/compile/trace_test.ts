@@ -273,7 +273,9 @@ describe("trace() of what cannot be compiled", () => {
     const wrong = (value: unknown): Pure => () => value as Record<string, tf.Tensor>;
     refused(wrong(undefined), "TypeError", answer("undefined"));
     refused(wrong(3), "TypeError", answer("number"));
-    refused(wrong(null), "TypeError", answer("object"));
+    refused(wrong(null), "TypeError", answer("null"));
+    refused(wrong([tf.scalar(1)]), "TypeError", answer("a list"));
+    refused(wrong(new Map()), "TypeError", answer("object"));
     refused(wrong({ y: 3 }), "TypeError", answer("object"));
     refused(((all: Tensors) => all["x"]) as unknown as Pure, "TypeError", answer("object"));
   });
