@@ -87,8 +87,8 @@ function checked<F>(
   if (!Array.isArray(parts) || parts.length === 0) {
     throw new TypeError(`${given} at least one function, got ${shown(parts)}`);
   }
-  const other = parts.find((part) => typeof part !== "function");
-  if (other !== undefined) throw new TypeError(`${given} functions, got ${shown(other)}`);
+  const at = parts.findIndex((part) => typeof part !== "function");
+  if (at >= 0) throw new TypeError(`${given} functions, got ${shown(parts[at])}`);
   for (const [name, list] of Object.entries(numbers)) {
     if (list === undefined || list.length === parts.length) continue;
     throw refusal(action, `${name} must be one for each of ${parts.length} parts`, list.length);
