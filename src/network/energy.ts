@@ -107,6 +107,9 @@ const configRules: Rules<EnergyConfig> = {
   reference: is("positive and finite", (s) => Number.isFinite(s) && s > 0),
 };
 
+/** What files keep beside a configuration, and the network has no use for. */
+const beside = { names: true, architecture: true } as const;
+
 const mlpRules: Rules<EnergyMlpConfig> = {
   dimension: needed(wholeNumber(1)),
   width: wholeNumber(1),
@@ -175,7 +178,7 @@ const fixed = tf.customGrad((x) => ({
  * @category Networks
  * @param config Its shape.
  * @returns The network, for x [N, H, W, C] in [-1, 1].
- * @throws {TypeError} If there is an entry that is not known.
+ * @throws {TypeError} If there is an entry that is not known; `names` and `architecture`, which files keep beside it, are left aside.
  * @throws {RangeError} If the size is not made of multiples of 4, or another number not a whole one; when applied, if x or the
  *   labels are of another shape, or weights are missing, of other shapes or disposed of.
  *
@@ -198,7 +201,7 @@ export function energyNet(config: EnergyConfig): EnergyNetwork {
   const { size: [height, width], channels = 1, base = 32, classes = 0, reference = 1 } = decoded(
     "build an energy",
     config,
-    configRules,
+    { ...configRules, ...beside } as Rules<EnergyConfig>,
   );
   const widths = [base, 2 * base, 4 * base, 4 * base], strides = [1, 2, 2, 1];
   // SiLU halves a normal number's size: with the usual start the energy would hardly depend on the image.
@@ -223,7 +226,7 @@ export function energyNet(config: EnergyConfig): EnergyNetwork {
  * @category Networks
  * @param config Its shape.
  * @returns The network, for x [N, dimension] of about unit size.
- * @throws {TypeError} If there is an entry that is not known.
+ * @throws {TypeError} If there is an entry that is not known; `names` and `architecture` are left aside.
  * @throws {RangeError} If a number is not a whole one in its range; when applied, as {@link energyNet}.
  *
  * @example The energy of the sum of two classes
@@ -244,7 +247,7 @@ export function energyMlp(config: EnergyMlpConfig): EnergyNetwork {
   const { dimension, width = 128, layers: count = 3, classes = 0, reference = 1 } = decoded(
     "build an energy",
     config,
-    mlpRules,
+    { ...mlpRules, ...beside } as Rules<EnergyMlpConfig>,
   );
   const layers = Array.from(
     { length: count },

@@ -48,6 +48,7 @@ export {
   names,
   object,
   optional,
+  positive,
   size,
 } from "./field.ts";
 export { attention, type AttentionOptions, residual, type ResidualOptions } from "./layer/block.ts";
