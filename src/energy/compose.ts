@@ -24,6 +24,7 @@
  */
 
 import * as tf from "@tensorflow/tfjs-core";
+import "../tensor/autodiff.ts"; // Whoever has an energy can differentiate it.
 import { refusal, shown } from "../tensor/check/check.ts";
 import { decoded, is, type Rules } from "../tensor/check/decode.ts";
 import { scope } from "../tensor/scope.ts";

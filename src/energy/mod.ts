@@ -17,3 +17,4 @@ export {
   type SampleScore,
 } from "./compose.ts";
 export * from "./grid/mod.ts";
+export { observedEnergy, type Seen } from "./restore.ts";
