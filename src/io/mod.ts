@@ -6,10 +6,16 @@
 
 export { type Checkpoint, checkShapes, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 export { checkWritable, writeAtomically } from "./file.ts";
-export type { NamedClassifierConfig, NoisyClassifierConfig } from "./model/description.ts";
+export type { Task } from "./model/contents.ts";
+export type {
+  NamedClassifierConfig,
+  NamedEnergyConfig,
+  NoisyClassifierConfig,
+} from "./model/description.ts";
 export {
   saveClassifier,
   saveDenoiser,
+  saveEnergy,
   saveNoisyClassifier,
   type SaveOptions,
   type Trained,
@@ -59,7 +65,9 @@ export {
   loadDenoiser,
   type LoadedClassifier,
   type LoadedDenoiser,
+  type LoadedEnergy,
   type LoadedNoisyClassifier,
+  loadEnergy,
   loadNoisyClassifier,
   readWeights,
 } from "./weights.ts";

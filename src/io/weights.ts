@@ -15,6 +15,7 @@ import {
   type NoisyClassifierOptions,
   type TimedClassifier,
 } from "../network/classifier.ts";
+import type { EnergyConfig, EnergyNetwork } from "../network/energy.ts";
 import type { Parameters, Params } from "../network/layer/parameter.ts";
 import type { ArchitectureOptions } from "../network/architecture.ts";
 import { type EngineOptions, type ImageModelConfig, networkModel } from "../network/model.ts";
@@ -23,27 +24,29 @@ import type { Schedule } from "../noise/schedule/schedule.ts";
 import type { NoisyClassifier } from "../denoise/energy.ts";
 import { decoded, type Rules } from "../tensor/check/decode.ts";
 import { anEngine } from "../tensor/engine.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import { type FileSource, nameOf } from "../data/file/file.ts";
+import { contentsOf, type Task, type Wanted } from "./model/contents.ts";
 import {
   type At,
   checkNumbers,
   checkParameters,
   classifierOf,
-  contentsOf,
   denoiserOf,
   type Describe,
+  energyOf,
   loading,
   type NamedClassifierConfig,
+  type NamedEnergyConfig,
   type NoisyClassifierConfig,
   noisyClassifierOf,
-  type Wanted,
 } from "./model/description.ts";
 import type { HostTensors } from "./safetensors.ts";
 import { uploaded } from "./tensors/device.ts";
 import type { Entry } from "./tensors/header.ts";
 import { type OpenTensors, withTensors } from "./tensors/open.ts";
 
-export type { FileSource, NamedClassifierConfig, NoisyClassifierConfig };
+export type { FileSource, NamedClassifierConfig, NamedEnergyConfig, NoisyClassifierConfig };
 
 /**
  * A trained denoiser.
@@ -213,6 +216,56 @@ const underOptions: Rules<Pick<NoisyClassifierOptions, "under"> & ArchitectureOp
   ...tableOptions,
 };
 
+/**
+ * A trained energy.
+ *
+ * @category Files
+ */
+export interface LoadedEnergy<NetworkConfig extends object = EnergyConfig> {
+  /** E of samples [N, ...sample], in nats, of no class: [N]. It uses the weights. */
+  readonly energy: (x: Tensor) => Tensor;
+  /** The network, which may be asked for the energy of a class. */
+  readonly network: EnergyNetwork;
+  /** What it was built from. */
+  readonly config: NamedEnergyConfig<NetworkConfig>;
+  /** Its weights. Disposing of them ends the energy. */
+  readonly params: Params;
+}
+
+/**
+ * Reads an energy.
+ *
+ * @category Files
+ * @param file A file that `saveEnergy` or `tweedie train --task energy` wrote, weights or a checkpoint: its path, or its
+ * bytes.
+ * @param options The table of architectures.
+ * @returns The energy, on the backend in use, with what it is made of. Needs read permission for the file.
+ * @throws {Error} If the file cannot be read; `cause` is the system's error.
+ * @throws {SyntaxError} If the file is damaged, or is not of an energy, with what it is of and what reads that.
+ * @throws {RangeError} If its tensors are not those of the network that it describes, or not finite.
+ *
+ * @example How much less probable one picture is than another
+ * ```ts ignore
+ * import { loadEnergy } from "@tweedie/tweedie/io";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ *
+ * await useBackend();
+ * const { energy, config } = await loadEnergy("energy.safetensors");
+ * const [black, grey] = energy(tf.stack([tf.fill([...config.size, 1], -1), tf.zeros([...config.size, 1])])).dataSync();
+ * console.log(`ln p(black)/p(grey) = ${grey! - black!} nats`);
+ * ```
+ */
+export async function loadEnergy<NetworkConfig extends object = EnergyConfig>(
+  file: FileSource,
+  options: ArchitectureOptions = {},
+): Promise<LoadedEnergy<NetworkConfig>> {
+  decoded(`load ${nameOf(file)}`, options, tableOptions);
+  const { config, network, params } = await loaded(file, { task: "energy" }, options, energyOf);
+  const energy = (x: Tensor): Tensor => network.apply(params, x);
+  return { energy, network, config: config as NamedEnergyConfig<NetworkConfig>, params };
+}
+
 /** A described network with its weights on the backend in use; the weights are read once all else is in order. */
 async function loaded<A extends { readonly network: { readonly parameters: Parameters } }>(
   source: FileSource,
@@ -293,7 +346,7 @@ async function opened<A>(
  */
 export async function readWeights(
   source: FileSource,
-  task: "denoise" | "classify",
+  task: Task,
   parameters: Parameters,
 ): Promise<HostTensors> {
   return await opened(source, async (file) => {

@@ -12,3 +12,4 @@ export {
   type DequantizeOptions,
 } from "./bits.ts";
 export { type FeatureMoments, frechet, moments } from "./frechet.ts";
+export { type Auroc, auroc, thresholdAt } from "./detect.ts";

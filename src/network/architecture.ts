@@ -15,7 +15,24 @@ import {
   type TimedClassifier,
   timedClassifier,
 } from "./classifier.ts";
-import { choice, count, counts, type Fields, flag, indices, optional, size } from "./field.ts";
+import {
+  type EnergyConfig,
+  energyMlp,
+  type EnergyMlpConfig,
+  energyNet,
+  type EnergyNetwork,
+} from "./energy.ts";
+import {
+  choice,
+  count,
+  counts,
+  type Fields,
+  flag,
+  indices,
+  optional,
+  positive,
+  size,
+} from "./field.ts";
 import type { Network } from "./layer/network.ts";
 import { mlp, type MlpConfig } from "./mlp.ts";
 import { unet, type UNetConfig } from "./unet.ts";
@@ -32,6 +49,8 @@ export interface Networks {
   readonly classifier: Classifier;
   /** Says of which class noisy data are. */
   readonly noisyClassifier: TimedClassifier;
+  /** Says how improbable clean data are. */
+  readonly energy: EnergyNetwork;
 }
 
 /**
@@ -241,6 +260,59 @@ const timedClassifierEntry: Architecture<"noisyClassifier", ClassifierConfig> = 
   build: timedClassifier,
 };
 
+/** What energies of images and of points have in common. */
+const ofEnergy = {
+  role: "energy",
+  classes: ({ classes = 0 }: { readonly classes?: number }) => classes,
+} as const;
+
+const energyNetEntry: Architecture<"energy", EnergyConfig> = {
+  ...ofEnergy,
+  fields: {
+    size,
+    channels: optional(count(), 1),
+    base: optional(count(), 32),
+    classes: optional(count(0), 0),
+    reference: optional(positive, 1),
+  },
+  build: energyNet,
+  sample: ({ size, channels = 1 }) => [...size, channels],
+  widest: ({ size: [height, width], base = 32 }) => base * height * width,
+  images: {
+    choices: {
+      base: {
+        text: "channels of the first convolution",
+        usual: 32,
+        most: 4096,
+        grows: true,
+      },
+      reference: {
+        text: "standard deviation of the normal law that the energy is measured against",
+        usual: 1,
+      },
+    },
+    config: ({ size, channels, classes }, chosen) => ({ size, channels, ...chosen, classes }),
+  },
+};
+
+const energyMlpEntry: Architecture<"energy", EnergyMlpConfig> = {
+  ...ofEnergy,
+  fields: {
+    dimension: count(),
+    width: optional(count(), 128),
+    layers: optional(count(), 3),
+    classes: optional(count(0), 0),
+    reference: optional(positive, 1),
+  },
+  build: energyMlp,
+  sample: ({ dimension }) => [dimension],
+  widest: ({ width = 128 }) => width,
+  excess: ({ layers = 3 }, tensors) =>
+    layers <= tensors
+      ? undefined
+      : { name: "layers", wanted: `at most ${tensors}, for ${tensors} tensors`, got: layers },
+};
+
 /**
  * The networks of this library by name.
  *
@@ -251,6 +323,8 @@ export const architectures: Architectures = {
   mlp: mlpEntry,
   classifier: classifierEntry,
   timedClassifier: timedClassifierEntry,
+  energyNet: energyNetEntry,
+  energyMlp: energyMlpEntry,
 };
 
 /**
@@ -262,6 +336,7 @@ export const usualArchitecture: Readonly<Record<Role, string>> = {
   denoiser: "unet",
   classifier: "classifier",
   noisyClassifier: "timedClassifier",
+  energy: "energyNet",
 };
 
 /**

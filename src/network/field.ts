@@ -10,7 +10,15 @@
  *
  * @category Networks
  */
-export type FieldKind = "count" | "counts" | "size" | "flag" | "names" | "object" | "choice";
+export type FieldKind =
+  | "count"
+  | "counts"
+  | "size"
+  | "number"
+  | "flag"
+  | "names"
+  | "object"
+  | "choice";
 
 /**
  * What one entry of a configuration must be.
@@ -99,6 +107,17 @@ export const size: Field = {
   kind: "size",
   wanted: "two whole numbers of at least 1",
   fits: (value) => isListOf(isWhole(1))(value) && lengthOf(value) === 2,
+};
+
+/**
+ * A number above 0.
+ *
+ * @category Networks
+ */
+export const positive: Field = {
+  kind: "number",
+  wanted: "positive and finite",
+  fits: (value) => Number.isFinite(value) && (value as number) > 0,
 };
 
 /**

@@ -30,6 +30,13 @@ export {
   timedClassifier,
 } from "./classifier.ts";
 export {
+  type EnergyConfig,
+  energyMlp,
+  type EnergyMlpConfig,
+  energyNet,
+  type EnergyNetwork,
+} from "./energy.ts";
+export {
   choice,
   count,
   counts,
@@ -41,6 +48,7 @@ export {
   names,
   object,
   optional,
+  positive,
   size,
 } from "./field.ts";
 export { attention, type AttentionOptions, residual, type ResidualOptions } from "./layer/block.ts";

@@ -5,6 +5,13 @@
  */
 
 export {
+  contrastiveLoss,
+  type ContrastiveMemory,
+  type ContrastiveOptions,
+  freshChains,
+  type SampleBatch,
+} from "./contrastive.ts";
+export {
   diffusionLoss,
   type DiffusionLossOptions,
   noisyClassifierLoss,

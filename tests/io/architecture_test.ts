@@ -203,6 +203,8 @@ describe("the table of networks", () => {
     mlp: { dimension: 2 },
     classifier: { size: [4, 4], classes: 2 },
     timedClassifier: { size: [4, 4], classes: 2 },
+    energyNet: { size: [4, 4] },
+    energyMlp: { dimension: 2 },
   };
 
   for (const [name, { role }] of Object.entries(architectures)) {
@@ -222,7 +224,7 @@ describe("the table of networks", () => {
   }
 
   it("has a usual network for every role, among those of the role", () => {
-    for (const role of ["denoiser", "classifier", "noisyClassifier"] as const) {
+    for (const role of ["denoiser", "classifier", "noisyClassifier", "energy"] as const) {
       assert.ok(architectureNames(role).includes(usualArchitecture[role]));
       assert.equal(architectureOf(role), architectureOf(role, usualArchitecture[role]));
     }

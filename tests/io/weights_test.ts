@@ -13,6 +13,7 @@ import {
 import {
   saveClassifier,
   saveDenoiser,
+  saveEnergy,
   saveNoisyClassifier,
   type SaveOptions,
 } from "../../src/io/model/save.ts";
@@ -20,9 +21,11 @@ import {
   checkWeights,
   loadClassifier,
   loadDenoiser,
+  loadEnergy,
   loadNoisyClassifier,
 } from "../../src/io/weights.ts";
 import { classifier, timedClassifier } from "../../src/network/classifier.ts";
+import { energyMlp, energyNet } from "../../src/network/energy.ts";
 import type { Parameters, Params } from "../../src/network/layer/parameter.ts";
 import type { EngineOptions, ImageModelConfig } from "../../src/network/model.ts";
 import { scheduleOf } from "../../src/noise/named.ts";
@@ -154,6 +157,71 @@ describe("loadDenoiser()", () => {
       assert.equal(params[name]!.dtype, "float32");
       assert.deepEqual(await params[name]!.data(), new Float32Array(data));
       disposed(params);
+    });
+  });
+});
+
+describe("loadEnergy()", () => {
+  const faces = { size: [4, 4], base: 8, classes: 2, names: ["sad", "glad"] } as const;
+  const points = { dimension: 2, layers: 1, reference: 3, architecture: "energyMlp" } as const;
+
+  it("loadEnergy() gives the energy that was saved, from weights and from a checkpoint", async () => {
+    const described = [[faces, energyNet(faces)], [points, energyMlp(points)]] as const;
+    await within(async (path) => {
+      for (const [config, network] of described) {
+        const params = weightsOf(network.parameters, 4);
+        const x = normal(key(2), [3, ...network.sample]),
+          label = tf.tensor2d([[1, 0], [0, 1], [0, 1]]);
+        for (
+          const write of [
+            () => saveEnergy(path, { config, params }),
+            () => saveCheckpoint(path, { groups: { ema: params }, meta: plan("energy", config) }),
+          ]
+        ) {
+          await write();
+          const found = await loadEnergy(path), wanted = network.apply(found.params, x);
+          assert.deepEqual(found.config, config);
+          assert.deepEqual(
+            await found.params["energy.weight"]!.data(),
+            params["energy.weight"]!.data,
+          );
+          assert.deepEqual(await found.energy(x).data(), await wanted.data());
+          if (network.classes === 2) {
+            assert.deepEqual(
+              await found.network.apply(found.params, x, label).data(),
+              await network.apply(found.params, x, label).data(),
+            );
+          }
+          disposed(found.params);
+        }
+      }
+    });
+  });
+
+  it("saveEnergy() refuses what loadEnergy() would", async () => {
+    const params = weightsOf(energyNet(faces).parameters, 4);
+    const wrong: readonly [object, RegExp][] = [
+      [{ ...faces, size: [5, 4] }, /must describe a network, got one that fails: .*multiples of 4/],
+      [{ ...faces, names: ["sad"] }, /list of class names must be of length 2, got 1/],
+      [{ ...faces, reference: 0 }, /its reference must be positive and finite, got 0/],
+      [
+        { ...faces, architecture: "unet" },
+        /architecture must be one of energyNet, energyMlp, got unet/,
+      ],
+      [{ ...faces, base: 16 }, /conv.0/],
+    ];
+    await within(async (path) => {
+      for (const [config, message] of wrong) {
+        await assert.rejects(saveEnergy(path, { config, params }), { message });
+      }
+      const lost = {
+        ...params,
+        "energy.bias": { dtype: "F32", shape: [2], data: Float32Array.of(1, NaN) },
+      } as const;
+      await assert.rejects(
+        saveEnergy(path, { config: faces, params: lost }),
+        /energy.bias must be finite floats, got NaN/,
+      );
     });
   });
 });
@@ -483,6 +551,7 @@ describe("the readers of weights before they read", () => {
       loadDenoiser: "a denoiser",
       loadClassifier: "a classifier of clean images",
       loadNoisyClassifier: "a classifier of noisy images",
+      loadEnergy: "an energy",
       loadState: "a sampler's state",
       loadCheckpoint: "a checkpoint of something else",
       readSafetensors: "tensors without a model's description",
@@ -491,11 +560,12 @@ describe("the readers of weights before they read", () => {
       loadDenoiser: (path) => saveDenoiser(path, { config, params: denoiser() }),
       loadClassifier: (path) => written(path, {}, judge, "classify"),
       loadNoisyClassifier: (path) => written(path, {}, guide, "classify"),
+      loadEnergy: (path) => written(path, {}, { size: [4, 4] }, "energy"),
       loadState: (path) => writeSafetensors(path, {}, { format: "tweedie.state" }),
       loadCheckpoint: (path) => saveCheckpoint(path, { groups: {}, meta: {} }),
       readSafetensors: (path) => writeSafetensors(path, {}, { format: "pt" }),
     };
-    const readers = { loadDenoiser, loadClassifier, loadNoisyClassifier };
+    const readers = { loadDenoiser, loadClassifier, loadNoisyClassifier, loadEnergy };
     await within(async (path) => {
       for (const [reader, write] of Object.entries(writes)) {
         await write(path);

@@ -19,6 +19,7 @@ import {
   usualArchitecture,
 } from "../../network/architecture.ts";
 import type { Classifier, ClassifierConfig, TimedClassifier } from "../../network/classifier.ts";
+import type { EnergyConfig, EnergyNetwork } from "../../network/energy.ts";
 import { choice, type Fields, names, object, optional } from "../../network/field.ts";
 import type { Network } from "../../network/layer/network.ts";
 import type { Parameters } from "../../network/layer/parameter.ts";
@@ -28,8 +29,7 @@ import type { Schedule } from "../../noise/schedule/schedule.ts";
 import { compareShapes } from "../tensors/shape.ts";
 import { type HostTensors, isFloat } from "../tensors/dtype.ts";
 import { notFinite } from "../tensors/device.ts";
-import { toJson } from "../tensors/plain.ts";
-import { type Entry, type Header, isRecord } from "../tensors/header.ts";
+import { isRecord } from "../tensors/header.ts";
 
 /**
  * A classifier's description, with the names of its classes.
@@ -50,6 +50,18 @@ export type NamedClassifierConfig = ClassifierConfig & {
  */
 export type NoisyClassifierConfig = NamedClassifierConfig & { readonly schedule: ScheduleConfig };
 
+/**
+ * An energy's description, with the names of its classes: the fields of its network, and which network that is.
+ *
+ * @category Files
+ */
+export type NamedEnergyConfig<NetworkConfig extends object = EnergyConfig> = NetworkConfig & {
+  /** Names of the classes. */
+  readonly names?: readonly string[];
+  /** The name of the network in the table of architectures. Default: that of this library for the role. */
+  readonly architecture?: string;
+};
+
 /** The most steps of a schedule that is described in a file: each costs memory before anything is known to be amiss. */
 const mostSteps = 1_000_000;
 
@@ -67,7 +79,8 @@ export const loading = (path: string): At => ({ action: `load ${path}`, Fault: S
 /** The rules for what is written. */
 export const saving = (path: string): At => ({ action: `save ${path}`, Fault: RangeError });
 
-const unfit = (at: At, name: string, wanted: string, got: unknown): Error =>
+/** One error of one fault. */
+export const unfit = (at: At, name: string, wanted: string, got: unknown): Error =>
   misfits(at, [{ name, wanted, got }]);
 
 /** One error of all that is amiss. */
@@ -76,163 +89,9 @@ const misfits = ({ action, Fault }: At, all: readonly Misfit[]): Error => {
   return new Fault(`Cannot ${action}: ${told.join("; ")}`);
 };
 
-const shown = (value: unknown): string =>
+/** A value as messages show it. */
+export const shown = (value: unknown): string =>
   (typeof value === "string" ? value : JSON.stringify(value))?.slice(0, 80) ?? "none";
-
-/** What a file may hold: in words, and what reads it. */
-const kindsOfFile = {
-  denoiser: ["a denoiser", "loadDenoiser"],
-  classifier: ["a classifier of clean images", "loadClassifier"],
-  noisyClassifier: ["a classifier of noisy images", "loadNoisyClassifier"],
-  state: ["a sampler's state", "loadState"],
-  checkpoint: ["a checkpoint of something else", "loadCheckpoint"],
-  tensors: ["tensors without a model's description", "readSafetensors"],
-} as const;
-
-/** What a network was trained for, by the name that stands in files. */
-export type Task = "denoise" | "classify";
-
-/** What a reader wants: a task, and of a classifier whether it is one of noisy images, where that matters. */
-export interface Wanted {
-  /** The task. */
-  readonly task: Task;
-  /** Whether the description has a schedule that classifiers of clean images lack. Default: either way. */
-  readonly noisy?: boolean;
-}
-
-/** The tensors in a file that are a model's, and the model's description, of which nothing is checked yet. */
-export interface Contents {
-  /** The description. */
-  readonly config: unknown;
-  /** The entries of the weights, by their names in the network. */
-  readonly entries: ReadonlyMap<string, Entry>;
-}
-
-/** As much of a checkpoint's plain data as is read here. */
-interface Meta {
-  readonly plan?: { readonly target?: { readonly task?: unknown; readonly model?: unknown } };
-}
-
-/**
- * Finds the model in a file: weights, or the moving average in a checkpoint.
- *
- * @param header The file's header.
- * @param wanted What the reader is for.
- * @param at Where from, for the message.
- * @returns Description and entries.
- * @throws {SyntaxError} If there is no model of that kind, with what there is instead, and what reads that.
- */
-export function contentsOf({ metadata, entries }: Header, wanted: Wanted, at: At): Contents {
-  const isCheckpoint = metadata["format"] === checkpointFormat;
-  const { task, config } = modelIn(metadata, at);
-  if (task !== wanted.task) {
-    const [name, want, got] = isCheckpoint
-      ? ["task", wanted.task, task]
-      : ["format", `tweedie.${wanted.task}`, metadata["format"]];
-    throw unfit(at, name, want, shown(got) + holdsInstead(metadata));
-  }
-  const isOther = wanted.noisy !== undefined && isRecord(config) &&
-    isNoisy(config) !== wanted.noisy;
-  if (isOther) {
-    const got = shown(config["schedule"]) + holdsInstead(metadata);
-    throw unfit(at, "schedule", wanted.noisy ? "an object" : "none", got);
-  }
-  const prefix = isCheckpoint ? "ema." : "";
-  const weights = entries.filter(({ name }) => name.startsWith(prefix))
-    .map((entry) => [entry.name.slice(prefix.length), entry] as const);
-  return { config, entries: new Map(weights) };
-}
-
-const checkpointFormat = "tweedie.checkpoint";
-
-type Metadata = Header["metadata"];
-
-/** What a file says that its model is for, and how it describes it. */
-interface StoredModel {
-  readonly task: unknown;
-  readonly config: unknown;
-}
-
-function modelIn(metadata: Metadata, at: At): StoredModel {
-  const format = metadata["format"];
-  if (format === checkpointFormat) return targetIn(parsed(metadata["meta"], at));
-  const task = taskOf(format), { architecture } = metadata;
-  const config = task && parsed(metadata["model"], at);
-  return { task, config: named(config, architecture) };
-}
-
-/** A description with the name of its network, where that is not the one that goes without saying. */
-const named = (config: unknown, architecture: string | undefined): unknown =>
-  architecture === undefined || !isRecord(config) ||
-    architecture === usualArchitecture[roleOf(config)]
-    ? config
-    : { ...config, architecture };
-
-/** What a described network is for: denoisers have a network in their description, noisy classifiers a schedule. */
-const roleOf = (config: Readonly<Record<string, unknown>>): Role =>
-  config["network"] !== undefined ? "denoiser" : isNoisy(config) ? "noisyClassifier" : "classifier";
-
-/**
- * A description as the metadata of a file hold it: the network's name, and the rest.
- *
- * @param config The description.
- * @returns Strings by name.
- */
-export function metadataOf(config: unknown): Record<string, string> {
-  if (!isRecord(config)) return { model: toJson(config) };
-  const { architecture, ...rest } = config;
-  return {
-    architecture: `${architecture ?? usualArchitecture[roleOf(rest)]}`,
-    model: toJson(rest),
-  };
-}
-
-const taskOf = (format: string | undefined): Task | undefined =>
-  (["denoise", "classify"] as const).find((task) => format === `tweedie.${task}`);
-
-function targetIn(meta: unknown): StoredModel {
-  const { plan } = Object(meta) as Meta, target = plan?.target;
-  return { task: target?.task, config: target?.model };
-}
-
-/**
- * What a file holds, for a reader of other files to say.
- *
- * @param metadata The metadata in the file's header.
- * @returns The end of a message, such as `": a denoiser, which loadDenoiser reads"`.
- */
-export function holdsInstead(metadata: Metadata): string {
-  const [words, reader] = kindsOfFile[kindOf(metadata)];
-  return `: ${words}, which ${reader} reads`;
-}
-
-function kindOf(metadata: Metadata): keyof typeof kindsOfFile {
-  const format = metadata["format"], isCheckpoint = format === checkpointFormat;
-  const { task, config } = isCheckpoint
-    ? targetIn(attempted(metadata["meta"]))
-    : { task: taskOf(format), config: attempted(metadata["model"]) };
-  if (task === "denoise") return "denoiser";
-  if (task === "classify") return isNoisy(config) ? "noisyClassifier" : "classifier";
-  return isCheckpoint ? "checkpoint" : format === "tweedie.state" ? "state" : "tensors";
-}
-
-const isNoisy = (config: unknown): boolean => isRecord(config) && config["schedule"] !== undefined;
-
-/** JSON of a file, or an error that says so. */
-function parsed(text: string | undefined, at: At): unknown {
-  const value = attempted(text);
-  if (value === undefined) throw unfit(at, "description", "JSON", shown(text));
-  return value;
-}
-
-/** JSON of a file; undefined where it is none. */
-function attempted(text: string | undefined): unknown {
-  try {
-    return JSON.parse(text ?? "");
-  } catch {
-    return undefined;
-  }
-}
 
 /** Where the described network is looked for, and how many tensors bound what may be built. */
 export interface Bounds extends ArchitectureOptions {
@@ -324,6 +183,27 @@ export function noisyClassifierOf(
     at,
   );
   return built(at, () => ({ config, network: build(), schedule: scheduleOf(config.schedule) }));
+}
+
+/**
+ * The network of an energy.
+ *
+ * @param found A description.
+ * @param bounds The table of architectures, and how many tensors there are.
+ * @param at Where it is from, or goes.
+ * @returns What it describes.
+ * @throws What `at` says, if it is not in order.
+ */
+export function energyOf(
+  found: unknown,
+  bounds: Bounds,
+  at: At,
+): { readonly config: NamedEnergyConfig<object>; readonly network: EnergyNetwork } {
+  const { architecture, names: list, ...own } = Object(found) as NamedEnergyConfig<object>;
+  const entry = described("energy", architecture, found, bounds, at, { names: optional(names) });
+  checkNames(list, entry.classes(own), at);
+  const config = found as NamedEnergyConfig<object>;
+  return built(at, () => ({ config, network: entry.build(own) }));
 }
 
 /** A classifier's description, whose own fields stand among those of its network. */

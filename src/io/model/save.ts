@@ -14,19 +14,19 @@ import { type FloatDtype, type HostTensor, writeSafetensors } from "../safetenso
 import { downloaded } from "../tensors/device.ts";
 import { isRecord } from "../tensors/header.ts";
 import { checkPlain } from "../tensors/plain.ts";
+import { contentsOf, metadataOf, type Wanted } from "./contents.ts";
 import {
   checkNumbers,
   checkParameters,
   classifierOf,
-  contentsOf,
   denoiserOf,
   type Describe,
-  metadataOf,
+  energyOf,
   type NamedClassifierConfig,
+  type NamedEnergyConfig,
   type NoisyClassifierConfig,
   noisyClassifierOf,
   saving,
-  type Wanted,
 } from "./description.ts";
 
 /**
@@ -169,6 +169,40 @@ export async function saveNoisyClassifier(
   await saved(path, classifier, options, wanted, noisyClassifierOf);
 }
 
+/**
+ * Writes an energy to a file that `loadEnergy` reads. The file that it replaces stays whole until the new one is.
+ *
+ * @category Files
+ * @param path Where to.
+ * @param energy Description and weights, as `loadEnergy` gives them. The caller keeps the weights.
+ * @param options How to store the weights; what else to note.
+ * @returns When the file is there. Needs the permissions to read and to write its folder.
+ * @throws {TypeError | RangeError | Error} As {@link saveDenoiser} does.
+ *
+ * @example
+ * ```ts
+ * import { initialize, key } from "@tweedie/tweedie";
+ * import { loadEnergy, saveEnergy } from "@tweedie/tweedie/io";
+ * import { energyNet } from "@tweedie/tweedie/network";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const config = { size: [8, 8], base: 8 } as const;
+ * const params = initialize(energyNet(config).parameters, key(0)); // or state.ema of a training's last state
+ * const path = `${await Deno.makeTempDir()}/energy.safetensors`;
+ * await saveEnergy(path, { config, params });
+ * assert.deepEqual((await loadEnergy(path)).config, config);
+ * ```
+ */
+export async function saveEnergy(
+  path: string,
+  energy: Trained<NamedEnergyConfig<object>>,
+  options: SaveOptions = {},
+): Promise<void> {
+  await saved(path, energy, options, { task: "energy" }, energyOf);
+}
+
 /** Writes what a reader takes: the file's contents go through the reader's own checks first. */
 async function saved<A extends { readonly network: { readonly parameters: Parameters } }>(
   path: string,
@@ -188,7 +222,7 @@ async function saved<A extends { readonly network: { readonly parameters: Parame
     throw refusal(action, "metadata must leave architecture to the description", "architecture");
   }
   checkPlain(action, config, "config");
-  const all = { ...metadata, format: `tweedie.${wanted.task}`, ...metadataOf(config) };
+  const all = { ...metadata, ...metadataOf(config, wanted.task) };
   const { config: found } = contentsOf({ metadata: all, entries: [] }, wanted, at);
   const { network } = describe(found, { ...table, tensors: Object.keys(params).length }, at);
   const tensors = await downloaded(action, params);

@@ -16,7 +16,7 @@ import { checkFinite, downloaded, uploaded } from "../tensors/device.ts";
 import { type Header, isRecord, shown } from "../tensors/header.ts";
 import { withTensors } from "../tensors/open.ts";
 import { checkPlain, toJson } from "../tensors/plain.ts";
-import { holdsInstead } from "./description.ts";
+import { holdsInstead } from "./contents.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 
 /** A state as it stands in a file. */

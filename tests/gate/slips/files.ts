@@ -9,9 +9,9 @@ import { type Slip, slip } from "./slip.ts";
 /** All of them. */
 export const files: readonly Slip[] = [
   // Which kind of file came.
-  slip("io/model/description.ts", "isNoisy(config) !== wanted.noisy", "false", "io/weights"),
+  slip("io/model/contents.ts", "isNoisy(config) !== wanted.noisy", "false", "io/weights"),
   slip(
-    "io/model/description.ts",
+    "io/model/contents.ts",
     "shown(got) + holdsInstead(metadata)",
     "shown(got)",
     "io/weights",
@@ -22,7 +22,7 @@ export const files: readonly Slip[] = [
     "steps as number > Infinity",
     "io/weights",
   ),
-  slip("io/model/description.ts", ": { ...config, architecture };", ": config;", "io/architecture"),
+  slip("io/model/contents.ts", ": { ...config, architecture };", ": config;", "io/architecture"),
   slip("io/model/description.ts", "if (!known.includes(name))", "if (false)", "io/architecture"),
   slip("network/architecture.ts", "levels * Math.max(blocks, 1)", "blocks", "io/weights"),
   // What is written can be read.
@@ -38,7 +38,7 @@ export const files: readonly Slip[] = [
     "",
     "io/weights",
   ),
-  slip("io/model/save.ts", "{ ...metadata, format:", "{ format:", "io/weights"),
+  slip("io/model/save.ts", "{ ...metadata, ...metadataOf", "{ ...metadataOf", "io/weights"),
   slip("io/checkpoint.ts", "  checkFinite(saving, tensors);\n", "", "io/checkpoint"),
   slip("io/checkpoint.ts", '  checkRecord("meta", meta);\n', "", "io/checkpoint"),
   slip(
