@@ -7,6 +7,7 @@
 
 import { command } from "./slips/command.ts";
 import { engine } from "./slips/engine.ts";
+import { energy } from "./slips/energy.ts";
 import { files } from "./slips/files.ts";
 import { grid } from "./slips/grid.ts";
 import { noise } from "./slips/noise.ts";
@@ -26,5 +27,6 @@ export const slips: readonly Slip[] = [
   ...refine,
   ...train,
   ...files,
+  ...energy,
   ...command,
 ];

@@ -52,7 +52,17 @@ export const order: readonly string[] = [
 /** Folders and files of one folder of `src`, in the order in which they may build on each other, where there is one. */
 export const innerOrder: Readonly<Record<string, readonly string[]>> = {
   noise: ["schedule", "named", "spacing", "grid", "forward", "mod"],
-  network: ["field", "layer", "mlp", "unet", "classifier", "architecture", "model", "mod"],
+  network: [
+    "field",
+    "layer",
+    "mlp",
+    "unet",
+    "classifier",
+    "energy",
+    "architecture",
+    "model",
+    "mod",
+  ],
   engine: ["graph", "lower", "blocks", "runtime", "onnx", "compile", "denoiser", "open"],
 };
 
