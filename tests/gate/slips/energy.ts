@@ -21,8 +21,8 @@ export const energy: readonly Slip[] = [
   ),
   slip(
     "network/energy.ts",
-    "(h, layer) => silu(layer.apply(params, h)), x)",
-    "(h, layer) => silu(layer.apply(params, h)), tf.neg(x))",
+    "features: (params, x) => layers.reduce((h, layer) => silu(layer.apply(params, h)), x),",
+    "features: (params, x) => layers.reduce((h, layer) => layer.apply(params, h), x),",
     network,
   ),
   slip(
