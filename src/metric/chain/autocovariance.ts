@@ -19,7 +19,7 @@ import { notFinite, refusal } from "../../tensor/check/check.ts";
 import { type Chains, chainsOf, isConstant, mean } from "./draws.ts";
 
 /** So many lags are summed as they stand, which is faster than to transform. */
-const few = 128;
+const few = 64;
 
 /**
  * Autocovariances of a chain.

@@ -74,27 +74,35 @@ function spread(chains: Chains): number {
   return Math.sqrt((between / mean(chains.map(variance)) + n - 1) / n);
 }
 
-/** z of each draw, by its rank among those of all chains. */
-export function normalised(chains: Chains): Chains {
-  const all = sorted(chains);
-  return each(chains, (x) => {
-    // Ranks below + 1 to upTo are those of the draws equal to x.
-    const below = countOf(all, (value) => value < x), upTo = endOf(all, x, below);
-    return normalQuantile(((below + 1 + upTo) / 2 - 3 / 8) / (all.length + 1 / 4));
-  });
+/**
+ * z of each draw, by its rank among those of all chains.
+ *
+ * @param chains The chains.
+ * @param all Their draws in order, where that is known.
+ * @returns z, shape of the chains.
+ */
+export function normalised(chains: Chains, all: Float64Array = sorted(chains)): Chains {
+  const scores = scoresOf(all);
+  return each(chains, (x) => scores[firstOf(all, x)]!);
 }
 
-/** How many of sorted numbers come before the first for which a test fails. */
-function countOf(all: Float64Array, isBefore: (value: number) => boolean): number {
+/** z of each of sorted draws at the first of those equal to it, from their average rank. */
+function scoresOf(all: Float64Array): Float64Array {
+  const n = all.length, scores = new Float64Array(n);
+  for (let first = 0, end = 0; first < n; first = end) {
+    while (end < n && all[end] === all[first]) end++;
+    scores[first] = normalQuantile(((first + 1 + end) / 2 - 3 / 8) / (n + 1 / 4));
+  }
+  return scores;
+}
+
+/** Where a draw first stands among the sorted ones. */
+function firstOf(all: Float64Array, x: number): number {
   let low = 0, high = all.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (isBefore(all[middle]!)) low = middle + 1;
+    if (all[middle]! < x) low = middle + 1;
     else high = middle;
   }
   return low;
 }
-
-/** How many of sorted numbers are at most x, of which the first stands at an index: mostly one. */
-const endOf = (all: Float64Array, x: number, first: number): number =>
-  all[first + 1] === x ? countOf(all, (value) => value <= x) : first + 1;

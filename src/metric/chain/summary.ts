@@ -91,7 +91,9 @@ type Diagnostics = Pick<Summary, "mcseMean" | "mcseSd" | "essBulk" | "essTail" |
 const unknown: Diagnostics = { mcseMean: NaN, mcseSd: NaN, essBulk: NaN, essTail: NaN, rHat: NaN };
 
 function diagnostics(chains: Chains, all: Float64Array, median: number): Diagnostics {
-  const z = normalised(halves(chains));
+  const split = halves(chains);
+  // Where no middle draw is left out, the draws of the halves are those that are sorted already.
+  const z = normalised(split, chains[0]!.length % 2 === 0 ? all : undefined);
   return {
     mcseMean: meanError(chains, all),
     mcseSd: sdError(chains),

@@ -72,7 +72,7 @@ describe("diagnostics", () => {
   it("autocovariances are those of NumPy, on both sides of the lag from which they are transformed", () => {
     for (const name of chainCases) {
       const [chain] = chainsNamed(name), wanted = all[name]!["autocovariance"] as number[];
-      const lags = wanted.length === 3 ? [0, 1, 2] : [0, 1, 2, 127, 128, 200, 299];
+      const lags = wanted.length === 3 ? [0, 1, 2] : [0, 1, 2, 63, 64, 200, 299];
       const found = metric.autocovariance(chain!);
       lags.forEach((lag, i) => {
         const off = Math.abs(found[lag]! - wanted[i]!);
