@@ -89,7 +89,7 @@ export function normalised(chains: Chains, all: Float64Array = sorted(chains)): 
 /** z of each of sorted draws at the first of those equal to it, from their average rank. */
 function scoresOf(all: Float64Array): Float64Array {
   const n = all.length, scores = new Float64Array(n);
-  for (let first = 0, end = 0; first < n; first = end) {
+  for (let first = 0, end = 1; first < n; first = end++) {
     while (end < n && all[end] === all[first]) end++;
     scores[first] = normalQuantile(((first + 1 + end) / 2 - 3 / 8) / (n + 1 / 4));
   }

@@ -60,7 +60,7 @@ export const diagnose: readonly Slip[] = [
     "Math.sqrt(variance(all) / all.length)",
     size,
   ),
-  slip("metric/chain/error.ts", "fourth - second ** 2", "fourth", size),
+  slip("metric/chain/error.ts", "fourth - second ** 2", "fourth", golden),
   slip("metric/chain/error.ts", "size * p + 1", "size * p", golden),
   slip(
     "metric/chain/error.ts",
@@ -68,7 +68,7 @@ export const diagnose: readonly Slip[] = [
     "Math.ceil(share(below) * n)",
     golden,
   ),
-  slip("metric/chain/draws.ts", "low === high ? low : ", "", golden),
+  slip("metric/chain/draws.ts", "low === high ? low : ", "", forms),
   slip(
     "metric/chain/draws.ts",
     "chain.subarray(chain.length - half)",

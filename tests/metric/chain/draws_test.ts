@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as metric from "../../../src/metric/chain/mod.ts";
-import type { Draws } from "../../../src/metric/chain/draws.ts";
+import { type Draws, quantileOf } from "../../../src/metric/chain/draws.ts";
 import { view } from "../../../src/tensor/ndarray.ts";
 import { chainsNamed } from "../../golden/chains.ts";
 import { nearly } from "../../measure.ts";
@@ -79,6 +79,16 @@ describe("diagnostics of draws that cannot tell", () => {
       const { count, ...rest } = metric.summary(draws);
       assert.equal(count, draws.length * draws[0]!.length);
       assert.ok(Object.values(rest).every(Number.isNaN));
+    }
+  });
+});
+
+describe("quantileOf()", () => {
+  it("quantileOf() lies between two draws, and on the draws where these are equal, without rounding", () => {
+    const all = Float64Array.of(1, 2, 4, 8, 16);
+    assert.deepEqual([0, 0.125, 0.5, 0.6875, 1].map((p) => quantileOf(all, p)), [1, 1.5, 4, 7, 16]);
+    for (let i = 1; i < 100; i++) {
+      assert.equal(quantileOf(new Float64Array(7).fill(i / 10), i / 101), i / 10);
     }
   });
 });
