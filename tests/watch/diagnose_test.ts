@@ -115,6 +115,18 @@ describe("diagnosed()", () => {
     }
   });
 
+  it("diagnosed() passes on states of which nothing is asked, and does not count them", async () => {
+    const all: Diagnosis[] = [], seen: number[] = [];
+    const watch = diagnosed({
+      of: (state: State) => state.step < 60 ? undefined : of(state),
+      tell: (each) => void all.push(each),
+    });
+    for await (const { step } of watch(states())) seen.push(step);
+    assert.equal(seen.length, 100);
+    assert.deepEqual(all.map(({ count }) => count), [40]);
+    assert.deepEqual(all[0]!.summaries["x"], summary(draws.map((chain) => chain.subarray(60))));
+  });
+
   it("diagnosed() counts each stream anew", async () => {
     const all: number[] = [], watch = diagnosed({ of, tell: ({ count }) => void all.push(count) });
     for (let i = 0; i < 2; i++) for await (const _ of watch(states(20)));
@@ -136,15 +148,17 @@ describe("diagnosed()", () => {
     });
     await assert.rejects(Array.fromAsync(failing(states(100, () => closed++))), /of/);
     assert.deepEqual([closed, counts], [2, [20]]);
+    let calls = 0;
     const mute = diagnosed({
       of,
       every: 10,
       tell: () => {
+        calls++;
         throw new Error("tell");
       },
     });
     await assert.rejects(Array.fromAsync(mute(states(100, () => closed++))), /tell/);
-    assert.equal(closed, 3);
+    assert.deepEqual([closed, calls], [3, 1]);
   });
 
   it("diagnosed() refuses numbers that are not like those before", async () => {

@@ -116,7 +116,7 @@ export const diagnose: readonly Slip[] = [
     "tell(read(count));\n      told = count;",
     "watch/diagnose",
   ),
-  slip("watch/ask.ts", "if (numbers === undefined) return;", "", "watch/average"),
+  slip("watch/ask.ts", "if (numbers === undefined) return;", "", "watch/diagnose"),
   slip("watch/ask.ts", "if (shape === first) return lists;", "return lists;", "watch/diagnose"),
   slip("watch/diagnose.ts", "s % 2 === 0", "s % 2 === 1", "watch/diagnose"),
   slip("watch/diagnose.ts", "stride *= 2", "stride += 1", "watch/diagnose"),

@@ -75,6 +75,12 @@ describe("diagnostics of draws that cannot tell", () => {
       essTail: NaN,
       rHat: NaN,
     });
+    const { mean, sd, essBulk, essTail, mcseMean, mcseSd, rHat } = metric.summary([
+      chains[0]!,
+      chains[0]!.map(() => 0.5),
+    ]);
+    assert.ok(mean < 1 && sd > 0);
+    assert.deepEqual([essBulk, essTail, mcseMean, mcseSd, rHat], Array(5).fill(NaN));
     for (const draws of [spoilt(NaN), spoilt(Infinity), [[]]]) {
       const { count, ...rest } = metric.summary(draws);
       assert.equal(count, draws.length * draws[0]!.length);
