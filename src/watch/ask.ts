@@ -1,8 +1,8 @@
 /**
  * Watchers that ask the states of Markov chains for numbers, and tell what these come to as the chains go.
  *
- * A state of M chains gives M numbers of each quantity, such as their energies. Of a state that nothing is asked of, as in a burn-in
- * or at a start of which no move is known yet, `of` gives undefined; it is passed on all the same.
+ * A state of M chains gives M numbers of each quantity, such as their energies. Of a state that nothing is asked of, as in a
+ * burn-in or at a start of which no move is known yet, `of` gives undefined; it is passed on all the same.
  *
  * @module
  */
@@ -68,7 +68,8 @@ export interface Taking<K extends string, R> {
  *
  * @param action What they are wanted for.
  * @returns A function of the numbers of each state in turn, that gives them as lists.
- * @throws {RangeError} From that function, if there are none, or names or the number of chains are others than in the first state.
+ * @throws {RangeError} From that function, if there are none, or names or the number of chains are others than in the first
+ * state.
  */
 export function alike<K extends string>(action: string): (numbers: Numbers<K>) => Lists<K> {
   let first: string | undefined;

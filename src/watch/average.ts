@@ -1,6 +1,6 @@
 /**
- * A watcher that averages numbers of the states of Markov chains as they go, and keeps nothing of them but sums: the acceptance rate,
- * the mean energy, how long a chain remembers.
+ * A watcher that averages numbers of the states of Markov chains as they go, and keeps nothing of them but sums: the acceptance
+ * rate, the mean energy, how long a chain remembers.
  *
  * ```text
  *   cₖ = (Σ_{t ≥ k} y_t·y_{t−k} − m·(Σ_{t ≥ k} y_t + Σ_{t < n−k} y_t) + (n − k)·m²)/n      y = x − x₀, m the mean of y
@@ -63,8 +63,8 @@ const averagedRules: Rules<AveragedOptions<never>> = { ...askRules, lags: wholeN
  * @param options What to ask, whom to tell, how often, up to which lag.
  * @returns The watcher. When the stream is broken off or fails, what there is by then is told.
  * @throws {TypeError} If an option is unknown, or `of` or `tell` is no function.
- * @throws {RangeError} If `every` or `lags` is out of its range; as the stream runs, if a state gives other names, or another number
- * of chains, than the first.
+ * @throws {RangeError} If `every` or `lags` is out of its range; as the stream runs, if a state gives other names, or another
+ * number of chains, than the first.
  *
  * @example The acceptance rate, of states that tell of their last move
  * ```ts

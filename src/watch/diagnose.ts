@@ -1,8 +1,9 @@
 /**
  * Watchers that keep numbers of the states of Markov chains for the diagnostics: R̂, effective sample sizes, standard errors.
  *
- * They keep every number, 8 bytes each, unless {@link diagnosed} is told how many it may keep. It then drops every second
- * draw when there are more, keeps the numbers of every second state from there on, and so forth: the draws kept are evenly spaced at any time.
+ * They keep every number, 8 bytes each, unless {@link diagnosed} is told how many it may keep. It then drops every second draw
+ * when there are more, keeps the numbers of every second state from there on, and so forth: the draws kept are evenly spaced at
+ * any time.
  *
  * @module
  */
@@ -110,8 +111,8 @@ export interface Diagnosis<K extends string = string> {
 export interface DiagnosedOptions<S, K extends string = string>
   extends AskOptions<S, K, Diagnosis<K>> {
   /**
-   * The most draws of a chain that are kept, at least 24, so that 12 are left of them. ESS is of those that are kept. Default: no
-   * limit.
+   * The most draws of a chain that are kept, at least 24, so that 12 are left of them. ESS is of those that are kept. Default:
+   * no limit.
    */
   readonly most?: number;
 }
@@ -125,15 +126,15 @@ const diagnosedRules: Rules<DiagnosedOptions<never>> = {
 };
 
 /**
- * Summarises what the states of chains say, as they go and at the end, and passes them on. A summary takes a millisecond or two for each
- * thousand draws of a quantity.
+ * Summarises what the states of chains say, as they go and at the end, and passes them on. A summary takes a millisecond or two
+ * for each thousand draws of a quantity.
  *
  * @category Watchers
  * @param options What to ask, whom to tell, how often, how much to keep.
  * @returns The watcher. When the stream is broken off or fails, what there is by then is told.
  * @throws {TypeError} If an option is unknown, or `of` or `tell` is no function.
- * @throws {RangeError} If `every` or `most` is out of its range; as the stream runs, if a state gives other names, or another number
- * of chains, than the first.
+ * @throws {RangeError} If `every` or `most` is out of its range; as the stream runs, if a state gives other names, or another
+ * number of chains, than the first.
  *
  * @example R̂ on the way and at the end
  * ```ts

@@ -6,11 +6,12 @@
  * ```
  *
  * The sum has S − k terms and is divided by S, which makes a little less of long lags and keeps the sequence that of some
- * process. The first lags are summed as they stand; where more are asked for, all of them come from Fourier transforms: of two chains at once,
- * as the real and the imaginary part, since |X + iY|² has the sum of both autocovariances in the real part of its transform.
+ * process. The first lags are summed as they stand; where more are asked for, all of them come from Fourier transforms: of two
+ * chains at once, as the real and the imaginary part, since |X + iY|² has the sum of both autocovariances in the real part of
+ * its transform.
  *
- * Sources: C. Geyer, "Practical Markov chain Monte Carlo" (1992), section 3.1, for the divisor; J. Cooley, J. Tukey, "An algorithm for
- * the machine calculation of complex Fourier series" (1965).
+ * Sources: C. Geyer, "Practical Markov chain Monte Carlo" (1992), section 3.1, for the divisor; J. Cooley, J. Tukey, "An
+ * algorithm for the machine calculation of complex Fourier series" (1965).
  *
  * @module
  */

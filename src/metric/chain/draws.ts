@@ -5,8 +5,8 @@
  * infinite, or a chain stays at one number, which may be a law of one point or a chain that is stuck. NaN is neither above nor
  * below a limit, so a test is best written as `rHat(draws) < 1.01`, which NaN does not pass.
  *
- * Chains are split into halves, so that a chain that drifts is seen as two that differ. The middle one of an odd number of draws
- * is left out.
+ * Chains are split into halves, so that a chain that drifts is seen as two that differ. The middle one of an odd number of
+ * draws is left out.
  *
  * @module
  */
@@ -140,7 +140,8 @@ export const each = (chains: Chains, of: (value: number) => number): Chains =>
 /**
  * The quantile of sorted numbers between the two draws around 1 + (n − 1)·p: R's seventh, NumPy's "linear".
  *
- * Where both are one number it is that number and not its rounding, as below it would be none of the draws that are equal to it.
+ * Where both are one number it is that number and not its rounding, as below it would be none of the draws that are equal to
+ * it.
  */
 export function quantileOf(all: Float64Array, p: number): number {
   const at = (all.length - 1) * p, below = Math.floor(at), share = at - below;

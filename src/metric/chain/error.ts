@@ -7,12 +7,12 @@
  *   of a quantile     half the distance of two draws, those whose share of draws below is an error below and above p
  * ```
  *
- * The last has no density to be estimated: the share below the quantile is of the law Beta(p·ESS + 1, (1 − p)·ESS + 1), whose quantiles
- * of 15.87 % and 84.13 %, an error below and above, are looked up among the sorted draws.
+ * The last has no density to be estimated: the share below the quantile is of the law Beta(p·ESS + 1, (1 − p)·ESS + 1), whose
+ * quantiles of 15.87 % and 84.13 %, an error below and above, are looked up among the sorted draws.
  *
- * Sources: A. Vehtari, A. Gelman, D. Simpson, B. Carpenter, P.-C. Bürkner, "Rank-normalization, folding, and localization: an improved
- * R̂ for assessing convergence of MCMC" (2021), section 4.4, and the package posterior for R, for the second too; J. Kenney, E. Keeping,
- * "Mathematics of statistics" (1951), part 2, p. 141.
+ * Sources: A. Vehtari, A. Gelman, D. Simpson, B. Carpenter, P.-C. Bürkner, "Rank-normalization, folding, and localization: an
+ * improved R̂ for assessing convergence of MCMC" (2021), and the package posterior for R, for the second too; J. Kenney, E.
+ * Keeping, "Mathematics of statistics" (1951), part 2, p. 141.
  *
  * @module
  */
@@ -87,7 +87,8 @@ export function mcseMean(draws: Draws): number {
  *
  * @category Diagnostics
  * @param draws M ≥ 1 chains of S draws of one quantity.
- * @returns The error, in the unit of x. NaN where a draw is not finite, a chain is constant, all draws are equally far from the mean, or S < 12.
+ * @returns The error, in the unit of x. NaN where a draw is not finite, a chain is constant, all draws are equally far from the
+ * mean, or S < 12.
  * @throws {TypeError} If the draws are no list of chains.
  * @throws {RangeError} If there is no chain, or their lengths differ.
  *
@@ -112,7 +113,8 @@ export function mcseSd(draws: Draws): number {
  * @category Diagnostics
  * @param draws M ≥ 1 chains of S draws of one quantity.
  * @param p The quantile's probability, in [0, 1].
- * @returns The error, in the unit of x. NaN where a draw is not finite, a chain is constant, no draw is above the quantile, or S < 12.
+ * @returns The error, in the unit of x. NaN where a draw is not finite, a chain is constant, no draw is above the quantile, or
+ * S < 12.
  * @throws {TypeError} If the draws are no list of chains.
  * @throws {RangeError} If there is no chain, their lengths differ, or p is no probability.
  *

@@ -6,18 +6,20 @@
  *   W = c̄₀·N/(N − 1)      V = c̄₀ + Var of the chains' means      c̄ₖ the mean of their autocovariances at lag k
  * ```
  *
- * of M chains of N draws, split ones. The chains are pooled: V grows where their means differ, so that chains that do not agree are worth
- * little, however well each of them mixes. The sum ends where ρ₂ⱼ + ρ₂ⱼ₊₁ is no longer above 0, which it is for every reversible
- * chain, and its pairs are kept from growing (Geyer's initial monotone sequence). As an estimate of τ near 0 is unsure, it is at least 1/log₁₀(M·N).
+ * of M chains of N draws, split ones. The chains are pooled: V grows where their means differ, so that chains that do not agree
+ * are worth little, however well each of them mixes. The sum ends where ρ₂ⱼ + ρ₂ⱼ₊₁ is no longer above 0, which it is for every
+ * reversible chain, and its pairs are kept from growing (Geyer's initial monotone sequence). As an estimate of τ near 0 is
+ * unsure, it is at least 1/log₁₀(M·N).
  *
- * What is asked about decides of which quantity: of the ranks for the bulk, of 1[x ≤ q] for a quantile, of (x − x̄)² for the scale.
+ * What is asked about decides of which quantity: of the ranks for the bulk, of 1[x ≤ q] for a quantile, of (x − x̄)² for the
+ * scale.
  *
- * Below 12 draws a chain, halves have too few lags for a second pair: there posterior gives M·N/2 whatever the draws are, and here it is
- * NaN. Where the very first pair is not above 0, as in chains that alternate, τ is the least, as in Stan.
+ * Below 12 draws a chain, halves have too few lags for a second pair: there posterior gives M·N/2 whatever the draws are, and
+ * here it is NaN. Where the very first pair is not above 0, as in chains that alternate, τ is the least, as in Stan.
  *
- * Sources: A. Vehtari, A. Gelman, D. Simpson, B. Carpenter, P.-C. Bürkner, "Rank-normalization, folding, and localization: an improved
- * R̂ for assessing convergence of MCMC" (2021), equations 7 to 13 and section 4, in the form of the package posterior for R; C. Geyer, "Practical Markov chain
- * Monte Carlo" (1992), section 3.3.
+ * Sources: A. Vehtari, A. Gelman, D. Simpson, B. Carpenter, P.-C. Bürkner, "Rank-normalization, folding, and localization: an
+ * improved R̂ for assessing convergence of MCMC" (2021), in the form of the package posterior for R (1.6); C. Geyer, "Practical
+ * Markov chain Monte Carlo" (1992), section 3.3.
  *
  * @module
  */
@@ -92,7 +94,8 @@ export function sdSize(chains: Chains): number {
 }
 
 /**
- * The effective sample size of the bulk: that of the mean of the draws' normalised ranks, which is there for laws without a mean too.
+ * The effective sample size of the bulk: that of the mean of the draws' normalised ranks, which is there for laws without a
+ * mean too.
  *
  * @category Diagnostics
  * @param draws M ≥ 1 chains of S draws of one quantity.
@@ -120,8 +123,8 @@ export function essBulk(draws: Draws): number {
  *
  * @category Diagnostics
  * @param draws M ≥ 1 chains of S draws of one quantity.
- * @returns A number of draws, of all chains together. NaN where a draw is not finite, a chain is constant, no draw is above the 95 % quantile, or
- * S < 12.
+ * @returns A number of draws, of all chains together. NaN where a draw is not finite, a chain is constant, no draw is above the
+ * 95 % quantile, or S < 12.
  * @throws {TypeError} If the draws are no list of chains.
  * @throws {RangeError} If there is no chain, or their lengths differ.
  *
@@ -170,8 +173,8 @@ export function essMean(draws: Draws): number {
  *
  * @category Diagnostics
  * @param draws M ≥ 1 chains of S draws of one quantity.
- * @returns A number of draws, of all chains together. NaN where a draw is not finite, a chain is constant, all draws are equally far from the mean, or
- * S < 12.
+ * @returns A number of draws, of all chains together. NaN where a draw is not finite, a chain is constant, all draws are
+ * equally far from the mean, or S < 12.
  * @throws {TypeError} If the draws are no list of chains.
  * @throws {RangeError} If there is no chain, or their lengths differ.
  *
@@ -196,7 +199,8 @@ export function essSd(draws: Draws): number {
  * @category Diagnostics
  * @param draws M ≥ 1 chains of S draws of one quantity.
  * @param p The quantile's probability, in [0, 1].
- * @returns A number of draws, of all chains together. NaN where a draw is not finite, a chain is constant, no draw is above q, or S < 12.
+ * @returns A number of draws, of all chains together. NaN where a draw is not finite, a chain is constant, no draw is above q,
+ * or S < 12.
  * @throws {TypeError} If the draws are no list of chains.
  * @throws {RangeError} If there is no chain, their lengths differ, or p is no probability.
  *

@@ -6,8 +6,8 @@
  * ```
  *
  * The Bayesian fraction of missing information compares what one move changes of the energy with how far it ranges: 2 for
- * independent draws, and near 0 where a chain gains and loses energy slowly, which its draws of x may not show. Below about 0.3 a
- * Hamiltonian chain is not to be trusted.
+ * independent draws, and near 0 where a chain gains and loses energy slowly, which its draws of x may not show. Below about 0.3
+ * a Hamiltonian chain is not to be trusted.
  *
  * Source: M. Betancourt, "Diagnosing suboptimal cotangent disintegrations in Hamiltonian Monte Carlo" (2016), section 3.
  *
@@ -51,7 +51,8 @@ export function bfmi(energies: Draws): Float64Array {
  * The share of moves that were accepted, over all chains.
  *
  * @category Diagnostics
- * @param accepted For each move of M chains, 1 where it was accepted and 0 where not; or the share of its parts, or its probability.
+ * @param accepted For each move of M chains, 1 where it was accepted and 0 where not; or the share of its parts, or its
+ * probability.
  * @returns Their mean, in [0, 1].
  * @throws {TypeError} If they are no list of chains.
  * @throws {RangeError} If there is no chain or no move, their lengths differ, or one is not in [0, 1].

@@ -10,9 +10,9 @@
  * Ranks make it mean something for laws without a mean or a variance; the folded draws see chains that differ in their
  * scale. One chain is compared with itself, half with half. Near 1 when the chains agree: the usual limit is 1.01.
  *
- * Source: A. Vehtari, A. Gelman, D. Simpson, B. Carpenter, P.-C. Bürkner, "Rank-normalization, folding, and
- * localization: an improved R̂ for assessing convergence of MCMC" (2021), equations 3 and 4 for R, 14 for z, and section 3, in the form of the
- * package posterior for R.
+ * Source: A. Vehtari, A. Gelman, D. Simpson, B. Carpenter, P.-C. Bürkner, "Rank-normalization, folding, and localization: an
+ * improved R̂ for assessing convergence of MCMC" (2021), in the form of the package posterior for R (1.6), whose ranks have the
+ * offsets of G. Blom, "Statistical estimates and transformed beta-variables" (1958).
  *
  * @module
  */
@@ -36,7 +36,8 @@ import {
  *
  * @category Diagnostics
  * @param draws M ≥ 1 chains of S draws of one quantity.
- * @returns R̂, near 1 or above, of no unit. NaN where a draw is not finite, a chain is constant, all draws are equally far from the median, or S < 4.
+ * @returns R̂, near 1 or above, of no unit. NaN where a draw is not finite, a chain is constant, all draws are equally far from
+ * the median, or S < 4.
  * @throws {TypeError} If the draws are no list of chains.
  * @throws {RangeError} If there is no chain, or their lengths differ.
  *

@@ -11,11 +11,11 @@ import {
   chainsOf,
   type Draws,
   halves,
+  pooledMean,
   quantileOf,
   sorted,
   variance,
 } from "./draws.ts";
-import { pooledMean } from "./draws.ts";
 import { meanError, sdError } from "./error.ts";
 import { sizeOf, tailSize } from "./ess.ts";
 import { foldedScores, greaterOf, normalised } from "./rhat.ts";
@@ -55,8 +55,8 @@ export interface Summary {
  *
  * @category Diagnostics
  * @param draws M ≥ 1 chains of S draws.
- * @returns The summary. Errors, sizes and R̂ are NaN where the draws cannot tell them; mean, deviation and quantiles where a draw is not
- * finite or there is none.
+ * @returns The summary. Errors, sizes and R̂ are NaN where the draws cannot tell them; mean, deviation and quantiles where a
+ * draw is not finite or there is none.
  * @throws {TypeError} If the draws are no list of chains.
  * @throws {RangeError} If there is no chain, or their lengths differ.
  *
