@@ -18,7 +18,7 @@
  * here it is NaN. Where the very first pair is not above 0, as in chains that alternate, τ is the least, as in Stan.
  *
  * Sources: A. Vehtari, A. Gelman, D. Simpson, B. Carpenter, P.-C. Bürkner, "Rank-normalization, folding, and localization: an
- * improved R̂ for assessing convergence of MCMC" (2021), in the form of the package posterior for R (1.6); C. Geyer, "Practical
+ * improved R̂ for assessing convergence of MCMC" (2021), in the form of the package posterior for R (1.7); C. Geyer, "Practical
  * Markov chain Monte Carlo" (1992), section 3.3.
  *
  * @module

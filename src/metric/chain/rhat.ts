@@ -11,7 +11,7 @@
  * scale. One chain is compared with itself, half with half. Near 1 when the chains agree: the usual limit is 1.01.
  *
  * Source: A. Vehtari, A. Gelman, D. Simpson, B. Carpenter, P.-C. Bürkner, "Rank-normalization, folding, and localization: an
- * improved R̂ for assessing convergence of MCMC" (2021), in the form of the package posterior for R (1.6), whose ranks have the
+ * improved R̂ for assessing convergence of MCMC" (2021), in the form of the package posterior for R (1.7), whose ranks have the
  * offsets of G. Blom, "Statistical estimates and transformed beta-variables" (1958).
  *
  * @module
