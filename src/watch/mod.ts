@@ -1,9 +1,18 @@
 /**
- * Watchers of trajectories: picking, keeping, progress, pictures.
+ * Watchers of trajectories: picking, keeping, progress, pictures, diagnostics of chains.
  *
  * @module
  */
 
+export type { Asked, AskOptions, Numbers } from "./ask.ts";
+export { type Average, averaged, type AveragedOptions, type Averages } from "./average.ts";
+export {
+  diagnosed,
+  type DiagnosedOptions,
+  type Diagnosis,
+  type Traced,
+  traced,
+} from "./diagnose.ts";
 export {
   checkImage,
   type FrameOptions,

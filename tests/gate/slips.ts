@@ -6,6 +6,7 @@
  */
 
 import { command } from "./slips/command.ts";
+import { diagnose } from "./slips/diagnose.ts";
 import { engine } from "./slips/engine.ts";
 import { energy } from "./slips/energy.ts";
 import { files } from "./slips/files.ts";
@@ -20,6 +21,7 @@ import type { Slip } from "./slips/slip.ts";
 /** All of them. */
 export const slips: readonly Slip[] = [
   ...tensor,
+  ...diagnose,
   ...engine,
   ...noise,
   ...grid,
