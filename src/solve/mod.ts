@@ -34,6 +34,8 @@ export {
   type OrnsteinUhlenbeckOptions,
 } from "./sde/motion.ts";
 export type { Sde, SdeField } from "./sde/equation.ts";
+export { fokkerPlanck, type Planck, type PlanckOptions } from "./sde/planck.ts";
+export { overdamped, type OverdampedOptions } from "./sde/potential.ts";
 export { type SdeMove, type SdeScheme, type SdeSchemes, sdeSchemes } from "./sde/scheme.ts";
 export { simulate, type SimulateOptions } from "./sde/simulate.ts";
 export { type Tableau, type Tableaus, tableaus } from "./tableau.ts";
