@@ -18,8 +18,8 @@ describe("auroc()", () => {
     assert.ok(Math.abs(auroc(usual, odd).area - (1 - wanted)) < 1e-15);
     assert.deepEqual([auroc([1, 2], [0]).area, auroc([0], [1, 2]).area], [1, 0]);
     assert.equal(auroc([3, 3], [3]).area, 0.5);
-    // Shares 1, 1/2 and 1/2, 0, of variances 1/8 each.
-    assert.ok(Math.abs(auroc([3, 1], [2, 0]).standardError - Math.sqrt(1 / 8)) < 1e-15);
+    // Shares 1, 1/2, 3/4, of variance 1/16, and 1/2, 0, of variance 1/8.
+    assert.ok(Math.abs(auroc([3, 1, 2], [2, 0]).standardError - Math.sqrt(1 / 12)) < 1e-15);
   });
 
   it("is Φ(δ/√2) of two normal laws at a distance δ, within its error, which shrinks as 1/√n", () => {

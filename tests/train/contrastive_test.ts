@@ -130,7 +130,9 @@ describe("contrastiveLoss()", () => {
     const given = short.inputs(many, root, undefined), begin = numbers(given["begin"]);
     assert.deepEqual(Object.keys(given).sort(), ["begin", "data", "z"]);
     const variance = begin.reduce((sum, x) => sum + x * x, 0) / begin.length;
+    const mean = begin.reduce((sum, x) => sum + x, 0) / begin.length;
     assert.ok(Math.max(...begin.map(Math.abs)) <= 1);
+    assert.ok(Math.abs(mean) < 4 / Math.sqrt(3 * begin.length));
     assert.ok(Math.abs(variance - 1 / 3) < 4 * Math.sqrt(4 / 45 / begin.length));
     assert.equal(short.prepare!(params, given, {}).carried, undefined);
   });
