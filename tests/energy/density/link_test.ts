@@ -50,7 +50,7 @@ describe("linked()", () => {
       softplus: (x: number) => 2 - x ** 2,
     };
     // A coarser rule of another interval, so that the volume is not checked by its own sum.
-    const other = quadrature(-12, 12, 601), coarse = quadrature(-Infinity, Infinity, 101);
+    const other = quadrature(-12, 12, 601), coarse = quadrature(-Infinity, Infinity, 161);
     for (const name of names) {
       const p = linked(fs[name], name, line);
       near(
