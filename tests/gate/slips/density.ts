@@ -15,7 +15,6 @@ export const density: readonly Slip[] = [
   own("density", "sum * Math.exp(top - value) + 1", "sum + 1"),
   own("density", "r * share * (2 - share)", "r * share"),
   own("density", "[Math.sinh(s), Math.cosh(s)]", "[Math.sinh(s), Math.exp(s)]"),
-  own("density", "sums[middle]! > aim", "sums[middle]! >= aim"),
   own("density", "w * weight]", "weight]"),
   own("density", "covariances[k]![i]![j]! + away(i) * away(j)", "covariances[k]![i]![j]!"),
   own("density", "Math.log(shares[k]!) + p", "Math.log(weights[k]!) + p"),
