@@ -6,6 +6,7 @@
  */
 
 import { command } from "./slips/command.ts";
+import { density } from "./slips/density.ts";
 import { engine } from "./slips/engine.ts";
 import { files } from "./slips/files.ts";
 import { noise } from "./slips/noise.ts";
@@ -20,6 +21,7 @@ export const slips: readonly Slip[] = [
   ...tensor,
   ...engine,
   ...noise,
+  ...density,
   ...sample,
   ...refine,
   ...train,

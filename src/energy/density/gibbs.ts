@@ -17,7 +17,8 @@
 
 import { refusal } from "../../tensor/check/check.ts";
 import { above, callable, decoded, is, needed, type Rules } from "../../tensor/check/decode.ts";
-import type { Counting, Density, Measure } from "./density.ts";
+import type { Density } from "./density.ts";
+import type { Counting, Measure } from "../measure.ts";
 import { type Normalised, normalised } from "./link.ts";
 
 /**

@@ -15,14 +15,8 @@
 
 import { checkNamed } from "../../tensor/check/check.ts";
 import type { Key } from "../../tensor/key.ts";
-import {
-  chosen,
-  type Counting,
-  type Density,
-  integral,
-  logIntegral,
-  type Measure,
-} from "./density.ts";
+import { chosen, type Density } from "./density.ts";
+import { type Counting, integral, logIntegral, type Measure } from "../measure.ts";
 
 /**
  * A link: from any number to one of at least 0.

@@ -6,16 +6,9 @@
 
 export {
   chained,
-  type Counting,
-  counting,
-  crossed,
   type Density,
-  integral,
-  logIntegral,
-  type Measure,
   mixtureOf,
   productOf,
-  quadrature,
   relativeEntropy,
   type Rows,
   type Vector,

@@ -3,18 +3,20 @@ import assert from "node:assert/strict";
 import {
   chained,
   chosen,
-  counting,
-  crossed,
   type Density,
   doubles,
+  mixtureOf,
+  productOf,
+  relativeEntropy,
+} from "../../../src/energy/density/density.ts";
+import {
+  counting,
+  crossed,
   integral,
   logIntegral,
   logSumExp,
-  mixtureOf,
-  productOf,
   quadrature,
-  relativeEntropy,
-} from "../../../src/energy/density/density.ts";
+} from "../../../src/energy/measure.ts";
 import { densityOf, families } from "../../../src/energy/density/family.ts";
 import { multivariateNormal, normalDivergence } from "../../../src/energy/density/normal.ts";
 import { key } from "../../../src/tensor/key.ts";

@@ -1,5 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import type { Rows, Vector } from "../../../src/energy/density/density.ts";
 import {
   counting,
   crossed,
@@ -7,9 +8,7 @@ import {
   logIntegral,
   type Measure,
   quadrature,
-  type Rows,
-  type Vector,
-} from "../../../src/energy/density/density.ts";
+} from "../../../src/energy/measure.ts";
 import { densityOf, families, type Family } from "../../../src/energy/density/family.ts";
 import { key } from "../../../src/tensor/key.ts";
 import { near } from "../../measure.ts";

@@ -1,7 +1,8 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { posterior } from "../../../src/denoise/posterior.ts";
-import { integral, quadrature, type Rows } from "../../../src/energy/density/density.ts";
+import type { Rows } from "../../../src/energy/density/density.ts";
+import { integral, quadrature } from "../../../src/energy/measure.ts";
 import {
   composed,
   jointLaw,

@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { crossed, integral, quadrature } from "../../../src/energy/density/density.ts";
+import { crossed, integral, quadrature } from "../../../src/energy/measure.ts";
 import {
   multivariateNormal,
   normalConditional,

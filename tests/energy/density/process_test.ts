@@ -1,7 +1,8 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { composed, jointLaw, lawAfter, lawGiven } from "../../../src/energy/density/linear.ts";
-import { integral, quadrature, relativeEntropy } from "../../../src/energy/density/density.ts";
+import { relativeEntropy } from "../../../src/energy/density/density.ts";
+import { integral, quadrature } from "../../../src/energy/measure.ts";
 import { multivariateNormal, normalDivergence } from "../../../src/energy/density/normal.ts";
 import {
   brownianLaw,

@@ -10,12 +10,16 @@ import { type Slip, slip } from "./slip.ts";
 const own = (name: string, right: string, wrong: string): Slip =>
   slip(`energy/density/${name}.ts`, right, wrong, `energy/density/${name}`);
 
+/** A slip in measures, which are tested with densities. */
+const measure = (right: string, wrong: string): Slip =>
+  slip("energy/measure.ts", right, wrong, "energy/density/density");
+
 /** All of them. */
 export const density: readonly Slip[] = [
-  own("density", "sum * Math.exp(top - value) + 1", "sum + 1"),
-  own("density", "r * share * (2 - share)", "r * share"),
-  own("density", "[Math.sinh(s), Math.cosh(s)]", "[Math.sinh(s), Math.exp(s)]"),
-  own("density", "w * weight]", "weight]"),
+  measure("sum * Math.exp(top - value) + 1", "sum + 1"),
+  measure("r * share * (2 - share)", "r * share"),
+  measure("[Math.sinh(s), Math.cosh(s)]", "[Math.sinh(s), Math.exp(s)]"),
+  measure("w * weight]", "weight]"),
   own("density", "covariances[k]![i]![j]! + away(i) * away(j)", "covariances[k]![i]![j]!"),
   own("density", "Math.log(shares[k]!) + p", "Math.log(weights[k]!) + p"),
   own("density", "part.draw(fold(key, k), count)", "part.draw(key, count)"),
