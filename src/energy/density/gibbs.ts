@@ -138,6 +138,7 @@ export interface ExactGibbs<X> extends Normalised<X> {
  * ```
  */
 export function exactGibbs<X>(law: Gibbs<X>, measure: Counting<X>): ExactGibbs<X> & Density<X>;
+/** The same over any measure, without draws. */
 export function exactGibbs<X>(law: Gibbs<X>, measure: Measure<X>): ExactGibbs<X>;
 export function exactGibbs<X>(law: Gibbs<X>, measure: Measure<X>): ExactGibbs<X> {
   const { energy, gradient, temperature } = checked("normalise a Gibbs distribution", law);

@@ -104,6 +104,7 @@ export function normalised<X>(
   logG: (x: X) => number,
   measure: Counting<X>,
 ): Normalised<X> & Density<X>;
+/** The same over any measure, without draws. */
 export function normalised<X>(logG: (x: X) => number, measure: Measure<X>): Normalised<X>;
 export function normalised<X>(logG: (x: X) => number, measure: Measure<X>): Normalised<X> {
   const logVolume = logIntegral(measure, logG);
@@ -156,6 +157,7 @@ export function linked<X>(
   link: keyof typeof links,
   measure: Counting<X>,
 ): Normalised<X> & Density<X>;
+/** The same over any measure, without draws. */
 export function linked<X>(
   f: (x: X) => number,
   link: keyof typeof links,
