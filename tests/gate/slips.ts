@@ -5,6 +5,7 @@
  * @module
  */
 
+import { chain } from "./slips/chain.ts";
 import { command } from "./slips/command.ts";
 import { density } from "./slips/density.ts";
 import { engine } from "./slips/engine.ts";
@@ -21,6 +22,7 @@ export const slips: readonly Slip[] = [
   ...tensor,
   ...engine,
   ...noise,
+  ...chain,
   ...density,
   ...sample,
   ...refine,

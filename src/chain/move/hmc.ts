@@ -14,7 +14,8 @@
  *
  * In the warm-up each chain adapts by itself: its step by the averaging of the last two lines, its masses to one over the variances
  * of windows of its own points, each twice the one before. What it adapts is part of the state. A chain whose step depends on
- * its past has not the law that it is for: throw the states of the warm-up away.
+ * its past has not the law that it is for: throw the states of the warm-up away. It is in the warm-up that moves are taken with
+ * probability delta on average; with the averaged step after it they are taken somewhat more often.
  *
  * Sources: R. Neal, "MCMC using Hamiltonian dynamics" (2011), equations 5.18 to 5.20; M. Hoffman, A. Gelman, "The No-U-Turn
  * sampler" (2014), section 3.2 and algorithm 5; B. Welford, "Note on a method for calculating corrected sums of squares and

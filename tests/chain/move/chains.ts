@@ -38,7 +38,7 @@ export function fromTwoModes(seed: number, count: number): Tensor {
 
 /** The last state of a chain. */
 export const ended = <S extends Chain>(
-  start: S,
+  start: NoInfer<S>,
   chain: ChainSampler<S, ChainEnv>,
   seed = 1,
   env: Partial<ChainEnv> = {},
@@ -62,13 +62,17 @@ const square = (v: number): number => v * v;
 /** z of the mean square. */
 export const zOfSquares = (x: Tensor, wanted: number): number => zOf(numbers(x, square), wanted);
 
-/** The greatest |z| of transitions counted on states against their probabilities, where at least 20 are awaited or 10 seen. */
-export function zOfTransitions(
-  states: readonly number[],
-  matrix: readonly (readonly number[])[],
-): number {
+/** Where a chain was, and where it went. */
+export type Step = readonly [from: number, to: number];
+
+/** The steps of a path. */
+export const stepsOf = (states: readonly number[]): Step[] =>
+  states.slice(1).map((to, k) => [states[k]!, to]);
+
+/** The greatest |z| of steps counted against their probabilities, where at least 20 are awaited or 10 seen. */
+export function zOfSteps(steps: readonly Step[], matrix: readonly (readonly number[])[]): number {
   const n = matrix.length, counts = Array.from({ length: n }, () => new Float64Array(n));
-  states.slice(1).forEach((to, k) => counts[states[k]!]![to]!++);
+  for (const [from, to] of steps) counts[from]![to]!++;
   const scores = counts.flatMap((row, i) => {
     const all = row.reduce((a, b) => a + b, 0);
     return Array.from(row, (seen, j) => {
@@ -79,3 +83,9 @@ export function zOfTransitions(
   });
   return Math.max(...scores);
 }
+
+/** The same of a path. */
+export const zOfTransitions = (
+  states: readonly number[],
+  matrix: readonly (readonly number[])[],
+): number => zOfSteps(stepsOf(states), matrix);

@@ -83,6 +83,11 @@ describe("linked()", () => {
     );
   });
 
+  it("what is infinite where the density is 0 counts nothing", () => {
+    const p = normalised((k: number) => k === 0 ? -Infinity : 0, counting([0, 1, 2]));
+    assert.equal(p.expectation((k) => 1 / k), 0.75);
+  });
+
   it("entropy and draws are those of the probabilities (chi-squared)", () => {
     const p = linked((k: number) => values[k]!, "square", points),
       n = 20_000,
