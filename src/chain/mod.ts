@@ -53,7 +53,14 @@ export {
   randomWalk,
   type RandomWalkOptions,
 } from "./move/metropolis.ts";
-export { type Target, targetOf, type TargetOptions, type TargetParts } from "./move/target.ts";
+export {
+  type LawParts,
+  type Target,
+  targetOf,
+  type TargetOptions,
+  type TensorChain,
+  type WeighedPlace,
+} from "./move/target.ts";
 export {
   parallelTempering,
   replicated,

@@ -32,7 +32,7 @@ import {
 } from "../chain.ts";
 import { sampleKeys } from "../draw.ts";
 import type { Place } from "../langevin.ts";
-import type { Known, Target, TensorChain, Weighed } from "./target.ts";
+import type { Known, Target, TensorChain, WeighedPlace } from "./target.ts";
 
 /** Both ends of a move of one chain, with what is known of the proposal: its densities cancel where it is symmetric. */
 export interface Move {
@@ -163,7 +163,7 @@ export interface Trial<P extends Place> extends Omit<Ends<P>, "logU"> {
  * @returns The state.
  * @throws {RangeError} If a NaN decides on a move.
  */
-export function settled<P extends Weighed>(
+export function settled<P extends WeighedPlace>(
   env: ChainEnv,
   state: MoveState,
   { here, there, law, logA: ratio, purpose, divergent }: Trial<P>,
@@ -236,7 +236,7 @@ export function* placeOf<K extends "energy" | "score">(
 
 /** What is asked of a target: an energy; or a score, which comes with it. */
 interface What {
-  readonly energy: Weighed;
+  readonly energy: WeighedPlace;
   readonly score: Known;
 }
 

@@ -25,7 +25,7 @@ import "../../tensor/autodiff.ts";
  *
  * @category Moves
  */
-export interface TargetParts {
+export interface LawParts {
   /** E(x) of each sample up to a constant, in nats: from [N, ...sample] to [N]. */
   readonly energy?: (x: Tensor) => Awaitable<Tensor>;
   /** ∇E(x), shape of x. Default: found by differentiating the energy, which must then answer at once. */
@@ -55,18 +55,22 @@ export interface Target {
   /** Whether its energy is known. */
   readonly hasEnergy: boolean;
   /** x with beta·E(x). */
-  readonly energyAt: (x: Tensor) => Scoped<Weighed>;
+  readonly energyAt: (x: Tensor) => Scoped<WeighedPlace>;
   /** x with its score, and with beta·E(x) where that is known. */
   readonly pointAt: (x: Tensor) => Scoped<Point>;
 }
 
-/** A place whose energy is known. */
-export type Weighed = Place & Required<Pick<Place, "energy">>;
+/**
+ * A place whose energy is known.
+ *
+ * @category Moves
+ */
+export type WeighedPlace = Place & Required<Pick<Place, "energy">>;
 
 /** A place of which all is known. */
 export type Known = Required<Place>;
 
-const partRules: Rules<TargetParts> = { energy: callable, gradient: callable, score: callable };
+const partRules: Rules<LawParts> = { energy: callable, gradient: callable, score: callable };
 
 const optionRules: Rules<TargetOptions> = { beta: is("a number of at least 0", atLeast(0)) };
 
@@ -99,7 +103,7 @@ const action = "make a target";
  * ```
  */
 export function targetOf(
-  of: TargetParts | ((x: Tensor) => Tensor),
+  of: LawParts | ((x: Tensor) => Tensor),
   options: TargetOptions = {},
 ): Target {
   const parts = typeof of === "function" ? { energy: of } : decoded(action, of, partRules);
@@ -127,7 +131,7 @@ function* unweighed(): Scoped<never> {
 }
 
 const energyOf = (energy: (x: Tensor) => Awaitable<Tensor>) =>
-  function* (x: Tensor): Scoped<Weighed> {
+  function* (x: Tensor): Scoped<WeighedPlace> {
     return { x, energy: shaped("energy", yield* owned(energy(x)), x) };
   };
 
@@ -188,7 +192,11 @@ export function cooled(target: Target, beta: number): Target {
   };
 }
 
-/** A chain over samples in a tensor. */
+/**
+ * A chain over samples in a tensor.
+ *
+ * @category Moves
+ */
 export type TensorChain = Chain & { readonly x: Tensor };
 
 /**

@@ -60,7 +60,7 @@ export const chain: readonly Slip[] = [
   own("hmc", "tf.div(adapted.squares, n - 1)", "tf.div(adapted.squares, n)"),
   own("hmc", "start + 3 * size > to", "start + 2 * size > to"),
   own("hmc", "wide(tf.exp(adapted.logMean), x)", "wide(tf.exp(adapted.logStep), x)"),
-  own("hmc", "{ low: -jitter, high: jitter }", "{ low: 0, high: jitter }"),
+  own("hmc", "low: -jitter,", "low: 0,"),
   own("gibbs", "`block ${block}`", '"block"'),
   own("gibbs", "Math.floor(u! * count)", "0"),
   own("gibbs", "x = yield* updated(blocks[b]!, x,", "x = yield* updated(blocks[b]!, state.x,"),
