@@ -14,7 +14,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { mismatch, refusal, shown } from "../../tensor/check/check.ts";
 import { atLeast, callable, decoded, is, type Rules } from "../../tensor/check/decode.ts";
-import { type Awaitable, owned, scope, type Scoped } from "../../tensor/scope.ts";
+import { type Awaitable, awaited, owned, scope, type Scoped } from "../../tensor/scope.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { Chain, ChainCheck, ChainEnv } from "../chain.ts";
 import type { Place, Point } from "../langevin.ts";
@@ -212,13 +212,12 @@ export const checkedStart =
       const got = x instanceof tf.Tensor ? `${x.dtype} of shape [${x.shape}]` : shown(x);
       throw mismatch(start, "x must be a float32 tensor of shape [N, ...sample]", got);
     }
-    const { energy, score } = await scope(() => at(x));
-    try {
+    await scope(function* () {
+      const { energy, score } = yield* at(x);
       for (const [name, tensor] of Object.entries({ energy, score })) {
-        const values = await tensor?.data() ?? [], bad = values.findIndex((v) => v - v !== 0);
+        if (tensor === undefined) continue;
+        const values = yield* awaited(tensor.data()), bad = values.findIndex((v) => v - v !== 0);
         if (bad >= 0) throw refusal(start, `the ${name} at x must be finite`, values[bad]);
       }
-    } finally {
-      tf.dispose([energy, score].filter((each) => each !== undefined));
-    }
+    });
   };
