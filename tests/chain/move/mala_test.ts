@@ -180,6 +180,19 @@ describe("mala()", () => {
     assert.ok(Math.abs(Math.log2(large / small) - 1.5) < 0.15, `${Math.log2(large / small)}`);
   });
 
+  it("mala() does not go where the energy is infinite, though its score says nothing there", async () => {
+    const walled = (x: Tensor, inside: Tensor, outside: number) =>
+      tf.where(tf.greater(tf.abs(x), 1), tf.fill(x.shape, outside), inside);
+    const law = targetOf({
+      energy: (x) => tf.reshape(walled(x, tf.zerosLike(x), Infinity), [-1]),
+      gradient: (x) => walled(x, tf.zerosLike(x), NaN),
+    });
+    const start = { x: tf.zeros([4000, 1]), step: 0 };
+    const { x } = await ended(start, mala(law, { stepSize: 0.3, steps: 20 }));
+    assert.ok(x.dataSync().every((v) => Math.abs(v) <= 1));
+    assert.ok(Math.abs(zOfSquares(x, 1 / 3)) < 4);
+  });
+
   it("mala() in convention C is for the law at beta", async () => {
     const start = { x: tf.zeros([20_000, 1]), step: 0 };
     const { x } = await ended(

@@ -19,7 +19,7 @@ export const chain: readonly Slip[] = [
   own("accept", "const accepted = tf.less(logU, logA)", "const accepted = tf.less(logA, logU)"),
   own("accept", "+ 0.5) * 2 ** -53", "+ 0.5) * 2 ** -54"),
   own("accept", "tf.fill(logA.shape, NaN), tf.zeros", "tf.zerosLike(logA), tf.zeros"),
-  own("accept", "refusedAtInfinity(ratio, there.energy);", "ratio;", "metropolis"),
+  own("accept", "refusedAtInfinity(ratio, there.energy);", "ratio;", "mala"),
   own("accept", "divergent ? tf.where(divergent, no, possible) : possible", "possible", "hmc"),
   own("accept", "checkTest(logA, state.step);", "", "metropolis"),
   own("accept", "acceptance: tf.minimum(tf.exp(logA), 1)", "acceptance: tf.exp(logA)", "mala"),
