@@ -20,7 +20,8 @@ import * as tf from "@tensorflow/tfjs-core";
 import { atHand } from "../../tensor/check/ready.ts";
 import { mismatch } from "../../tensor/check/check.ts";
 import { type Rules, wholeNumber } from "../../tensor/check/decode.ts";
-import { fillBits, type Key } from "../../tensor/key.ts";
+import type { Key } from "../../tensor/key.ts";
+import { doubles } from "../../tensor/random.ts";
 import type { Scoped } from "../../tensor/scope.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import {
@@ -69,13 +70,8 @@ export const acceptance = (logA: number): number => Math.min(1, Math.exp(logA));
  * @param keys One a chain.
  * @returns One a key.
  */
-export function logUniforms(keys: readonly Key[]): Float64Array {
-  const words = new Uint32Array(2);
-  return Float64Array.from(keys, (key) => {
-    fillBits(key, words);
-    return Math.log(((words[0]! >>> 5) * 2 ** 26 + (words[1]! >>> 6) + 0.5) * 2 ** -53);
-  });
-}
+export const logUniforms = (keys: readonly Key[]): Float64Array =>
+  Float64Array.from(keys, (key) => Math.log(doubles(key, 1)[0]! + 2 ** -54));
 
 /**
  * What a tested move has done.

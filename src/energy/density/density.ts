@@ -13,8 +13,9 @@
  * @module
  */
 
-import { checkKey, refusal } from "../../tensor/check/check.ts";
-import { fillBits, fold, type Key } from "../../tensor/key.ts";
+import { refusal } from "../../tensor/check/check.ts";
+import { fold, type Key } from "../../tensor/key.ts";
+import { doubles } from "../../tensor/random.ts";
 import { integral, logSumExp, type Measure } from "../measure.ts";
 
 /**
@@ -49,19 +50,6 @@ export interface Density<X> {
   readonly mean?: X;
   /** Cov[x], d × d over the coordinates of x in order, where it is closed; 1 × 1 for numbers. */
   readonly covariance?: Rows;
-}
-
-/** Uniforms on [0, 1) with all 53 bits of a double; draw i does not depend on the count. */
-export function doubles(key: Key, count: number): Float64Array {
-  checkKey("draw from a density", key);
-  if (!Number.isSafeInteger(count) || count < 0) {
-    throw refusal("draw from a density", "count must be a whole number of at least 0", count);
-  }
-  const words = fillBits(key, new Uint32Array(2 * count));
-  return Float64Array.from(
-    { length: count },
-    (_, i) => ((words[2 * i]! >>> 5) * 2 ** 26 + (words[2 * i + 1]! >>> 6)) * 2 ** -53,
-  );
 }
 
 /** Indices with probability in proportion to the weights, by the inverse of their running sum; weight 0 is never drawn. */

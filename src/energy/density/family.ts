@@ -30,7 +30,8 @@ import gammaln from "@stdlib/math-base-special-gammaln";
 import { CholeskyDecomposition, inverse, Matrix } from "ml-matrix";
 import { refusal } from "../../tensor/check/check.ts";
 import { fold, type Key } from "../../tensor/key.ts";
-import { type Density, doubles, type Rows, type Vector } from "./density.ts";
+import { doubles } from "../../tensor/random.ts";
+import type { Density, Rows, Vector } from "./density.ts";
 import { links } from "./link.ts";
 import { whiteNoise } from "./normal.ts";
 

@@ -18,7 +18,8 @@ import { CholeskyDecomposition, inverse, Matrix } from "ml-matrix";
 import { notFinite, refusal } from "../../tensor/check/check.ts";
 import { decoded, is, needed, type Rules } from "../../tensor/check/decode.ts";
 import type { Key } from "../../tensor/key.ts";
-import { type Density, doubles, type Rows, type Vector } from "./density.ts";
+import { doubles } from "../../tensor/random.ts";
+import type { Density, Rows, Vector } from "./density.ts";
 
 /**
  * A normal law on ℝᵈ. All that a density may have is closed.

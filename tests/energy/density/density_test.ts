@@ -4,7 +4,6 @@ import {
   chained,
   chosen,
   type Density,
-  doubles,
   mixtureOf,
   productOf,
   relativeEntropy,
@@ -17,6 +16,7 @@ import {
   logSumExp,
   quadrature,
 } from "../../../src/energy/measure.ts";
+import { doubles } from "../../../src/tensor/random.ts";
 import { densityOf, families } from "../../../src/energy/density/family.ts";
 import { multivariateNormal, normalDivergence } from "../../../src/energy/density/normal.ts";
 import { key } from "../../../src/tensor/key.ts";

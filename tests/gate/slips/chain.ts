@@ -17,7 +17,7 @@ export const chain: readonly Slip[] = [
   own("accept", "from - to + back - forth", "from - to + forth - back"),
   own("accept", "to === Infinity ? -Infinity : from", "from"),
   own("accept", "const accepted = tf.less(logU, logA)", "const accepted = tf.less(logA, logU)"),
-  own("accept", "+ 0.5) * 2 ** -53", "+ 0.5) * 2 ** -54"),
+  own("accept", "doubles(key, 1)[0]! + 2 ** -54", "doubles(key, 1)[0]! / 2 + 2 ** -54"),
   own("accept", "tf.fill(logA.shape, NaN), tf.zeros", "tf.zerosLike(logA), tf.zeros"),
   own("accept", "refusedAtInfinity(ratio, there.energy);", "ratio;", "mala"),
   own("accept", "divergent ? tf.where(divergent, no, possible) : possible", "possible", "hmc"),
