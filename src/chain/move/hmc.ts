@@ -239,7 +239,8 @@ function massed(adapted: Adapted, x: Tensor): Adapted {
 
 /**
  * The moves of a warm-up at whose end the masses are set: windows of 25, 50, 100, … points between the first 75 moves and the last 50,
- * the last window up to these; of a warm-up below 150 one window, between its first 15 and its last 10 hundredths.
+ * the last window up to these. A warm-up below 150 has one window, from its first 15 hundredths to its half: after each window the
+ * averaging begins at ten times the step, and needs a score of moves to come down from there.
  *
  * @param warmup Number of moves, at least 0.
  * @returns Where the first window begins, and where each ends; none in fewer than 20 moves.
@@ -248,7 +249,7 @@ export function massWindows(warmup: number): { readonly from: number; readonly e
   if (warmup < 20) return { from: warmup, ends: [] };
   const isLong = warmup >= 150;
   const from = isLong ? 75 : Math.floor(0.15 * warmup);
-  const to = isLong ? warmup - 50 : warmup - Math.floor(0.1 * warmup), ends: number[] = [];
+  const to = isLong ? warmup - 50 : Math.floor(warmup / 2), ends: number[] = [];
   for (let start = from, size = isLong ? 25 : to - from; start < to; size *= 2) {
     const end = start + 3 * size > to ? to : start + size;
     ends.push(end);

@@ -194,7 +194,9 @@ describe("the warm-up of hmc()", () => {
   it("massWindows() double, and the last one reaches up to the end of the windows", () => {
     assert.deepEqual(massWindows(1000), { from: 75, ends: [100, 150, 250, 450, 950] });
     assert.deepEqual(massWindows(150), { from: 75, ends: [100] });
-    assert.deepEqual(massWindows(100), { from: 15, ends: [90] });
+    // After 50 more the next would not fit: these are part of it.
+    assert.deepEqual(massWindows(280), { from: 75, ends: [100, 230] });
+    assert.deepEqual(massWindows(100), { from: 15, ends: [50] });
     assert.deepEqual(massWindows(19), { from: 19, ends: [] });
   });
 
@@ -274,10 +276,31 @@ describe("the warm-up of hmc()", () => {
     }
   });
 
+  it("moves after the warm-up have the averaged step", async () => {
+    const flat = targetOf((x) => tf.mul(tf.sum(x, 1), 0)),
+      start: HmcState = { x: tf.zeros([1, 1]), step: 0 };
+    const chain = hmc(flat, { stepSize: 0.1, leaps: 2, warmup: 5, steps: 6 });
+    const noise = () => tf.ones([1, 1]), states: { x: number; mean?: number; last?: number }[] = [];
+    for await (
+      const { x, adapted } of run(start, { key: key(0), noise })(chain) as AsyncIterable<HmcState>
+    ) {
+      const [mean, last] = [adapted?.logMean, adapted?.logStep].map((each) =>
+        Math.exp(each?.dataSync()[0] ?? 0)
+      );
+      states.push({ x: x.dataSync()[0]!, mean: mean!, last: last! });
+    }
+    const [before, after] = [states[5]!, states[6]!];
+    assert.ok(Math.abs((after.x - before.x) / (2 * before.mean!) - 1) < 1e-5);
+    assert.ok(Math.abs(before.last! / before.mean! - 1) > 0.1);
+  });
+
   it("a chain after its warm-up draws its law", async () => {
     const start: HmcState = { x: tf.zeros([3000, 1]), step: 0 };
-    const options = { stepSize: 1, leaps: 3, jitter: 0.3, warmup: 40, steps: 50 } as const;
-    const { x } = await ended(start, hmc(unit(), options));
+    const options = { stepSize: 1, leaps: 3, jitter: 0.3, warmup: 40, steps: 55 } as const;
+    const { x, adapted } = await ended(start, hmc(unit(), options));
+    // From 2 on the leapfrog would not be stable.
+    const steps = numbers(tf.exp(adapted!.logMean)), inverse = numbers(adapted!.inverseMass);
+    assert.ok(steps.every((eps, i) => eps * Math.sqrt(inverse[i]!) < 1.9));
     assert.ok(Math.abs(zOf(numbers(x), 0)) < 4);
     assert.ok(Math.abs(zOfSquares(x, 1)) < 4);
     await assert.rejects(
