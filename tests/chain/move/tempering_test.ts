@@ -168,12 +168,15 @@ describe("parallelTempering()", () => {
       });
     const { step } = await ended(start, parallelTempering({ betas, energy, moves: two }));
     assert.equal(step, 2);
-    const endless = parallelTempering({
+    const walled = parallelTempering({
       betas: [1, 0.5],
       energy: () => 0,
-      moves: () => hostMetropolis<number>({ energy: () => Infinity, propose: (x) => ({ x }) }),
+      moves: () =>
+        hostMetropolis<number>({ energy: (x) => x === 1 ? Infinity : 0, propose: (x) => ({ x }) }),
+      steps: 0,
     });
-    await assert.rejects(ended(start, endless), /the energy at x must be finite, got Infinity/);
+    const outside = { x: [{ x: 0, step: 0 }, { x: 1, step: 0 }], step: 0 };
+    await assert.rejects(ended(outside, walled), /the energy at x must be finite, got Infinity/);
     await assert.rejects(
       ended(
         replicated({ x: 0, step: 0 } as HostMoveState<number>, 3),
