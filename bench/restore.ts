@@ -27,11 +27,11 @@ import { fashionMnist, fold, type ImageSet, key, run, savePng, toImage } from "@
 import { useBackend } from "@tweedie/tweedie/backend";
 import {
   annealed,
-  energy,
   gibbs,
   type GridState,
   icm,
   type Ising,
+  isingEnergy,
   minCut,
   restoration,
 } from "@tweedie/tweedie/energy";
@@ -125,7 +125,7 @@ const rows: Int8Array[][] = [
 console.log(`\n${count} test images, smooth = ${smooth}, data = ${data.toFixed(3)}`);
 console.log("             % of pixels wrong   E above the mode, nats   at the mode   ms an image");
 const tell = (name: string, states: readonly Int8Array[], time?: number): void => {
-  const above = states.map((s, n) => energy(models[n]!, s) - least[n]!);
+  const above = states.map((s, n) => isingEnergy(models[n]!, s) - least[n]!);
   console.log([
     name.padEnd(12),
     percent(states.map((s, n) => wrong(test[n]!, s))).padStart(18),

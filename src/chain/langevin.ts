@@ -19,6 +19,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { folded, type Scoped } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { tested } from "./move/accept.ts";
 
 /** Where a chain stands. A score that is known already spares its evaluation. */
 export interface Place {
@@ -89,23 +90,43 @@ export function* langevinChain(start: Place, { steps, at, eps: size, z: noise, u
   return yield* folded(start, steps, function* (from, i) {
     const here = isPoint(from) ? from : yield* at(from.x);
     const z = noise(i), eps = size(here, z);
-    const y = tf.addN([here.x, tf.mul(here.score, eps), tf.mul(z, tf.sqrt(tf.mul(eps, 2)))]);
+    const y = langevinEnd(here, { z, eps });
     if (u === undefined) return { x: y };
     const there = yield* at(y), logA = logAcceptance(here, there, { z, eps });
-    return chosen(tf.less(tf.log(u(i)), logA), { here, there, logA });
+    return tested({ here, there, logA, logU: tf.log(u(i)) }).place;
   });
 }
 
 const isPoint = (place: Place): place is Point => place.score !== undefined;
 
 /** A move's noise and size. */
-interface Move {
+export interface LangevinMove {
+  /** Standard normal, shape of x. */
   readonly z: Tensor;
+  /** eps, one number or one for each sample. */
   readonly eps: number | Tensor;
 }
 
-/** ln a = E(x) − E(y) + (‖z‖² − ‖z + √(eps/2)·(s(x) + s(y))‖²)/2 of each sample. */
-function logAcceptance(here: Point, there: Point, { z, eps }: Move): Tensor {
+/**
+ * Where a move leads: x + eps·s(x) + √(2·eps)·z.
+ *
+ * @param here Where it starts.
+ * @param move Its noise and size.
+ * @returns y, shape of x.
+ */
+export const langevinEnd = ({ x, score }: Point, { z, eps }: LangevinMove): Tensor =>
+  tf.addN([x, tf.mul(score, eps), tf.mul(z, tf.sqrt(tf.mul(eps, 2)))]);
+
+/**
+ * ln a = E(x) − E(y) + (‖z‖² − ‖z + √(eps/2)·(s(x) + s(y))‖²)/2 of each sample.
+ *
+ * @param here Where the move starts.
+ * @param there Where it leads.
+ * @param move Its noise and size.
+ * @returns The logarithms, shape [N].
+ * @throws {TypeError} If a point has no energy.
+ */
+export function logAcceptance(here: Point, there: Point, { z, eps }: LangevinMove): Tensor {
   if (here.energy === undefined || there.energy === undefined) {
     throw new TypeError("Cannot test a move: a point must have an energy, got none");
   }
@@ -116,25 +137,5 @@ function logAcceptance(here: Point, there: Point, { z, eps }: Move): Tensor {
 }
 
 /** ‖x‖² of each sample, shape [N]. */
-const squares = (x: Tensor): Tensor => tf.sum(tf.square(x), x.shape.map((_, i) => i).slice(1));
-
-/** Both ends of a move. */
-interface Ends {
-  readonly here: Point;
-  readonly there: Point;
-  readonly logA: Tensor;
-}
-
-/** Where a move was taken its end, elsewhere its start. */
-function chosen(taken: Tensor, { here, there, logA }: Ends): Point {
-  const wide = tf.reshape(taken, [-1, ...here.x.shape.slice(1).fill(1)]);
-  const choice = (a: Tensor, b: Tensor): Tensor =>
-    tf.where(a.rank === 1 ? taken : tf.broadcastTo(wide, a.shape), a, b);
-  // A comparison with NaN is false: the point would stay for ever, as if it had been refused each time.
-  const lost = tf.where(tf.isNaN(logA), tf.fill(logA.shape, NaN), tf.zerosLike(logA));
-  return {
-    x: tf.add(choice(there.x, here.x), tf.reshape(lost, wide.shape)),
-    energy: choice(there.energy!, here.energy!),
-    score: choice(there.score, here.score),
-  };
-}
+export const squares = (x: Tensor): Tensor =>
+  tf.sum(tf.square(x), x.shape.map((_, i) => i).slice(1));

@@ -1,5 +1,5 @@
 /**
- * Energies: laws known up to their normalising constant.
+ * Energies: laws known up to their normalising constant, and those in closed form that they are held to.
  *
  * @module
  */
@@ -16,5 +16,15 @@ export {
   type SampleEnergy,
   type SampleScore,
 } from "./compose.ts";
+export * from "./density/mod.ts";
 export * from "./grid/mod.ts";
+export {
+  type Counting,
+  counting,
+  crossed,
+  integral,
+  logIntegral,
+  type Measure,
+  quadrature,
+} from "./measure.ts";
 export { observedEnergy, type Seen } from "./restore.ts";

@@ -96,8 +96,17 @@ const rademacherDraw: Draw = {
   },
 };
 
-/** Uniforms on [0, 1) with all 53 bits of a double. */
-function doubles(key: Key, count: number): Float64Array {
+/**
+ * Uniforms on [0, 1) with all 53 bits of a double, on the host; draw i does not depend on the count.
+ *
+ * @param key The key.
+ * @param count How many.
+ * @returns `count` doubles.
+ * @throws {TypeError} If the key is none.
+ * @throws {RangeError} If `count` is not a whole number of at least 0.
+ */
+export function doubles(key: Key, count: number): Float64Array {
+  checkCount("draw uniforms", count);
   const words = bits(key, 2 * count);
   return Float64Array.from(
     { length: count },

@@ -5,8 +5,10 @@
  * @module
  */
 
+import { chain } from "./slips/chain.ts";
 import { command } from "./slips/command.ts";
 import { diagnose } from "./slips/diagnose.ts";
+import { density } from "./slips/density.ts";
 import { engine } from "./slips/engine.ts";
 import { energy } from "./slips/energy.ts";
 import { files } from "./slips/files.ts";
@@ -25,6 +27,8 @@ export const slips: readonly Slip[] = [
   ...engine,
   ...noise,
   ...grid,
+  ...chain,
+  ...density,
   ...sample,
   ...refine,
   ...train,

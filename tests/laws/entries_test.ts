@@ -41,7 +41,11 @@ const sources = (await Array.fromAsync(Deno.readDir(new URL("src/", root))))
 async function exported(path: string): Promise<string[]> {
   const text = await Deno.readTextFile(new URL(path, root));
   const bare = text.replaceAll(/\/\*[^]*?\*\//g, "");
+  const passed = [...bare.matchAll(/export \* from "\.\/([^"]+)"/g)].map(([, inner]) =>
+    exported(path.replace(/[^/]+$/, inner!))
+  );
   return [
+    ...(await Promise.all(passed)).flat(),
     ...[...bare.matchAll(/export (?:type )?\{([^}]*)\}/g)].flatMap(([, names]) =>
       names!.split(",").map((name) => name.trim().replace(/^type /, "").split(" as ").at(-1)!)
         .filter((name) => name !== "")

@@ -68,6 +68,8 @@ export const innerOrder: Readonly<Record<string, readonly string[]>> = {
 
 /** All that importing the root may bring in. */
 export const rootPackages: readonly string[] = [
+  "@stdlib/math-base-special-digamma",
+  "@stdlib/math-base-special-gammaln",
   "@tensorflow/tfjs-core",
   "fflate",
   "fp-ts",

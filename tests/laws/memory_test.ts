@@ -10,9 +10,10 @@ const root = new URL("../../src/", import.meta.url);
 /** The words. */
 const words = /\b(?:dispose|finally)\b|\btf\.(?:tidy|keep)\b/g;
 
-/** Where they may stand outside of `tensor/` and `engine/`, and how often: drivers, files and processes, what outlives a call. */
+/** Where they may stand outside of `tensor/` and `engine/`, and how often: drivers and streams, files and processes, what outlives a call. */
 const known: Readonly<Record<string, number>> = {
   "chain/draw.ts": 1,
+  "chain/move/tempering.ts": 1,
   "chain/run.ts": 5,
   "command/choose.ts": 1,
   "command/sample/batch.ts": 1,

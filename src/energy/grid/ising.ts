@@ -107,11 +107,11 @@ export const valueAt = (values: number | Float64Array, i: number): number =>
  *
  * @example
  * ```ts
- * import { energy, ising, lattice } from "@tweedie/tweedie/energy";
+ * import { ising, isingEnergy, lattice } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * const model = ising(lattice(2, 2), { coupling: 0.5, field: 0.25 });
- * assert.equal(energy(model, Int8Array.of(1, 1, 1, 1)), -3);
+ * assert.equal(isingEnergy(model, Int8Array.of(1, 1, 1, 1)), -3);
  * ```
  */
 export function ising(on: Lattice, options: IsingOptions = {}): Ising {
@@ -141,13 +141,13 @@ export function checkSpins(action: string, { sites }: Lattice, s: ArrayLike<numb
  *
  * @example
  * ```ts
- * import { energy, ising, lattice } from "@tweedie/tweedie/energy";
+ * import { ising, isingEnergy, lattice } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
- * assert.equal(energy(ising(lattice(1, 3)), Int8Array.of(1, 1, -1)), 0);
+ * assert.equal(isingEnergy(ising(lattice(1, 3)), Int8Array.of(1, 1, -1)), 0);
  * ```
  */
-export function energy({ lattice: { edges }, coupling, field }: Ising, s: Int8Array): number {
+export function isingEnergy({ lattice: { edges }, coupling, field }: Ising, s: Int8Array): number {
   let pairs = 0, single = 0;
   if (typeof coupling === "number") {
     for (let at = 0; at < edges.length; at += 2) pairs += s[edges[at]!]! * s[edges[at + 1]!]!;
@@ -248,12 +248,12 @@ export interface Potentials {
  *
  * @example Two labels that agree with weight e
  * ```ts
- * import { energy, fromPotentials, lattice } from "@tweedie/tweedie/energy";
+ * import { fromPotentials, isingEnergy, lattice } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
  * const { model, constant } = fromPotentials(lattice(1, 2), { single: [0, 0, 0, 0], pair: [1, 0, 0, 1] });
- * assert.equal(constant - energy(model, Int8Array.of(1, 1)), 1);
- * assert.equal(constant - energy(model, Int8Array.of(-1, 1)), 0);
+ * assert.equal(constant - isingEnergy(model, Int8Array.of(1, 1)), 1);
+ * assert.equal(constant - isingEnergy(model, Int8Array.of(-1, 1)), 0);
  * ```
  */
 export function fromPotentials(on: Lattice, { single, pair }: Potentials): Mapped {

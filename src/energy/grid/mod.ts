@@ -16,11 +16,11 @@ export {
 } from "./exact.ts";
 export {
   conditional,
-  energy,
   flipEnergy,
   fromPotentials,
   type Ising,
   ising,
+  isingEnergy,
   type IsingOptions,
   localField,
   type Mapped,
@@ -31,9 +31,9 @@ export {
 export { type Boundary, type Lattice, lattice, type LatticeOptions } from "./lattice.ts";
 export { annealed, icm, minCut, type Mode } from "./mode.ts";
 export {
+  type GridChainOptions,
   type GridInfo,
   type GridModel,
-  type GridOptions,
   gridStart,
   type GridStartOptions,
   type GridState,

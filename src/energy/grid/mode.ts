@@ -19,7 +19,7 @@
 
 import { refusal } from "../../tensor/check/check.ts";
 import { fold, type Key } from "../../tensor/key.ts";
-import { checkSpins, energy, type Ising, localField, valueAt } from "./ising.ts";
+import { checkSpins, type Ising, isingEnergy, localField, valueAt } from "./ising.ts";
 import { sweep } from "./move/sweep.ts";
 
 /**
@@ -54,7 +54,7 @@ export interface Mode {
  */
 export function icm(model: Ising, start: Int8Array): Mode[] {
   checkSpins("find a mode", model.lattice, start);
-  const s = start.slice(), rounds: Mode[] = [{ s: start.slice(), energy: energy(model, s) }];
+  const s = start.slice(), rounds: Mode[] = [{ s: start.slice(), energy: isingEnergy(model, s) }];
   for (;;) {
     let changed = 0;
     for (let i = 0; i < s.length; i++) {
@@ -63,7 +63,7 @@ export function icm(model: Ising, start: Int8Array): Mode[] {
       changed++;
     }
     if (changed === 0) return rounds;
-    rounds.push({ s: s.slice(), energy: energy(model, s) });
+    rounds.push({ s: s.slice(), energy: isingEnergy(model, s) });
   }
 }
 
@@ -96,7 +96,7 @@ export function annealed(
 ): Mode {
   checkSpins("anneal", model.lattice, start);
   if (betas.length === 0) throw refusal("anneal", "betas must be of at least one number", "none");
-  let x = start, best: Mode = { s: start, energy: energy(model, start) };
+  let x = start, best: Mode = { s: start, energy: isingEnergy(model, start) };
   betas.forEach((beta, i) => {
     const next = sweep(model, { rule: "gibbs", beta })(x, fold(key, i));
     x = next.x;
@@ -144,7 +144,7 @@ export function minCut(model: Ising): Mode {
   }
   const graph = graphOf(sites + 2, ends, capacity), level = saturated(graph, source, sink);
   const s = Int8Array.from({ length: sites }, (_, i) => level[i]! < 0 ? -1 : 1);
-  return { s, energy: energy(model, s) };
+  return { s, energy: isingEnergy(model, s) };
 }
 
 /** Arc a goes from `ends[a]` to `ends[a ^ 1]` and has `left[a]` to spare. */

@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import {
   asPairwise,
   conditional,
-  energy,
   flipEnergy,
   fromPotentials,
   greyLevels,
   ising,
+  isingEnergy,
   lattice,
   localField,
   pairwise,
@@ -27,10 +27,10 @@ describe("energies", () => {
 
   it("flipEnergy() and conditional() are those of the whole energy", () => {
     for (let i = 0; i < 12; i++) {
-      const other = s.with(i, -s[i]!), change = energy(model, other) - energy(model, s);
+      const other = s.with(i, -s[i]!), change = isingEnergy(model, other) - isingEnergy(model, s);
       near(flipEnergy(model, s, i), change, 1e-13);
       const [up, down] = [s.with(i, 1), s.with(i, -1)].map((x) =>
-        Math.exp(-0.7 * energy(model, x))
+        Math.exp(-0.7 * isingEnergy(model, x))
       );
       near(conditional(localField(model, s, i), 0.7), up! / (up! + down!), 1e-14);
     }
@@ -38,7 +38,7 @@ describe("energies", () => {
 
   it("siteEnergy() changes as the whole energy does, and asPairwise() is the same model", () => {
     const x = Int8Array.from(s, (v) => (v + 1) / 2);
-    near(pairwiseEnergy(asPairwise(model), x), energy(model, s), 1e-13);
+    near(pairwiseEnergy(asPairwise(model), x), isingEnergy(model, s), 1e-13);
     const grey = greyLevels(on, { levels: 3, weight: centred("J", 24), single: centred("D", 36) });
     for (let i = 0; i < 12; i++) {
       for (const a of [0, 1, 2]) {
@@ -76,7 +76,7 @@ describe("energies", () => {
     for (let e = 0; e < 24; e++) {
       sum += pair[4 * e + 2 * y[on.edges[2 * e]!]! + y[on.edges[2 * e + 1]!]!]!;
     }
-    near(constant - energy(model, s), sum, 1e-13);
+    near(constant - isingEnergy(model, s), sum, 1e-13);
   });
 
   it("ising() says which number is not finite, and how long a list must be", () => {
@@ -106,7 +106,7 @@ describe("energies", () => {
     let alike = 0;
     for (let at = 0; at < edges.length; at += 2) alike += +(y[edges[at]!] === y[edges[at + 1]!]);
     const s = Int8Array.from(y, (label) => 2 * label - 1);
-    near(constant - energy(model, s), 1.5 * agree + 0.7 * alike, 1e-14);
+    near(constant - isingEnergy(model, s), 1.5 * agree + 0.7 * alike, 1e-14);
     assert.throws(
       () => restoration(view(Int8Array.of(1, -1), [1, 2]), { data: 1, smooth: 1 }),
       /Cannot restore a picture: x must be of labels 0 and 1, got -1/,

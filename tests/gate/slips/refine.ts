@@ -168,7 +168,7 @@ export const refine: readonly Slip[] = [
     "moves(env, state)",
     "laws/one_model",
   ),
-  slip("chain/langevin.ts", "tf.isNaN(logA)", "tf.isNaN(tf.zerosLike(logA))", "laws/finite"),
+  slip("chain/move/accept.ts", "tf.isNaN(logA)", "tf.isNaN(tf.zerosLike(logA))", "laws/finite"),
   slip(
     "solve/linear.ts",
     "gradFunc: (dy: Tensor) => inverse(dy),",

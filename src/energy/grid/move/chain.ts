@@ -70,7 +70,7 @@ export interface GridState extends Chain {
  *
  * @category Grids
  */
-export interface GridOptions {
+export interface GridChainOptions {
   /** The inverse temperature, beta·E in nats: one number, or one for each step, as in annealing. */
   readonly beta: number | readonly number[];
   /** Number of steps. Default: as many as there are temperatures; of one temperature, for ever. */
@@ -98,7 +98,7 @@ export interface GridKernel {
 
 const isBeta = (beta: number): boolean => beta >= 0 && beta < Infinity;
 
-const gridRules: Rules<GridOptions> = {
+const gridRules: Rules<GridChainOptions> = {
   beta: needed(is(
     "numbers of at least 0",
     (beta: number | readonly number[]) =>
@@ -118,7 +118,7 @@ const gridRules: Rules<GridOptions> = {
 export function gridChain(
   model: GridModel,
   kernel: GridKernel,
-  options: GridOptions,
+  options: GridChainOptions,
 ): ChainSampler<GridState, ChainEnv> {
   const action = "make a chain on a grid", { beta, steps } = decoded(action, options, gridRules);
   const list = typeof beta === "number" ? undefined : [...beta];

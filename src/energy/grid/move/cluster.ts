@@ -21,8 +21,8 @@
 import type { ChainEnv, ChainSampler } from "../../../chain/chain.ts";
 import { refusal } from "../../../tensor/check/check.ts";
 import { fillBits, fold, type Key } from "../../../tensor/key.ts";
-import { energy, type Ising, valueAt } from "../ising.ts";
-import { type ChainStep, gridChain, type GridOptions, type GridState } from "./chain.ts";
+import { type Ising, isingEnergy, valueAt } from "../ising.ts";
+import { type ChainStep, gridChain, type GridChainOptions, type GridState } from "./chain.ts";
 
 /**
  * The probability that an edge whose ends agree is held, 1 − e^(−2·beta·J).
@@ -87,13 +87,13 @@ function wolffStep(model: Ising, beta: number): ChainStep {
     for (let next = 0; next < count; next++) {
       const i = cluster[next]!, end = starts[i + 1]!;
       const isFixed = s * valueAt(field, i) > 0 && held.site(word(), i);
-      if (isFixed) return { x: before, moved: 0, energy: energy(model, before) };
+      if (isFixed) return { x: before, moved: 0, energy: isingEnergy(model, before) };
       for (let at = starts[i]!; at < end; at++) {
         const j = neighbours[at]!;
         if (x[j] === s && held.edge(word(), via[at]!)) turn(j);
       }
     }
-    return { x, moved: count, energy: energy(model, x) };
+    return { x, moved: count, energy: isingEnergy(model, x) };
   };
 }
 
@@ -124,7 +124,7 @@ function swendsenWangStep(model: Ising, beta: number): ChainStep {
       moved++;
       return -s;
     });
-    return { x, moved, energy: energy(model, x) };
+    return { x, moved, energy: isingEnergy(model, x) };
   };
 }
 
@@ -156,7 +156,7 @@ function checkModel({ coupling }: Ising): void {
  * assert.equal(info!.accepted, 1 / 16);
  * ```
  */
-export function wolff(model: Ising, options: GridOptions): ChainSampler<GridState, ChainEnv> {
+export function wolff(model: Ising, options: GridChainOptions): ChainSampler<GridState, ChainEnv> {
   checkModel(model);
   return gridChain(model, { name: "wolff", at: (beta) => wolffStep(model, beta) }, options);
 }
@@ -184,7 +184,7 @@ export function wolff(model: Ising, options: GridOptions): ChainSampler<GridStat
  */
 export function swendsenWang(
   model: Ising,
-  options: GridOptions,
+  options: GridChainOptions,
 ): ChainSampler<GridState, ChainEnv> {
   checkModel(model);
   return gridChain(

@@ -9,7 +9,7 @@
  */
 
 import { fillBits, fold, type Key, philox } from "../../../tensor/key.ts";
-import { energy, type Ising, localField } from "../ising.ts";
+import { type Ising, isingEnergy, localField } from "../ising.ts";
 import type { Lattice } from "../lattice.ts";
 import type { ChainStep } from "./chain.ts";
 import { type Sweep, upProbability } from "./rule.ts";
@@ -62,7 +62,7 @@ const anySweep = (model: Ising, { rule, beta }: Sweep): ChainStep => (before, ke
       x[i] = next;
     }
   }
-  return { x, moved, energy: energy(model, x) };
+  return { x, moved, energy: isingEnergy(model, x) };
 };
 
 /** The probabilities are a table over the sum of the neighbours, k, and the spin: at 2·(k + 4) + [s > 0]. */

@@ -16,8 +16,8 @@ import { type Pairwise, pairwiseEnergy, siteEnergy } from "../potts.ts";
 import {
   type ChainStep,
   gridChain,
+  type GridChainOptions,
   type GridModel,
-  type GridOptions,
   type GridState,
 } from "./chain.ts";
 import { levelProbabilities, type SiteRule, type Sweep } from "./rule.ts";
@@ -76,8 +76,10 @@ const levelSweep = (model: Pairwise, { rule, beta }: Sweep): ChainStep => (befor
  * assert.equal(info!.energy.length, 8);
  * ```
  */
-export const gibbs = (model: GridModel, options: GridOptions): ChainSampler<GridState, ChainEnv> =>
-  sweeps(model, "gibbs", options);
+export const gibbs = (
+  model: GridModel,
+  options: GridChainOptions,
+): ChainSampler<GridState, ChainEnv> => sweeps(model, "gibbs", options);
 
 /**
  * Sweeps of Metropolis: each site tries another value, which is taken with probability min(1, e^(−beta·ΔE)).
@@ -103,12 +105,12 @@ export const gibbs = (model: GridModel, options: GridOptions): ChainSampler<Grid
  */
 export const metropolis = (
   model: GridModel,
-  options: GridOptions,
+  options: GridChainOptions,
 ): ChainSampler<GridState, ChainEnv> => sweeps(model, "metropolis", options);
 
 const sweeps = (
   model: GridModel,
   rule: SiteRule,
-  options: GridOptions,
+  options: GridChainOptions,
 ): ChainSampler<GridState, ChainEnv> =>
   gridChain(model, { name: rule, at: (beta) => sweep(model, { rule, beta }) }, options);

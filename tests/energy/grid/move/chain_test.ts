@@ -5,8 +5,8 @@ import type { ChainSampler, ChainStart } from "../../../../src/chain/chain.ts";
 import {
   gibbs,
   greyLevels,
+  type GridChainOptions,
   type GridModel,
-  type GridOptions,
   gridStart,
   type GridState,
   ising,
@@ -21,7 +21,7 @@ import { view } from "../../../../src/tensor/ndarray.ts";
 import { near } from "../../../measure.ts";
 import { centred, energyOf } from "./kernel.ts";
 
-type Made = (options: GridOptions) => ChainSampler<GridState, ChainEnv>;
+type Made = (options: GridChainOptions) => ChainSampler<GridState, ChainEnv>;
 
 const on = lattice(3, 4, { boundary: "periodic" });
 const spins = ising(on, { coupling: centred("J", 24), field: centred("h", 12) });
@@ -137,7 +137,7 @@ describe("chains on a grid", () => {
       /steps must be at most 2, as many as beta, got 3/,
     );
     assert.throws(() => gibbs(spins, { beta: 1, steps: 1.5 }), /steps must be a whole number/);
-    assert.throws(() => gibbs(spins, {} as GridOptions), /beta must be/);
+    assert.throws(() => gibbs(spins, {} as GridChainOptions), /beta must be/);
     for (const make of [wolff, swendsenWang]) {
       assert.throws(
         () => make(ising(lattice(1, 3), { coupling: [1, -0.5] }), { beta: 1 }),

@@ -7,9 +7,9 @@
 import type { ChainEnv, ChainSampler } from "../../../../src/chain/chain.ts";
 import { run } from "../../../../mod.ts";
 import {
-  energy,
   type GridModel,
   type GridState,
+  isingEnergy,
   levelProbabilities,
   localField,
   pairwiseEnergy,
@@ -49,7 +49,7 @@ export function numberOf(model: GridModel, x: Int8Array): number {
 
 /** E(x). */
 export const energyOf = (model: GridModel, x: Int8Array): number =>
-  model.kind === "ising" ? energy(model, x) : pairwiseEnergy(model, x);
+  model.kind === "ising" ? isingEnergy(model, x) : pairwiseEnergy(model, x);
 
 /** p ∝ e^(−beta·E), a plain sum over all states. */
 export function lawOf(model: GridModel, beta: number): Float64Array {
