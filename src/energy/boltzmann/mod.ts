@@ -1,0 +1,73 @@
+/**
+ * Boltzmann machines, restricted and deep: energies, conditionals, sampling, likelihoods and gradients.
+ *
+ * @module
+ */
+
+export {
+  annealedImportance,
+  type AnnealedOptions,
+  annealedPartition,
+  type AnnealedPartitionOptions,
+  annealedStart,
+  type AnnealedState,
+  baseLogPartition,
+  coldBetas,
+  type PartitionEstimate,
+  partitionEstimate,
+} from "./annealing.ts";
+export {
+  bipartite,
+  type Dbm,
+  dbmEnergy,
+  dbmOf,
+  dbmParams,
+  dbmStatistics,
+  doubled,
+  layerMean,
+  layersOf,
+  meanField,
+  type MeanFieldOptions,
+  stacked,
+  variationalBound,
+} from "./dbm.ts";
+export {
+  type Contrast,
+  contrasted,
+  exactStatistics,
+  movedOffsets,
+  type Offsets,
+  type RbmStatistics,
+  rbmStatistics,
+} from "./divergence.ts";
+export { blockGibbs, type BlockGibbsOptions, type RbmInfo, type RbmState } from "./gibbs.ts";
+export {
+  freeEnergyGap,
+  pseudoLikelihood,
+  type PseudoLikelihoodOptions,
+  reconstructionError,
+} from "./monitor.ts";
+export {
+  dataExpectations,
+  likelihoodGradient,
+  logLikelihoods,
+  logPartition,
+  modelExpectations,
+  type PartitionCost,
+  partitionCost,
+  type PartitionOptions,
+  type RbmValues,
+  rbmValues,
+} from "./partition.ts";
+export {
+  freeEnergy,
+  heated,
+  hiddenInputs,
+  hiddenMean,
+  initialRbm,
+  type InitialRbmOptions,
+  logOdds,
+  type Rbm,
+  rbmEnergy,
+  visibleMean,
+} from "./rbm.ts";
