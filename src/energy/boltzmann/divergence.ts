@@ -31,6 +31,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { refusal } from "../../tensor/check/check.ts";
 import { scope } from "../../tensor/scope.ts";
 import type { Scalar, Tensor } from "../../tensor/tensor.ts";
+import type { Dbm } from "./dbm.ts";
 import { checkRbm, freeEnergy, hiddenMean, type Rbm } from "./rbm.ts";
 
 /**
@@ -158,17 +159,17 @@ export interface Offsets {
 }
 
 /**
- * What a gradient is made of.
+ * What a gradient is made of: means `S` of −∂E/∂θ, and offsets `O`.
  *
  * @category Boltzmann machines
  */
-export interface Contrast {
+export interface Contrast<S, O> {
   /** Means under the data. */
-  readonly positive: RbmStatistics;
+  readonly positive: S;
   /** Means under the model, or what stands for it. */
-  readonly negative: RbmStatistics;
+  readonly negative: S;
   /** Offsets of centring. Default: 0. */
-  readonly offsets?: Offsets;
+  readonly offsets?: O;
   /** Decay of the weights, which is added to their gradient as decay·W. Default: 0. */
   readonly decay?: number;
 }
@@ -182,36 +183,62 @@ export interface Contrast {
  * @param contrast Both means, offsets, decay.
  * @returns New tensors of the parameters' shapes. They are the scope's, or the caller's where there is none.
  */
-export function contrasted(
-  rbm: Rbm,
-  { positive, negative, offsets, decay = 0 }: Contrast,
-): Rbm {
+export function contrasted(rbm: Rbm, contrast: Contrast<RbmStatistics, Offsets>): Rbm {
+  const { positive, negative, offsets, decay = 0 } = contrast;
+  const asDbm = (each: Rbm): Dbm => ({
+    weights: [each.weights],
+    biases: [each.visible, each.hidden],
+  });
   return scope((): Rbm => {
-    const less = (name: "weights" | "visible" | "hidden"): Tensor =>
-      tf.sub(negative[name], positive[name]);
-    const visible = less("visible"), hidden = less("hidden");
-    const raw = less("weights"), decayed = tf.mul(rbm.weights, decay);
-    const variance = positive.logVariance && negative.logVariance &&
-      { logVariance: tf.sub(negative.logVariance, positive.logVariance) };
-    if (offsets === undefined) {
-      return { weights: tf.add(raw, decayed), visible, hidden, ...variance };
-    }
-    const { visible: mu, hidden: lambda } = offsets;
-    const crossed = tf.add(
-      tf.outerProduct(column(mu), column(hidden)),
-      tf.outerProduct(column(visible), column(lambda)),
-    );
-    const weights = tf.add(tf.sub(raw, crossed), decayed);
-    return {
-      weights,
-      visible: tf.sub(visible, times(weights, lambda)),
-      hidden: tf.sub(hidden, times(weights, mu, true)),
-      ...variance,
-    };
+    const { weights: [weights], biases: [visible, hidden] } = dbmContrasted(asDbm(rbm), {
+      positive: asDbm(positive),
+      negative: asDbm(negative),
+      ...(offsets && { offsets: [offsets.visible, offsets.hidden] }),
+      decay,
+    });
+    const found = { weights: weights!, visible: visible!, hidden: hidden! };
+    if (!positive.logVariance || !negative.logVariance) return found;
+    return { ...found, logVariance: tf.sub(negative.logVariance, positive.logVariance) };
   });
 }
 
-const column = (vector: Tensor): tf.Tensor1D => vector as tf.Tensor1D;
+/**
+ * The same of a deep machine, whose layers have an offset each: what is taken from ∇b_l comes from the weights below and above.
+ *
+ * @category Boltzmann machines
+ * @param dbm The parameters.
+ * @param contrast Both means, offsets of all layers, decay.
+ * @returns New tensors of the parameters' shapes. They are the scope's, or the caller's where there is none.
+ */
+export function dbmContrasted(
+  dbm: Dbm,
+  { positive, negative, offsets, decay = 0 }: Contrast<Dbm, readonly Tensor[]>,
+): Dbm {
+  return scope((): Dbm => {
+    const less = (a: readonly Tensor[], b: readonly Tensor[]) =>
+      a.map((each, l) => tf.sub(each, b[l]!));
+    const pairs = less(negative.weights, positive.weights);
+    const alone = less(negative.biases, positive.biases);
+    const decayed = (raw: Tensor, l: number): Tensor => tf.add(raw, tf.mul(dbm.weights[l]!, decay));
+    if (offsets === undefined) return { weights: pairs.map(decayed), biases: alone };
+    const weights = pairs.map((raw, l) =>
+      decayed(
+        tf.sub(raw, tf.add(outer(offsets[l]!, alone[l + 1]!), outer(alone[l]!, offsets[l + 1]!))),
+        l,
+      )
+    );
+    const biases = alone.map((raw, l) => {
+      const below = weights[l - 1], above = weights[l];
+      const kept = below ? tf.sub(raw, times(below, offsets[l - 1]!, true)) : raw;
+      return above ? tf.sub(kept, times(above, offsets[l + 1]!)) : kept;
+    });
+    return { weights, biases };
+  });
+}
+
+/** a·bᵀ of two vectors. */
+const outer = (a: Tensor, b: Tensor): Tensor =>
+  tf.mul(tf.reshape(a, [-1, 1]), tf.reshape(b, [1, -1]));
 
 /** A matrix, or its transpose, times a vector. */
 const times = (matrix: Tensor, vector: Tensor, transposed = false): Tensor =>

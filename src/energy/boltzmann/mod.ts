@@ -34,6 +34,7 @@ export {
 export {
   type Contrast,
   contrasted,
+  dbmContrasted,
   exactStatistics,
   movedOffsets,
   type Offsets,
