@@ -94,13 +94,19 @@ function statistics(
   };
 }
 
-/** All states of some binary units, shape [2^size, size]: row s holds the bits of s, the lowest first. */
-export function allStates(size: number): Tensor {
-  const states = new Float32Array(2 ** size * size);
-  for (let at = 0; at < states.length; at++) {
-    states[at] = (Math.floor(at / size) >> (at % size)) & 1;
-  }
-  return tf.tensor2d(states, [2 ** size, size]);
+/**
+ * All states of some binary units, shape [2^size, size]: row s holds the bits of s, the lowest first. Put together on the tensors, as
+ * an engine takes no more than a few numbers from outside.
+ */
+function allStates(size: number): Tensor {
+  return scope(() => {
+    let states: Tensor = tf.tensor2d([[0], [1]]);
+    for (let count = 2; count < 2 ** size; count *= 2) {
+      const both = [tf.zeros([count, 1]), tf.ones([count, 1])];
+      states = tf.concat(both.map((bit) => tf.concat([states, bit], 1)), 0);
+    }
+    return states;
+  });
 }
 
 /**
