@@ -5,6 +5,7 @@
  * @module
  */
 
+import { boltzmann } from "./slips/boltzmann.ts";
 import { command } from "./slips/command.ts";
 import { engine } from "./slips/engine.ts";
 import { files } from "./slips/files.ts";
@@ -23,6 +24,7 @@ export const slips: readonly Slip[] = [
   ...sample,
   ...refine,
   ...train,
+  ...boltzmann,
   ...files,
   ...command,
 ];

@@ -129,8 +129,8 @@ export function exactStatistics(
     throw refusal(action, "the smaller layer must be of at most 16 units", Math.min(n, m));
   }
   return scope(() => {
-    const isMirrored = m < n, { x: own, log } = weighed(isMirrored ? mirrored(rbm) : rbm);
-    const shares = tf.softmax(log), law = isMirrored ? mirrored(rbm) : rbm;
+    const isMirrored = m < n, law = isMirrored ? mirrored(rbm) : rbm;
+    const { x: own, log } = weighed(law), shares = tf.softmax(log);
     const found = rbmStatistics(law, own, shares);
     return {
       statistics: isMirrored ? mirrored(found) : found,
