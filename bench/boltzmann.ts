@@ -11,10 +11,15 @@
 //             of ln p(x) by the mean field less ln Z by annealing; samples beside images; a linear classifier of 1000 labelled
 //             images on pixels, and on the mean field of the first hidden layer after either.
 //
-// Run: deno run --allow-read --allow-write --allow-ffi bench/boltzmann.ts [--parts bars,fashion,deep] [--out folder] [--hidden 64]
+//   mixing    how long block Gibbs sampling takes between two modes: machines of n + n units, each of which pulls each of the other layer
+//             by g/n in units of ±1, which from g = 1 on are all up or all down. The relaxation time 1/(1 − λ) in steps, λ being the
+//             second eigenvalue of the exact kernel, lumped to the number of ones; beside it λ as chains of blockGibbs() have it.
+//
+// Run: deno run --allow-read --allow-write --allow-ffi bench/boltzmann.ts [--parts bars,fashion,deep,mixing] [--out folder] [--hidden 64]
 //        [--epochs 10] [--updates 2000]; without --allow-ffi on wasm, which takes three times as long.
 
 import { parseArgs } from "node:util";
+import { EigenvalueDecomposition, Matrix } from "ml-matrix";
 import * as tf from "@tensorflow/tfjs-core";
 import {
   byMomentum,
@@ -70,7 +75,7 @@ import { native } from "./garments.ts";
 
 const { values: options } = parseArgs({
   options: {
-    parts: { type: "string", default: "bars,fashion,deep" },
+    parts: { type: "string", default: "bars,fashion,deep,mixing" },
     out: { type: "string", default: "." },
     hidden: { type: "string", default: "64" },
     epochs: { type: "string", default: "10" },
@@ -460,8 +465,84 @@ function untrained(sizes: readonly number[]): Dbm {
   };
 }
 
+// Mixing
+
+/** The machine of n + n units of ±1 with E = −(g/n)·Σ s_i·t_j, in units of 0 and 1. */
+const pulled = (n: number, g: number) => ({ w: 4 * g / n, b: -2 * g });
+
+const logistic = (a: number): number => 1 / (1 + Math.exp(-a));
+
+/** ln of the number of ways to choose k of n. */
+function logChoose(n: number, k: number): number {
+  let sum = 0;
+  for (let i = 1; i <= k; i++) sum += Math.log((n - k + i) / i);
+  return sum;
+}
+
+/** The second eigenvalue of the kernel of the number of ones, and its function. */
+function slowest(n: number, g: number): { readonly lambda: number; readonly of: number[] } {
+  const { w, b } = pulled(n, g), counts = Array.from({ length: n + 1 }, (_, k) => k);
+  const binomial = (k: number, p: number): number =>
+    Math.exp(logChoose(n, k) + k * Math.log(p) + (n - k) * Math.log(1 - p));
+  const given = counts.map((k) => counts.map((l) => binomial(l, logistic(b + w * k))));
+  const logs = counts.map((k) => logChoose(n, k) + b * k + n * Math.log1p(Math.exp(b + w * k)));
+  const root = logs.map((log) => Math.exp((log - Math.max(...logs)) / 2));
+  const symmetric = counts.map((k) =>
+    counts.map((j) =>
+      root[k]! / root[j]! * counts.reduce((sum, l) => sum + given[k]![l]! * given[l]![j]!, 0)
+    )
+  );
+  const { realEigenvalues, eigenvectorMatrix } = new EigenvalueDecomposition(
+    new Matrix(symmetric),
+    { assumeSymmetric: true },
+  );
+  const at = counts.toSorted((i, j) => realEigenvalues[j]! - realEigenvalues[i]!)[1]!;
+  return {
+    lambda: realEigenvalues[at]!,
+    of: counts.map((k) => eigenvectorMatrix.get(k, at) / root[k]!),
+  };
+}
+
+/** The same eigenvalue as the correlation of its function from one step of chains to the next. */
+async function seen(n: number, g: number, of: readonly number[]): Promise<number> {
+  const { w, b } = pulled(n, g), count = 2000;
+  const rbm: Rbm = {
+    weights: tf.fill([n, n], w),
+    visible: tf.fill([n], b),
+    hidden: tf.fill([n], b),
+  };
+  const half = tf.tidy(() => tf.concat([tf.zeros([count / 2, n]), tf.ones([count / 2, n])]));
+  let before: number[] | undefined, both = 0, alone = 0;
+  for await (
+    const { x, step } of run({ x: half, step: 0 }, { key: fold(root, n) })(
+      blockGibbs(rbm, { steps: 60 }),
+    )
+  ) {
+    const now = Array.from(tf.tidy(() => tf.sum(x, 1)).dataSync(), (k) => of[Math.round(k)]!);
+    if (step > 20) {
+      now.forEach((value, i) => (both += value * before![i]!, alone += before![i]! ** 2));
+    }
+    before = now;
+  }
+  return both / alone;
+}
+
+async function mixing(): Promise<void> {
+  console.log(
+    "mixing: relaxation time of block Gibbs sampling in steps, of n + n units; λ exactly, and of chains",
+  );
+  const strengths = [0.5, 1, 1.25, 1.5];
+  row(["n", ...strengths.map((g) => `g = ${g}`), "λ, g = 1", "of chains"]);
+  for (const n of [4, 8, 16, 32, 64]) {
+    const times = strengths.map((g) => (1 / (1 - slowest(n, g).lambda)).toPrecision(4)),
+      { lambda, of } = slowest(n, 1);
+    row([n, ...times, lambda.toFixed(4), (await seen(n, 1, of)).toFixed(4)]);
+  }
+}
+
 const parts: Readonly<Record<string, () => Promise<void>>> = {
   bars: barsAndStripes,
+  mixing,
   fashion,
   deep,
 };
