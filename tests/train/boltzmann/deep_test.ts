@@ -146,6 +146,28 @@ describe("deepDivergence()", () => {
     }
   });
 
+  it("chains go on from step to step, to the law of the model", async () => {
+    const dbm = deep([4, 3, 2], 1), law = bipartite(dbm), count = 4000, evens = states(6);
+    const logs = Array.from(freeEnergy(law, rows(evens)).dataSync(), (f) => -f),
+      logZ = logSum(logs);
+    const mean = (i: number): number =>
+      evens.reduce((sum, x, s) => sum + x[i]! * Math.exp(logs[s]! - logZ), 0);
+    const greatest = async (updates: number): Promise<number> => {
+      const { kept: [chains] } = await trained(dbm, {
+        options: { chains: count, kSteps: 1 },
+        batches: Array(updates).fill(batch),
+        carried: { chains: tf.zeros([count, 6]) },
+        rate: 0,
+      });
+      return Math.max(...[0, 1, 2, 3, 4, 5].map((i) => {
+        const found = average(chains!.filter((_, at) => at % 6 === i)), p = mean(i);
+        return Math.abs(found - p) / Math.sqrt(p * (1 - p) / count);
+      }));
+    };
+    assert.ok(await greatest(12) < 4);
+    assert.ok(await greatest(1) > 10);
+  });
+
   it("goes on from a state bit for bit, and compiled is the same", async () => {
     const dbm = deep([4, 3, 2, 2], 2, 0.5),
       options = { chains: 8, kSteps: 2, centring: 0.1, decay: 1e-3 };

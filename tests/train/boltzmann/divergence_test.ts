@@ -340,6 +340,38 @@ describe("contrastiveDivergence()", () => {
     }
   });
 
+  it("offsets follow the means of the batches from step to step", async () => {
+    const rbm = tensors(small),
+      batch = batchOf(counts, 1),
+      rate = 0.25,
+      options = { centring: rate };
+    const carried = divergenceStart(rbm, { ...options, key: key(2) });
+    const optimizer = byMomentum({ rate: 0, momentum: 0 }),
+      loss = contrastiveDivergence(rbm, options);
+    const start = newTraining(rbm, { optimizer, carried }), data = dataExpectations(small, batch);
+    for await (
+      const { step, carried: now } of train(start, { loss, optimizer, key: key(3) })(
+        Array(3).fill(batch),
+      )
+    ) {
+      for (
+        const [name, means] of [["visibleOffset", data.visible], [
+          "hiddenOffset",
+          data.hidden,
+        ]] as const
+      ) {
+        const first = carried[name]!.dataSync();
+        now![name]!.dataSync().forEach((each, i) =>
+          near(each, means[i]! + (1 - rate) ** step * (first[i]! - means[i]!), 1e-5)
+        );
+      }
+    }
+    carried["visibleOffset"]!.dataSync().forEach((each, i) =>
+      near(each, 1 / (1 + Math.exp(-small.visible[i]!)), 1e-6)
+    );
+    disposeTraining(start);
+  });
+
   it("a doubled layer has one set of weights: its gradient is that of the machine with both copies", async () => {
     const batch = batchOf(counts, 1);
     for (const layer of ["visible", "hidden"] as const) {
