@@ -388,22 +388,18 @@ export async function annealedPartition(
   );
   const backward = samples !== undefined, from = base ? { base } : {};
   const sampler = annealedImportance(rbm, { betas, backward, ...from });
-  const zeros = samples && tf.zeros([samples.shape[0]!]);
-  const start = samples
-    ? { x: samples, step: 0, logWeight: zeros! }
-    : annealedStart(rbm, { count: chains, ...from });
+  const start = samples ? given(samples) : annealedStart(rbm, { count: chains, ...from });
+  const runOptions = { key, ...(signal && { signal }) };
+  const last = typeof betas === "number" ? betas : betas.length - 1;
   let logWeights: ArrayLike<number> = [];
-  try {
-    const last = typeof betas === "number" ? betas : betas.length - 1;
-    const states = driver(plainly<AnnealedState, ChainEnv>())(start, {
-      key,
-      ...(signal && { signal }),
-    });
-    for await (const { step, logWeight } of states(sampler)) {
-      if (step === last) logWeights = await logWeight.data();
-    }
-  } finally {
-    zeros?.dispose();
+  for await (const { step, logWeight } of driver(driving)(start, runOptions)(sampler)) {
+    if (step === last) logWeights = await logWeight.data();
   }
   return partitionEstimate(logWeights, { logZ0: await baseLogPartition(rbm, base), backward });
 }
+
+const driving = plainly<AnnealedState, ChainEnv>();
+
+/** The start of the way backwards. */
+const given = (samples: Tensor) => (): AnnealedState =>
+  scope(() => ({ x: tf.clone(samples), step: 0, logWeight: tf.zeros([samples.shape[0]!]) }));

@@ -36,7 +36,7 @@ export interface Dbm {
 }
 
 /** Refuses parameters that do not fit together; gives the sizes of the layers. */
-function sizesOf(action: string, { weights, biases }: Dbm): number[] {
+function layerSizes(action: string, { weights, biases }: Dbm): number[] {
   if (weights.length < 1 || biases.length !== weights.length + 1) {
     const wanted = `biases must be one more than ${weights.length} weights, which must be some`;
     throw refusal(action, wanted, biases.length);
@@ -50,7 +50,7 @@ function sizesOf(action: string, { weights, biases }: Dbm): number[] {
 }
 
 function checkLayers(action: string, dbm: Dbm, layers: readonly Tensor[]): void {
-  const sizes = sizesOf(action, dbm);
+  const sizes = layerSizes(action, dbm);
   if (layers.length !== sizes.length) {
     throw refusal(action, `layers must be ${sizes.length}`, layers.length);
   }
@@ -92,7 +92,7 @@ export function dbmOf(params: Readonly<Record<string, Tensor>>): Dbm {
     weights: Array.from({ length: depth }, (_, l) => named(`weights.${l + 1}`)),
     biases: Array.from({ length: depth + 1 }, (_, l) => named(`biases.${l}`)),
   };
-  sizesOf("read a deep Boltzmann machine", dbm);
+  layerSizes("read a deep Boltzmann machine", dbm);
   return dbm;
 }
 
@@ -175,7 +175,7 @@ export function layerMean({ weights, biases }: Dbm, layers: readonly Tensor[], l
  * ```
  */
 export function bipartite(dbm: Dbm): Rbm {
-  const sizes = sizesOf("fold a deep Boltzmann machine", dbm), all = sizes.map((_, l) => l);
+  const sizes = layerSizes("fold a deep Boltzmann machine", dbm), all = sizes.map((_, l) => l);
   const even = all.filter((l) => l % 2 === 0), odd = all.filter((l) => l % 2 === 1);
   return scope((): Rbm => {
     const block = (e: number, o: number): Tensor => {
@@ -201,7 +201,7 @@ export function bipartite(dbm: Dbm): Rbm {
  * @returns h_0 to h_L. They are the scope's, or the caller's where there is none.
  */
 export function layersOf(dbm: Dbm, x: Tensor, hidden: Tensor): Tensor[] {
-  const sizes = sizesOf("take layers apart", dbm);
+  const sizes = layerSizes("take layers apart", dbm);
   return scope(() => {
     const part = (units: Tensor, parity: number): Tensor[] =>
       tf.split(units, sizes.filter((_, l) => l % 2 === parity), 1);
@@ -236,7 +236,7 @@ const meanFieldRules: Rules<MeanFieldOptions> = { steps: wholeNumber(0) };
  * @throws {RangeError} If one is out of range, or the shapes do not fit.
  */
 export function meanField(dbm: Dbm, v: Tensor, options: MeanFieldOptions = {}): Tensor[] {
-  const action = "find a mean field", [n, ...rest] = sizesOf(action, dbm);
+  const action = "find a mean field", [n, ...rest] = layerSizes(action, dbm);
   const { steps = 10 } = decoded(action, options, meanFieldRules);
   checkUnits(action, "v", v, n!);
   return scope(() => {
@@ -326,7 +326,7 @@ export function stacked(rbms: readonly Rbm[]): Dbm {
         tf.clone(rbms[top]!.hidden),
       ],
     };
-    sizesOf(action, dbm);
+    layerSizes(action, dbm);
     return dbm;
   });
 }

@@ -8,6 +8,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { type Dbm, doubled, stacked } from "../../energy/boltzmann/dbm.ts";
 import { hiddenMean, initialRbm, type Rbm } from "../../energy/boltzmann/rbm.ts";
+import { retained } from "../../chain/run.ts";
 import { isKey } from "../../tensor/check/check.ts";
 import {
   atLeast,
@@ -18,8 +19,8 @@ import {
   wholeNumber,
 } from "../../tensor/check/decode.ts";
 import { fold, type Key } from "../../tensor/key.ts";
-import { scope } from "../../tensor/scope.ts";
-import { disposeTraining, newTraining } from "../loop/state.ts";
+import { awaited, owned, scope } from "../../tensor/scope.ts";
+import { newTraining, type TrainState } from "../loop/state.ts";
 import { train } from "../loop/train.ts";
 import { byMomentum } from "../optimizer/momentum.ts";
 import { contrastiveDivergence } from "./divergence.ts";
@@ -82,27 +83,23 @@ const pretrainedRules: Rules<PretrainedOptions> = {
  */
 export async function pretrainedDbm(rows: VisibleRows, options: PretrainedOptions): Promise<Dbm> {
   const { sizes, key } = decoded("pre-train a deep Boltzmann machine", options, pretrainedRules);
-  const rbms: Rbm[] = [], top = sizes.length - 2;
-  let below = Float32Array.from(rows);
-  try {
+  const top = sizes.length - 2;
+  return await scope(function* () {
+    const rbms: Rbm[] = [];
+    let below = Float32Array.from(rows);
     for (let l = 0; l <= top; l++) {
-      const layer = l === 0 ? "visible" : l === top ? "hidden" : undefined;
-      rbms.push(
-        await trainedRbm(below, {
-          ...options,
-          key: fold(key, l),
-          width: sizes[l]!,
-          hidden: sizes[l + 1]!,
-          layer,
-        }),
-      );
-      if (l < top) below = await lifted(rbms[l]!, below, layer);
+      const layer: Layer = l === 0 ? "visible" : l === top ? "hidden" : undefined;
+      const [width, hidden] = [sizes[l]!, sizes[l + 1]!];
+      const given = { ...options, key: fold(key, l), width, hidden, layer };
+      rbms.push(yield* owned(trainedRbm(below, given)));
+      if (l < top) below = yield* awaited(lifted(rbms[l]!, below, layer));
     }
     return stacked(rbms);
-  } finally {
-    rbms.forEach((each) => tf.dispose(Object.values(each)));
-  }
+  }, { signal: options.signal });
 }
+
+/** The layer that is there twice. */
+type Layer = "visible" | "hidden" | undefined;
 
 /** One machine of the stack, trained on rows. */
 async function trainedRbm(
@@ -110,59 +107,48 @@ async function trainedRbm(
   options: Omit<PretrainedOptions, "sizes"> & {
     readonly width: number;
     readonly hidden: number;
-    readonly layer: "visible" | "hidden" | undefined;
+    readonly layer: Layer;
   },
 ): Promise<Rbm> {
-  const { key, width, hidden, layer, epochs = 10, size = 100, rate = 0.05, momentum = 0.5 } =
-    options;
-  const { kSteps = 1, decay = 2e-4, signal } = options;
+  const { key, width, hidden, layer, epochs = 10, size = 100, rate = 0.05 } = options;
+  const { momentum = 0.5, kSteps = 1, decay = 2e-4, signal } = options;
   const batches = rowBatches(rows, { width, size, epochs, key: fold(key, "batches") });
   const optimizer = byMomentum({ rate, momentum });
-  const first = scope(() => {
+  return await scope(function* () {
     const data = tf.tensor2d(rows, [rows.length / width, width]);
-    return initialRbm({ visible: width, hidden, key: fold(key, "weights"), data });
+    const first = initialRbm({ visible: width, hidden, key: fold(key, "weights"), data });
+    const loss = contrastiveDivergence(first, { kSteps, decay, ...(layer && { doubled: layer }) });
+    const every = Math.floor(data.shape[0] / size) * epochs;
+    const run = { loss, optimizer, key, every, ...(signal && { signal }) };
+    return yield* owned(end(train(newTraining(first, { optimizer }), run)(batches)));
   });
-  const start = newTraining(first, { optimizer });
-  const loss = contrastiveDivergence(first, { kSteps, decay, ...(layer && { doubled: layer }) });
-  let found: Rbm | undefined;
-  try {
-    const every = Math.floor(rows.length / width / size) * epochs;
-    const states = train(start, { loss, optimizer, key, every, ...(signal && { signal }) })(
-      batches,
-    );
-    for await (const { params } of states) found = copied(params as Rbm);
-    return found!;
-  } finally {
-    disposeTraining(start);
-    tf.dispose(Object.values(first));
-  }
 }
 
-const copied = ({ weights, visible, hidden }: Rbm): Rbm => ({
-  weights: tf.clone(weights),
-  visible: tf.clone(visible),
-  hidden: tf.clone(hidden),
-});
+/** The weights of the only state that a run yields. */
+async function end(states: AsyncIterable<TrainState>): Promise<Rbm> {
+  let found: Rbm | undefined;
+  for await (const { params } of states) found = retained(params as Rbm);
+  return found!;
+}
 
 /** The means of the hidden units over rows, in parts. */
 async function lifted(
   rbm: Rbm,
   rows: Float32Array,
-  layer: "visible" | "hidden" | undefined,
+  layer: Layer,
 ): Promise<Float32Array<ArrayBuffer>> {
-  const n = rbm.visible.size,
-    count = rows.length / n,
-    out = new Float32Array(count * rbm.hidden.size);
+  const n = rbm.visible.size, m = rbm.hidden.size, count = rows.length / n;
+  const out = new Float32Array(count * m);
   for (let at = 0; at < count; at += 1000) {
-    const size = Math.min(1000, count - at);
-    const means = scope(() => {
-      const x = tf.tensor2d(rows.subarray(at * n, (at + size) * n), [size, n]);
-      return layer === "visible"
+    const values = await scope(function* () {
+      const some = rows.subarray(at * n, (at + 1000) * n);
+      const x = tf.tensor2d(some, [some.length / n, n]);
+      const means = layer === "visible"
         ? hiddenMean(doubled(rbm, "visible"), tf.concat([x, x], 1))
         : hiddenMean(rbm, x);
+      return yield* awaited(means.data<"float32">());
     });
-    out.set(await means.data() as Float32Array, at * rbm.hidden.size);
-    means.dispose();
+    out.set(values, at * m);
   }
   return out;
 }

@@ -185,6 +185,8 @@ describe("annealed importance sampling", () => {
       /base must be of shape \[5\], got \[4\]$/,
     );
     await assert.rejects(annealedPartition(rbm, { betas: 3 } as never), /key must be a key/);
+    const signal = AbortSignal.abort(new Error("called off"));
+    await assert.rejects(annealedPartition(rbm, { key: key(0), signal }), /called off/);
     await assert.rejects(
       annealedPartition({ ...rbm, weights: tf.fill([5, 4], NaN) }, {
         key: key(0),
