@@ -136,6 +136,20 @@ export function dbmEnergy(dbm: Dbm, layers: readonly Tensor[]): Tensor {
  * @param l Which layer, from 0, the visible one, to L.
  * @returns Shape [N, size of layer l]. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If there is no such layer.
+ *
+ * @example
+ * ```ts
+ * import { layerMean } from "@tweedie/tweedie/energy";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const dbm = { weights: [tf.ones([2, 1]), tf.zeros([1, 1])], biases: [tf.zeros([2]), tf.zeros([1]), tf.zeros([1])] };
+ * const layers = [[[1, 1]], [[0]], [[0]]].map((units) => tf.tensor2d(units));
+ * const [p] = layerMean(dbm, layers, 1).dataSync();
+ * assert.ok(Math.abs(p! - 1 / (1 + Math.exp(-2))) < 1e-6);
+ * ```
  */
 export function layerMean({ weights, biases }: Dbm, layers: readonly Tensor[], l: number): Tensor {
   if (biases[l] === undefined) {
@@ -234,6 +248,19 @@ const meanFieldRules: Rules<MeanFieldOptions> = { steps: wholeNumber(0) };
  * @returns mu_1 to mu_L. They are the scope's, or the caller's where there is none.
  * @throws {TypeError} If there is an option that is not known.
  * @throws {RangeError} If one is out of range, or the shapes do not fit.
+ *
+ * @example
+ * ```ts
+ * import { meanField } from "@tweedie/tweedie/energy";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const dbm = { weights: [tf.ones([2, 1]), tf.zeros([1, 1])], biases: [tf.zeros([2]), tf.zeros([1]), tf.zeros([1])] };
+ * const [mu1, mu2] = meanField(dbm, tf.tensor2d([[1, 1]])).map((each) => each.dataSync()[0]!);
+ * assert.ok(Math.abs(mu1! - 1 / (1 + Math.exp(-2))) < 1e-6 && mu2 === 0.5);
+ * ```
  */
 export function meanField(dbm: Dbm, v: Tensor, options: MeanFieldOptions = {}): Tensor[] {
   const action = "find a mean field", [n, ...rest] = layerSizes(action, dbm);
@@ -265,6 +292,19 @@ export function meanField(dbm: Dbm, v: Tensor, options: MeanFieldOptions = {}): 
  * @param means mu_1 to mu_L, in [0, 1]: any at all, best {@link meanField}'s.
  * @returns Nats, shape [N]. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If the shapes do not fit.
+ *
+ * @example Without weights above the first hidden layer it is exact
+ * ```ts
+ * import { meanField, variationalBound } from "@tweedie/tweedie/energy";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const dbm = { weights: [tf.ones([2, 1]), tf.zeros([1, 1])], biases: [tf.zeros([2]), tf.zeros([1]), tf.zeros([1])] };
+ * const v = tf.tensor2d([[1, 1]]), [bound] = variationalBound(dbm, v, meanField(dbm, v)).dataSync();
+ * assert.ok(Math.abs(bound! - Math.log(1 + Math.exp(2)) - Math.LN2) < 1e-5);
+ * ```
  */
 export function variationalBound(dbm: Dbm, v: Tensor, means: readonly Tensor[]): Tensor {
   return scope(() => {
@@ -304,6 +344,19 @@ export function dbmStatistics(layers: readonly Tensor[]): Dbm {
  * @param rbms From the bottom up, at least two: the hidden layer of each is as large as the visible one of the next.
  * @returns New tensors. The caller disposes of them.
  * @throws {RangeError} If there are less than two, or they do not fit on each other.
+ *
+ * @example
+ * ```ts
+ * import { stacked } from "@tweedie/tweedie/energy";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const part = (n: number, m: number) => ({ weights: tf.ones([n, m]), visible: tf.zeros([n]), hidden: tf.ones([m]) });
+ * const { weights, biases } = stacked([part(4, 3), part(3, 2)]);
+ * assert.deepEqual([weights.length, biases[1]!.dataSync()[0]], [2, 0.5]);
+ * ```
  */
 export function stacked(rbms: readonly Rbm[]): Dbm {
   const action = "stack Boltzmann machines", top = rbms.length - 1;

@@ -117,6 +117,19 @@ function allStates(size: number): Tensor {
  * @param rbm The parameters.
  * @returns The means, and ln Z in nats. New tensors: the scope's, or the caller's where there is none.
  * @throws {RangeError} If the visible units are Gaussian, or the smaller layer has more than 16.
+ *
+ * @example
+ * ```ts
+ * import { exactStatistics } from "@tweedie/tweedie/energy";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const rbm = { weights: tf.tensor2d([[2]]), visible: tf.tensor1d([0]), hidden: tf.tensor1d([0]) };
+ * const { logZ } = exactStatistics(rbm);
+ * assert.ok(Math.abs(logZ.dataSync()[0]! - Math.log(3 + Math.exp(2))) < 1e-5);
+ * ```
  */
 export function exactStatistics(
   rbm: Rbm,
@@ -188,6 +201,20 @@ export interface Contrast<S, O> {
  * @param rbm The parameters.
  * @param contrast Both means, offsets, decay.
  * @returns New tensors of the parameters' shapes. They are the scope's, or the caller's where there is none.
+ *
+ * @example The gradient is zero where data and model agree
+ * ```ts
+ * import { contrasted, exactStatistics } from "@tweedie/tweedie/energy";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const rbm = { weights: tf.tensor2d([[2]]), visible: tf.tensor1d([1]), hidden: tf.tensor1d([-1]) };
+ * const { statistics } = exactStatistics(rbm);
+ * const { weights } = contrasted(rbm, { positive: statistics, negative: statistics });
+ * assert.equal(weights.dataSync()[0], 0);
+ * ```
  */
 export function contrasted(rbm: Rbm, contrast: Contrast<RbmStatistics, Offsets>): Rbm {
   const { positive, negative, offsets, decay = 0 } = contrast;

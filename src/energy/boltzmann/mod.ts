@@ -15,7 +15,7 @@ export {
   coldBetas,
   type PartitionEstimate,
   partitionEstimate,
-} from "./annealing.ts";
+} from "./partition/annealing.ts";
 export {
   bipartite,
   type Dbm,
@@ -49,17 +49,19 @@ export {
   reconstructionError,
 } from "./monitor.ts";
 export {
-  dataExpectations,
-  likelihoodGradient,
-  logLikelihoods,
   logPartition,
-  modelExpectations,
   type PartitionCost,
   partitionCost,
   type PartitionOptions,
   type RbmValues,
   rbmValues,
-} from "./partition.ts";
+} from "./partition/exact.ts";
+export {
+  dataExpectations,
+  likelihoodGradient,
+  logLikelihoods,
+  modelExpectations,
+} from "./partition/likelihood.ts";
 export {
   freeEnergy,
   heated,

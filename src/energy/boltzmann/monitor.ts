@@ -120,6 +120,19 @@ function oneBit(rbm: Rbm, x: Tensor, key: Key): Tensor {
  * @param x Visible units, shape [N, n].
  * @returns One number. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If the shapes do not fit.
+ *
+ * @example
+ * ```ts
+ * import { reconstructionError } from "@tweedie/tweedie/energy";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const rbm = { weights: tf.tensor2d([[2]]), visible: tf.tensor1d([1]), hidden: tf.tensor1d([-1]) };
+ * const [error] = reconstructionError(rbm, tf.tensor2d([[1]])).dataSync();
+ * assert.ok(error! > 0 && error! < 0.1);
+ * ```
  */
 export const reconstructionError = (rbm: Rbm, x: Tensor): Scalar =>
   scope(() => tf.mean(tf.squaredDifference(x, visibleMean(rbm, hiddenMean(rbm, x)))) as Scalar);
@@ -133,6 +146,19 @@ export const reconstructionError = (rbm: Rbm, x: Tensor): Scalar =>
  * @param heldOut Visible units that were not, shape [M, n].
  * @returns Nats. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If the shapes do not fit.
+ *
+ * @example
+ * ```ts
+ * import { freeEnergyGap } from "@tweedie/tweedie/energy";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const rbm = { weights: tf.tensor2d([[2]]), visible: tf.tensor1d([1]), hidden: tf.tensor1d([-1]) };
+ * const x = tf.tensor2d([[1]]);
+ * assert.equal(freeEnergyGap(rbm, x, x).dataSync()[0], 0);
+ * ```
  */
 export const freeEnergyGap = (rbm: Rbm, trained: Tensor, heldOut: Tensor): Scalar =>
   scope(() =>

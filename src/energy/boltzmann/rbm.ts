@@ -92,6 +92,18 @@ const scaled = ({ logVariance }: Rbm, x: Tensor): Tensor =>
  * @param rbm The parameters.
  * @param x Visible units, shape [N, n].
  * @returns Shape [N, m]. It is the scope's, or the caller's where there is none.
+ *
+ * @example
+ * ```ts
+ * import { hiddenInputs } from "@tweedie/tweedie/energy";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const rbm = { weights: tf.tensor2d([[2]]), visible: tf.tensor1d([1]), hidden: tf.tensor1d([-1]) };
+ * assert.equal(hiddenInputs(rbm, tf.tensor2d([[1]])).dataSync()[0], 1);
+ * ```
  */
 export const hiddenInputs = (rbm: Rbm, x: Tensor): Tensor =>
   scope(() => tf.add(tf.matMul(scaled(rbm, x), rbm.weights), rbm.hidden));
@@ -131,6 +143,19 @@ export function hiddenMean(rbm: Rbm, x: Tensor): Tensor {
  * @param h Hidden units, shape [N, m].
  * @returns Shape [N, n]. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If the shapes do not fit.
+ *
+ * @example
+ * ```ts
+ * import { visibleMean } from "@tweedie/tweedie/energy";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const rbm = { weights: tf.tensor2d([[2]]), visible: tf.tensor1d([1]), hidden: tf.tensor1d([-1]) };
+ * const [p] = visibleMean(rbm, tf.tensor2d([[1]])).dataSync();
+ * assert.ok(Math.abs(p! - 1 / (1 + Math.exp(-3))) < 1e-6);
+ * ```
  */
 export function visibleMean(rbm: Rbm, h: Tensor): Tensor {
   checkUnits("find visible units", "h", h, checkRbm("find visible units", rbm).m);
@@ -182,6 +207,18 @@ function visibleEnergy({ visible, logVariance }: Rbm, x: Tensor): Tensor {
  * @param h Hidden units, shape [N, m].
  * @returns Nats, shape [N]. It is the scope's, or the caller's where there is none.
  * @throws {RangeError} If the shapes do not fit.
+ *
+ * @example
+ * ```ts
+ * import { rbmEnergy } from "@tweedie/tweedie/energy";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const rbm = { weights: tf.tensor2d([[2]]), visible: tf.tensor1d([1]), hidden: tf.tensor1d([-1]) };
+ * assert.equal(rbmEnergy(rbm, tf.tensor2d([[1]]), tf.tensor2d([[1]])).dataSync()[0], -2);
+ * ```
  */
 export function rbmEnergy(rbm: Rbm, x: Tensor, h: Tensor): Tensor {
   const { n, m } = checkRbm("find an energy", rbm);
@@ -229,6 +266,18 @@ export function freeEnergy(rbm: Rbm, x: Tensor): Tensor {
  * @param beta The inverse temperature, above 0; of binary units it may be 0.
  * @returns New tensors. They are the scope's, or the caller's where there is none.
  * @throws {RangeError} If `beta` is out of range.
+ *
+ * @example
+ * ```ts
+ * import { heated } from "@tweedie/tweedie/energy";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const rbm = { weights: tf.tensor2d([[2]]), visible: tf.tensor1d([1]), hidden: tf.tensor1d([-1]) };
+ * assert.equal(heated(rbm, 0.5).weights.dataSync()[0], 1);
+ * ```
  */
 export function heated(rbm: Rbm, beta: number): Rbm {
   checkRbm("heat a Boltzmann machine", rbm);
@@ -337,6 +386,18 @@ export function initialRbm(options: InitialRbmOptions): Rbm {
  * @category Boltzmann machines
  * @param data Visible units, shape [N, n].
  * @returns Shape [n]. It is the scope's, or the caller's where there is none.
+ *
+ * @example
+ * ```ts
+ * import { logOdds } from "@tweedie/tweedie/energy";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const [b] = logOdds(tf.tensor2d([[1], [1], [1], [0]])).dataSync();
+ * assert.ok(Math.abs(b! - Math.log(3)) < 1e-6);
+ * ```
  */
 export function logOdds(data: Tensor): Tensor {
   return scope(() => {

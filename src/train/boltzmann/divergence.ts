@@ -322,6 +322,20 @@ function ascended(
  * @returns `chains` [chains, n], `visibleOffset` [n] and `hiddenOffset` [m], as far as there are any. The caller disposes of them.
  * @throws {TypeError} If an option is not known, or there is no key.
  * @throws {RangeError} As {@link contrastiveDivergence}.
+ *
+ * @example
+ * ```ts
+ * import { key } from "@tweedie/tweedie";
+ * import { initialRbm } from "@tweedie/tweedie/energy";
+ * import { divergenceStart } from "@tweedie/tweedie/train";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const rbm = initialRbm({ visible: 6, hidden: 3, key: key(0) });
+ * const carried = divergenceStart(rbm, { negatives: "persistent", chains: 10, centring: 0.01, key: key(1) });
+ * assert.deepEqual(carried["chains"]!.shape, [10, 6]);
+ * ```
  */
 export function divergenceStart(
   rbm: Rbm,

@@ -80,6 +80,18 @@ const pretrainedRules: Rules<PretrainedOptions> = {
  * @throws {TypeError} If an option is not known.
  * @throws {RangeError} If one is out of range, there are not rows enough for a batch, or a step is not finite.
  * @throws The signal's reason, when aborted.
+ *
+ * @example
+ * ```ts
+ * import { key } from "@tweedie/tweedie";
+ * import { pretrainedDbm } from "@tweedie/tweedie/train";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const dbm = await pretrainedDbm([1, 1, 0, 0, 0, 0, 1, 1], { sizes: [4, 3, 2], key: key(0), epochs: 2, size: 2 });
+ * assert.deepEqual(dbm.weights.map(({ shape }) => shape), [[4, 3], [3, 2]]);
+ * ```
  */
 export async function pretrainedDbm(rows: VisibleRows, options: PretrainedOptions): Promise<Dbm> {
   const { sizes, key } = decoded("pre-train a deep Boltzmann machine", options, pretrainedRules);

@@ -3,7 +3,7 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { annealedPartition } from "../../../src/energy/boltzmann/annealing.ts";
+import { annealedPartition } from "../../../src/energy/boltzmann/partition/annealing.ts";
 import {
   bipartite,
   type Dbm,
@@ -18,7 +18,7 @@ import {
   stacked,
   variationalBound,
 } from "../../../src/energy/boltzmann/dbm.ts";
-import { logPartition, rbmValues } from "../../../src/energy/boltzmann/partition.ts";
+import { logPartition, rbmValues } from "../../../src/energy/boltzmann/partition/exact.ts";
 import {
   freeEnergy,
   hiddenMean,

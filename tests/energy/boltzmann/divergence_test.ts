@@ -14,13 +14,12 @@ import {
   type RbmStatistics,
   rbmStatistics,
 } from "../../../src/energy/boltzmann/divergence.ts";
+import { logPartition, type RbmValues } from "../../../src/energy/boltzmann/partition/exact.ts";
 import {
   dataExpectations,
   likelihoodGradient,
-  logPartition,
   modelExpectations,
-  type RbmValues,
-} from "../../../src/energy/boltzmann/partition.ts";
+} from "../../../src/energy/boltzmann/partition/likelihood.ts";
 import { freeEnergy, type Rbm } from "../../../src/energy/boltzmann/rbm.ts";
 import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import { key } from "../../../src/tensor/key.ts";

@@ -6,7 +6,7 @@
 
 import * as tf from "@tensorflow/tfjs-core";
 import type { Rbm } from "../../../src/energy/boltzmann/rbm.ts";
-import type { RbmValues } from "../../../src/energy/boltzmann/partition.ts";
+import type { RbmValues } from "../../../src/energy/boltzmann/partition/exact.ts";
 import { fold, key } from "../../../src/tensor/key.ts";
 import { normals } from "../../../src/tensor/random.ts";
 

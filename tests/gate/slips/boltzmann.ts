@@ -8,11 +8,16 @@
 import { type Slip, slip } from "./slip.ts";
 
 const rbm = "energy/boltzmann/rbm.ts", gibbs = "energy/boltzmann/gibbs.ts";
-const partition = "energy/boltzmann/partition.ts", annealing = "energy/boltzmann/annealing.ts";
+const partition = "energy/boltzmann/partition/exact.ts",
+  annealing = "energy/boltzmann/partition/annealing.ts";
+const likelihood = "energy/boltzmann/partition/likelihood.ts";
 const divergence = "energy/boltzmann/divergence.ts", dbm = "energy/boltzmann/dbm.ts";
 const monitor = "energy/boltzmann/monitor.ts", training = "train/boltzmann/divergence.ts";
 const deep = "train/boltzmann/deep.ts", greedy = "train/boltzmann/greedy.ts";
-const exact = "energy/boltzmann/partition", trained = "train/boltzmann/divergence";
+const exact = "energy/boltzmann/partition/exact",
+  likely = "energy/boltzmann/partition/likelihood",
+  annealed = "energy/boltzmann/partition/annealing",
+  trained = "train/boltzmann/divergence";
 
 /** All of them. */
 export const boltzmann: readonly Slip[] = [
@@ -76,63 +81,63 @@ export const boltzmann: readonly Slip[] = [
   slip(partition, "isOn ? down[unit]! : up[unit]!", "up[unit]!", exact),
   slip(partition, "log += Math.log(product);", "log += product;", exact),
   slip(partition, "< 500", "< 5000", exact),
-  slip(partition, "told * (unit[i]! + told / 2)", "told * (unit[i]! + told)", exact),
-  slip(partition, "(Math.log(2 * Math.PI) + log) / 2", "Math.log(2 * Math.PI) + log / 2", exact),
-  slip(partition, "Math.exp(log - logZ), means", "Math.exp(log), means", exact),
+  slip(partition, "told * (unit[i]! + told / 2)", "told * (unit[i]! + told)", likely),
+  slip(partition, "(Math.log(2 * Math.PI) + log) / 2", "Math.log(2 * Math.PI) + log / 2", likely),
+  slip(likelihood, "Math.exp(log - logZ), means", "Math.exp(log), means", likely),
   slip(
-    partition,
+    likelihood,
     "(apart ** 2 + spread - unit[i]! * told) / 2",
     "(apart ** 2 - unit[i]! * told) / 2",
-    exact,
+    likely,
   ),
-  slip(partition, "softplus(input), -energy) - all", "softplus(input), -energy)", exact),
-  slip(partition, "a.map((v, i) => v - b[i]!)", "a.map((v, i) => v + b[i]!)", exact),
-  slip(annealing, "tf.mul(base, 1 - beta)", "tf.mul(base, 1)", "energy/boltzmann/annealing"),
+  slip(likelihood, "softplus(input), -energy) - all", "softplus(input), -energy)", likely),
+  slip(likelihood, "a.map((v, i) => v - b[i]!)", "a.map((v, i) => v + b[i]!)", likely),
+  slip(annealing, "tf.mul(base, 1 - beta)", "tf.mul(base, 1)", annealed),
   slip(
     annealing,
     "tf.add(state.logWeight, rise(rbm, x, at))",
     "tf.sub(state.logWeight, rise(rbm, x, at))",
-    "energy/boltzmann/annealing",
+    annealed,
   ),
   slip(
     annealing,
     "tf.sub(state.logWeight, rise(rbm, x, at))",
     "tf.sub(state.logWeight, rise(rbm, state.x, at))",
-    "energy/boltzmann/annealing",
+    annealed,
   ),
   slip(
     annealing,
     "between(rbm, at.base, at.to)",
     "between(rbm, at.base, at.from)",
-    "energy/boltzmann/annealing",
+    annealed,
   ),
-  slip(annealing, "steps.toReversed()", "steps", "energy/boltzmann/annealing"),
+  slip(annealing, "steps.toReversed()", "steps", annealed),
   slip(
     annealing,
     "tf.mul(tf.sub(visible, base), (to + from) / 2)",
     "tf.mul(tf.sub(visible, base), to)",
-    "energy/boltzmann/annealing",
+    annealed,
   ),
-  slip(annealing, "base ? softplus(b) : Math.LN2", "softplus(b)", "energy/boltzmann/annealing"),
-  slip(annealing, "return m * Math.LN2 +", "return", "energy/boltzmann/annealing"),
+  slip(annealing, "base ? softplus(b) : Math.LN2", "softplus(b)", annealed),
+  slip(annealing, "return m * Math.LN2 +", "return", annealed),
   slip(
     annealing,
     "sign * (most + Math.log(mean))",
     "(most + Math.log(mean))",
-    "energy/boltzmann/annealing",
+    annealed,
   ),
   slip(
     annealing,
     "error: standardError(w) / mean",
     "error: standardError(w)",
-    "energy/boltzmann/annealing",
+    annealed,
   ),
-  slip(annealing, "/ (count - 1) / count)", "/ (count - 1))", "energy/boltzmann/annealing"),
+  slip(annealing, "/ (count - 1) / count)", "/ (count - 1))", annealed),
   slip(
     annealing,
     "/ sumOf(w.map((each) => each * each))",
     "/ sumOf(w)",
-    "energy/boltzmann/annealing",
+    annealed,
   ),
   slip(
     divergence,

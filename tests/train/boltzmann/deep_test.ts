@@ -16,7 +16,7 @@ import {
   meanField,
   stacked,
 } from "../../../src/energy/boltzmann/dbm.ts";
-import { logPartition, rbmValues } from "../../../src/energy/boltzmann/partition.ts";
+import { logPartition, rbmValues } from "../../../src/energy/boltzmann/partition/exact.ts";
 import { freeEnergy, hiddenMean, initialRbm, type Rbm } from "../../../src/energy/boltzmann/rbm.ts";
 import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import { mapTensors } from "../../../src/tensor/engine.ts";

@@ -5,13 +5,12 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { compiler } from "../../../src/engine/compile/compile.ts";
 import { start as started } from "../../../src/engine/runtime/session.ts";
+import { type RbmValues, rbmValues } from "../../../src/energy/boltzmann/partition/exact.ts";
 import {
   dataExpectations,
   logLikelihoods,
   modelExpectations,
-  type RbmValues,
-  rbmValues,
-} from "../../../src/energy/boltzmann/partition.ts";
+} from "../../../src/energy/boltzmann/partition/likelihood.ts";
 import { initialRbm, type Rbm } from "../../../src/energy/boltzmann/rbm.ts";
 import { useBackend } from "../../../src/tensor/backend/backend.ts";
 import { fold, key } from "../../../src/tensor/key.ts";

@@ -1,11 +1,9 @@
 /**
- * Small Boltzmann machines exactly, on plain numbers in float64: ln Z, likelihoods and their gradient, by going through the states
- * of the smaller layer.
+ * ln Z of small Boltzmann machines exactly, on plain numbers in float64, by going through the states of the smaller layer.
  *
  * ```text
  *   Z = Σ_h e^(cᵀh)·Π_i (1 + e^(b_i + (Wh)_i))            2^m terms of n factors, and alike over x: 2^n of m
  *   Z = Σ_h e^(cᵀh)·Π_i √(2π·σ_i²)·e^(b_i·s_i/σ_i + s_i²/2)     s = Wh, for Gaussian visible units
- *   ∂ ln p(x)/∂θ = E[−∂E/∂θ | x] − E[−∂E/∂θ]                   so for W: E[xhᵀ | x] − E[xhᵀ]
  * ```
  *
  * All 2^(n + m) states are never needed: the work grows exponentially with the smaller of n and m alone, and linearly with the other
@@ -15,10 +13,10 @@
  * @module
  */
 
-import { softplus } from "../../noise/schedule/guard.ts";
-import { checkOptions, notFinite, refusal } from "../../tensor/check/check.ts";
-import type { Tensor } from "../../tensor/tensor.ts";
-import { checkRbm, type Rbm } from "./rbm.ts";
+import { softplus } from "../../../noise/schedule/guard.ts";
+import { checkOptions, notFinite, refusal } from "../../../tensor/check/check.ts";
+import type { Tensor } from "../../../tensor/tensor.ts";
+import { checkRbm, type Rbm } from "../rbm.ts";
 
 /**
  * The parameters of a machine as plain numbers.
@@ -43,6 +41,18 @@ export interface RbmValues {
  * @param rbm The parameters.
  * @returns They as numbers.
  * @throws {RangeError} If they do not fit together.
+ *
+ * @example
+ * ```ts
+ * import { rbmValues } from "@tweedie/tweedie/energy";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const rbm = { weights: tf.tensor2d([[2]]), visible: tf.tensor1d([1]), hidden: tf.tensor1d([-1]) };
+ * assert.deepEqual([...(await rbmValues(rbm)).visible], [1]);
+ * ```
  */
 export async function rbmValues(rbm: Rbm): Promise<RbmValues> {
   checkRbm("read a Boltzmann machine", rbm);
@@ -110,7 +120,11 @@ export interface PartitionOptions {
 }
 
 /** Refuses numbers that do not fit, and sums that would take too long. */
-function checkValues(action: string, rbm: RbmValues, { most = 2 ** 20 }: PartitionOptions): void {
+export function checkValues(
+  action: string,
+  rbm: RbmValues,
+  { most = 2 ** 20 }: PartitionOptions,
+): void {
   const { weights, visible, hidden, logVariance } = rbm, [n, m] = [visible.length, hidden.length];
   if (weights.length !== n * m || n * m === 0) {
     throw refusal(action, `weights must be ${n}·${m} numbers`, weights.length);
@@ -138,7 +152,8 @@ interface Summed {
   readonly mean: (i: number, told: number) => number;
 }
 
-const sigmoid = (a: number): number => 1 / (1 + Math.exp(-a));
+/** 1/(1 + e^(−a)). */
+export const sigmoid = (a: number): number => 1 / (1 + Math.exp(-a));
 
 const binary = (bias: Float64Array): Summed => ({
   log: (i, told) => softplus(bias[i]! + told),
@@ -155,7 +170,7 @@ function gaussian(mean: Float64Array, logVariance: Float64Array): Summed {
 }
 
 /** The layer whose states are gone through, and the other. */
-interface Halves {
+export interface Halves {
   readonly layer: "visible" | "hidden";
   /** Biases of the units that are gone through. */
   readonly bias: Float64Array;
@@ -166,7 +181,7 @@ interface Halves {
   readonly factors: Float64Array | undefined;
 }
 
-function halves(rbm: RbmValues): Halves {
+export function halves(rbm: RbmValues): Halves {
   const { weights, visible, hidden, logVariance } = rbm, m = hidden.length;
   const { layer } = partitionCost(rbm);
   if (layer === "visible") {
@@ -186,7 +201,7 @@ type Visit = (units: Uint8Array, told: Float64Array, log: number) => void;
 const changed = (step: number): number => 31 - Math.clz32(step & -step);
 
 /** Goes through all states of a layer in the order of Gray's code. */
-function visited({ bias, rows, summed }: Halves, visit: Visit): void {
+export function visited({ bias, rows, summed }: Halves, visit: Visit): void {
   const units = new Uint8Array(bias.length), told = new Float64Array(rows[0]!.length);
   let own = 0;
   for (let state = 0;;) {
@@ -215,7 +230,7 @@ function logSum() {
 }
 
 /** ln Z. */
-function total(parts: Halves): number {
+export function total(parts: Halves): number {
   if (parts.factors !== undefined) return factored(parts, parts.factors);
   const sum = logSum();
   visited(parts, (_, __, log) => sum.add(log));
@@ -280,172 +295,4 @@ export function logPartition(rbm: RbmValues, options: PartitionOptions = {}): nu
   checkOptions(action, options, { most: true });
   checkValues(action, rbm, options);
   return total(halves(rbm));
-}
-
-/** The rows of visible units that numbers are. */
-function rowsOf(action: string, { visible }: RbmValues, x: ArrayLike<number>): number {
-  const count = x.length / visible.length;
-  if (!Number.isInteger(count) || count < 1) {
-    throw refusal(action, `x must be rows of ${visible.length} numbers`, x.length);
-  }
-  const got = notFinite(x);
-  if (got !== undefined) throw refusal(action, "x must be finite", got);
-  return count;
-}
-
-/** c + Wᵀ(x/σ) and the energy of the visible units alone, of the row that begins at `from`. */
-function row(rbm: RbmValues, x: ArrayLike<number>, from: number) {
-  const { weights, visible, hidden, logVariance } = rbm, m = hidden.length;
-  const inputs = Float64Array.from(hidden), unit = new Float64Array(visible.length);
-  let energy = 0;
-  for (let i = 0; i < visible.length; i++) {
-    const xi = x[from + i]!, scale = logVariance ? Math.exp(-logVariance[i]! / 2) : 1;
-    energy += logVariance ? ((xi - visible[i]!) * scale) ** 2 / 2 : -visible[i]! * xi;
-    unit[i] = xi * scale;
-    if (unit[i] === 0) continue;
-    for (let j = 0; j < m; j++) inputs[j]! += unit[i]! * weights[i * m + j]!;
-  }
-  return { inputs, unit, energy };
-}
-
-/**
- * ln p(x) of rows of visible units, exactly.
- *
- * @category Boltzmann machines
- * @param rbm The parameters.
- * @param x Rows of n numbers, one after the other.
- * @param options ln Z, where it is known already or estimated; the most states to go through for it otherwise.
- * @returns Nats, one for each row; of Gaussian units the density's logarithm.
- * @throws {RangeError} As {@link logPartition}; if x is not of rows of n finite numbers.
- *
- * @example The law of two binary units sums to 1
- * ```ts
- * import { logLikelihoods } from "@tweedie/tweedie/energy";
- * import assert from "node:assert/strict";
- *
- * const rbm = { weights: Float64Array.of(1, -2), visible: Float64Array.of(0.5, 0), hidden: Float64Array.of(1) };
- * const p = logLikelihoods(rbm, [0, 0, 0, 1, 1, 0, 1, 1]).map(Math.exp);
- * assert.ok(Math.abs(p.reduce((a, b) => a + b) - 1) < 1e-12);
- * ```
- */
-export function logLikelihoods(
-  rbm: RbmValues,
-  x: ArrayLike<number>,
-  options: PartitionOptions & { readonly logZ?: number } = {},
-): Float64Array {
-  const action = "find likelihoods";
-  checkOptions(action, options, { most: true, logZ: true });
-  const { logZ, ...sums } = options;
-  checkValues(action, rbm, logZ === undefined ? sums : { most: Infinity });
-  const count = rowsOf(action, rbm, x), all = logZ ?? total(halves(rbm));
-  return Float64Array.from({ length: count }, (_, r) => {
-    const { inputs, energy } = row(rbm, x, r * rbm.visible.length);
-    return inputs.reduce((sum, input) => sum + softplus(input), -energy) - all;
-  });
-}
-
-/** Adds share·(−∂E/∂θ) at given x/σ and means of h, with E[(x_i − b_i)²] beside the square of the mean. */
-function added(
-  sums: RbmValues,
-  rbm: RbmValues,
-  { unit, hidden, spread, share }: {
-    readonly unit: Float64Array;
-    readonly hidden: ArrayLike<number>;
-    /** Variance of x/σ. */
-    readonly spread: number;
-    readonly share: number;
-  },
-): void {
-  const { weights, visible, logVariance } = rbm, m = hidden.length;
-  for (let j = 0; j < m; j++) sums.hidden[j]! += share * hidden[j]!;
-  for (let i = 0; i < unit.length; i++) {
-    let told = 0;
-    for (let j = 0; j < m; j++) {
-      sums.weights[i * m + j]! += share * unit[i]! * hidden[j]!;
-      told += weights[i * m + j]! * hidden[j]!;
-    }
-    if (logVariance === undefined) sums.visible[i]! += share * unit[i]!;
-    else {
-      const scale = Math.exp(-logVariance[i]! / 2), apart = unit[i]! - visible[i]! * scale;
-      sums.visible[i]! += share * apart * scale;
-      sums.logVariance![i]! += share * (apart ** 2 + spread - unit[i]! * told) / 2;
-    }
-  }
-}
-
-const zeros = (rbm: RbmValues): RbmValues => ({
-  weights: new Float64Array(rbm.weights.length),
-  visible: new Float64Array(rbm.visible.length),
-  hidden: new Float64Array(rbm.hidden.length),
-  ...(rbm.logVariance && { logVariance: new Float64Array(rbm.logVariance.length) }),
-});
-
-/**
- * E[−∂E/∂θ] under the machine's own law, exactly: of W it is E[xhᵀ], of b E[x], of c E[h], for binary units.
- *
- * @category Boltzmann machines
- * @param rbm The parameters.
- * @param options The most states to go through.
- * @returns The expectations, laid out as the parameters.
- * @throws {RangeError} As {@link logPartition}.
- */
-export function modelExpectations(rbm: RbmValues, options: PartitionOptions = {}): RbmValues {
-  const action = "find expectations";
-  checkOptions(action, options, { most: true });
-  checkValues(action, rbm, options);
-  const parts = halves(rbm), logZ = total(parts), sums = zeros(rbm);
-  visited(parts, (units, told, log) => {
-    const share = Math.exp(log - logZ), means = told.map((each, i) => parts.summed.mean(i, each));
-    const [unit, hidden] = parts.layer === "hidden"
-      ? [means, units]
-      : [Float64Array.from(units), means];
-    added(sums, rbm, { unit, hidden, spread: rbm.logVariance ? 1 : 0, share });
-  });
-  return sums;
-}
-
-/**
- * E[−∂E/∂θ | x], the mean over rows of visible units.
- *
- * @category Boltzmann machines
- * @param rbm The parameters.
- * @param x Rows of n numbers, one after the other.
- * @returns The means, laid out as the parameters.
- * @throws {RangeError} If x is not of rows of n finite numbers.
- */
-export function dataExpectations(rbm: RbmValues, x: ArrayLike<number>): RbmValues {
-  const action = "find expectations";
-  checkValues(action, rbm, { most: Infinity });
-  const count = rowsOf(action, rbm, x), sums = zeros(rbm);
-  for (let r = 0; r < count; r++) {
-    const { inputs, unit } = row(rbm, x, r * rbm.visible.length);
-    added(sums, rbm, { unit, hidden: inputs.map(sigmoid), spread: 0, share: 1 / count });
-  }
-  return sums;
-}
-
-/**
- * The gradient of the mean of ln p(x) over rows, exactly: {@link dataExpectations} less {@link modelExpectations}. It points
- * to where the likelihood grows. The likelihood is that of x, as h is never seen.
- *
- * @category Boltzmann machines
- * @param rbm The parameters.
- * @param x Rows of n numbers, one after the other.
- * @param options The most states to go through.
- * @returns The gradient, laid out as the parameters.
- * @throws {RangeError} As {@link logLikelihoods}.
- */
-export function likelihoodGradient(
-  rbm: RbmValues,
-  x: ArrayLike<number>,
-  options: PartitionOptions = {},
-): RbmValues {
-  const data = dataExpectations(rbm, x), model = modelExpectations(rbm, options);
-  const less = (a: Float64Array, b: Float64Array): Float64Array => a.map((v, i) => v - b[i]!);
-  return {
-    weights: less(data.weights, model.weights),
-    visible: less(data.visible, model.visible),
-    hidden: less(data.hidden, model.hidden),
-    ...(data.logVariance && { logVariance: less(data.logVariance, model.logVariance!) }),
-  };
 }

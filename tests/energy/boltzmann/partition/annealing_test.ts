@@ -3,8 +3,8 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import type { ChainEnv } from "../../../src/chain/chain.ts";
-import { driver, plainly } from "../../../src/chain/run.ts";
+import type { ChainEnv } from "../../../../src/chain/chain.ts";
+import { driver, plainly } from "../../../../src/chain/run.ts";
 import {
   annealedImportance,
   annealedPartition,
@@ -13,14 +13,14 @@ import {
   baseLogPartition,
   coldBetas,
   partitionEstimate,
-} from "../../../src/energy/boltzmann/annealing.ts";
-import { logPartition } from "../../../src/energy/boltzmann/partition.ts";
-import { logOdds } from "../../../src/energy/boltzmann/rbm.ts";
-import { useBackend } from "../../../src/tensor/backend/backend.ts";
-import { fold, key } from "../../../src/tensor/key.ts";
-import { uniforms } from "../../../src/tensor/random.ts";
-import { live, near } from "../../measure.ts";
-import { brute, gaussianMachine, machine, rows, tensors } from "./machines.ts";
+} from "../../../../src/energy/boltzmann/partition/annealing.ts";
+import { logPartition } from "../../../../src/energy/boltzmann/partition/exact.ts";
+import { logOdds } from "../../../../src/energy/boltzmann/rbm.ts";
+import { useBackend } from "../../../../src/tensor/backend/backend.ts";
+import { fold, key } from "../../../../src/tensor/key.ts";
+import { uniforms } from "../../../../src/tensor/random.ts";
+import { live, near } from "../../../measure.ts";
+import { brute, gaussianMachine, machine, rows, tensors } from "../machines.ts";
 
 const small = machine(5, 4, 1, 1.5), all = brute(small);
 

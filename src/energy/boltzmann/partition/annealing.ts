@@ -26,18 +26,18 @@ import {
   type ChainEnv,
   type ChainSampler,
   type ChainTransition,
-} from "../../chain/chain.ts";
-import { sampleKeys } from "../../chain/draw.ts";
-import { driver, plainly } from "../../chain/run.ts";
-import { softplus } from "../../noise/schedule/guard.ts";
-import { isKey, notFinite, refusal } from "../../tensor/check/check.ts";
-import { decoded, is, needed, type Rules, wholeNumber } from "../../tensor/check/decode.ts";
-import type { Key } from "../../tensor/key.ts";
-import { normal, uniform } from "../../tensor/random.ts";
-import { type Awaitable, scope } from "../../tensor/scope.ts";
-import type { Tensor } from "../../tensor/tensor.ts";
-import { gibbsStep, type LayerDraws, layerDraws, sizesOf } from "./gibbs.ts";
-import { checkRbm, checkUnits, drawnVisible, hiddenInputs, type Rbm } from "./rbm.ts";
+} from "../../../chain/chain.ts";
+import { sampleKeys } from "../../../chain/draw.ts";
+import { driver, plainly } from "../../../chain/run.ts";
+import { softplus } from "../../../noise/schedule/guard.ts";
+import { isKey, notFinite, refusal } from "../../../tensor/check/check.ts";
+import { decoded, is, needed, type Rules, wholeNumber } from "../../../tensor/check/decode.ts";
+import type { Key } from "../../../tensor/key.ts";
+import { normal, uniform } from "../../../tensor/random.ts";
+import { type Awaitable, scope } from "../../../tensor/scope.ts";
+import type { Tensor } from "../../../tensor/tensor.ts";
+import { gibbsStep, type LayerDraws, layerDraws, sizesOf } from "../gibbs.ts";
+import { checkRbm, checkUnits, drawnVisible, hiddenInputs, type Rbm } from "../rbm.ts";
 
 /**
  * Where annealed chains stand.
@@ -164,6 +164,21 @@ function visibleRise(
  * @returns The chain, which starts with {@link annealedStart}, or backwards with samples of the machine and `logWeight` 0.
  * @throws {TypeError} If there is an option that is not known.
  * @throws {RangeError} If one is out of range, or the shapes do not fit.
+ *
+ * @example The weights of four chains
+ * ```ts
+ * import { key, last, run } from "@tweedie/tweedie";
+ * import { annealedImportance, annealedStart } from "@tweedie/tweedie/energy";
+ * import { useBackend } from "@tweedie/tweedie/backend";
+ * import * as tf from "@tensorflow/tfjs-core";
+ * import assert from "node:assert/strict";
+ *
+ * await useBackend("cpu");
+ * const rbm = { weights: tf.tensor2d([[2]]), visible: tf.tensor1d([1]), hidden: tf.tensor1d([-1]) };
+ * const sampler = annealedImportance(rbm, { betas: 10 }), start = annealedStart(rbm, { count: 4 });
+ * const { logWeight, step } = await last(run(start, { key: key(0) })(sampler));
+ * assert.deepEqual([logWeight.shape, step], [[4], 10]);
+ * ```
  */
 export function annealedImportance(
   rbm: Rbm,
