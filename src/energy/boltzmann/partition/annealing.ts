@@ -10,7 +10,8 @@
  *
  * p*(x) = e^(−F(x)). So ln Z_0 + ln mean w estimates ln Z, and as E[ln w] ≤ ln E[w] it is more often too low than too high. The same way
  * backwards, from x ~ p to beta = 0, has E[w'] = Z_0/Z, and errs to the other side: where the two meet, both are right. That
- * needs exact samples of p; those of a chain make the upper estimate only as good as the chain has mixed.
+ * needs exact samples of p; those of a chain make the upper estimate only as good as the chain has mixed. The weights are summed up
+ * in float32, whose rounding is some 1e-3 nats over thousands of steps.
  *
  * Sources: R. Neal, "Annealed importance sampling" (2001); R. Salakhutdinov, I. Murray, "On the quantitative analysis of deep
  * belief networks" (ICML 2008), section 4, with b_A of the data's base rates, {@link logOdds}; Y. Burda, R. Grosse, R.

@@ -108,6 +108,18 @@ describe("annealed importance sampling", () => {
     near(logZ, logPartition(fewer), 4 * error);
   });
 
+  it("without weights all chains weigh the same, ln Z to rounding over thousands of steps", async () => {
+    const none = { ...machine(50, 20, 6), weights: new Float64Array(1000) }, rbm = tensors(none);
+    const found = await annealedPartition(rbm, {
+      key: key(1),
+      betas: 2000,
+      chains: 5,
+      base: rbm.visible,
+    });
+    near(found.logZ, logPartition(none), 2e-3);
+    assert.ok(found.error < 1e-3 && found.ess > 4.99);
+  });
+
   it("a base with the means of the data makes weights more even", async () => {
     const values = {
       ...machine(30, 6, 2, 0.2),
