@@ -305,7 +305,6 @@ async function fashion(): Promise<void> {
       key: fold(root, name),
       betas,
       base,
-      chains: 100,
       ...(samples && { samples }),
     });
     row([

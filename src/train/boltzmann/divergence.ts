@@ -93,8 +93,9 @@ const action = "train a Boltzmann machine";
 
 /** Options that fit together and to the machine. */
 function checked(rbm: Rbm, options: DivergenceOptions): DivergenceOptions {
-  const { n, m } = checkRbm(action, rbm);
+  checkRbm(action, rbm);
   const { negatives, chains, centring, variances, doubled } = decoded(action, options, rules);
+  const { n, m } = grown(sizesOf(rbm), doubled);
   const isGaussian = rbm.logVariance !== undefined;
   if (chains !== undefined && negatives !== "persistent") {
     throw refusal(action, 'chains must be absent without negatives: "persistent"', chains);

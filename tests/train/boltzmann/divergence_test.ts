@@ -517,6 +517,11 @@ describe("contrastiveDivergence()", () => {
       { negatives: "exact" },
       /smaller layer must be of at most 16 units for negatives: "exact", got 17/,
     );
+    refused(
+      tensors(machine(9, 17, 0)),
+      { negatives: "exact", doubled: "visible" },
+      /smaller layer must be of at most 16 units for negatives: "exact", got 17/,
+    );
     const batches = [batchOf(counts, 1)];
     await assert.rejects(
       trained(contrastiveDivergence(rbm, { negatives: "persistent" }), { rbm, batches }),

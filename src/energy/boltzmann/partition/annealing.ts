@@ -397,11 +397,15 @@ export async function annealedPartition(
   rbm: Rbm,
   options: AnnealedPartitionOptions,
 ): Promise<PartitionEstimate> {
+  const action = "estimate ln Z";
   const { key, betas = 1000, chains = 100, base, samples, signal } = decoded(
-    "estimate ln Z",
+    action,
     options,
     partitionRules,
   );
+  if (samples !== undefined && options.chains !== undefined) {
+    throw refusal(action, "chains must be absent beside samples", chains);
+  }
   const backward = samples !== undefined, from = base ? { base } : {};
   const sampler = annealedImportance(rbm, { betas, backward, ...from });
   const start = samples ? given(samples) : annealedStart(rbm, { count: chains, ...from });

@@ -197,6 +197,10 @@ describe("annealed importance sampling", () => {
       /base must be of shape \[5\], got \[4\]$/,
     );
     await assert.rejects(annealedPartition(rbm, { betas: 3 } as never), /key must be a key/);
+    await assert.rejects(
+      annealedPartition(rbm, { key: key(0), chains: 3, samples: samples(3) }),
+      /chains must be absent beside samples, got 3$/,
+    );
     const signal = AbortSignal.abort(new Error("called off"));
     await assert.rejects(annealedPartition(rbm, { key: key(0), signal }), /called off/);
     await assert.rejects(
