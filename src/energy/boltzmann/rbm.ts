@@ -12,8 +12,8 @@
  *
  * There are no terms x_i·x_j and no terms h_i·h_j (a lecture says "no x_i or h_j terms", but these are the biases): so each layer is
  * independent given the other. The Gaussian units are scaled as in A. Krizhevsky, "Learning multiple layers of features from
- * tiny images" (2009), equation 1.7, and Hinton's guide, equation 17; K. Cho, A. Ilin, T. Raiko (2011) divide by σ² in the second
- * term. With binary hidden units they can be normalized whatever the weights, as p(x) is a mixture of 2ᵐ Gaussians.
+ * tiny images" (2009), and Hinton's guide, section 13.2; K. Cho, A. Ilin, T. Raiko, "Improved learning of Gaussian-Bernoulli
+ * restricted Boltzmann machines" (2011), divide by σ² in the second term. With binary hidden units they can be normalized whatever the weights, as p(x) is a mixture of 2ᵐ Gaussians.
  *
  * Sources: P. Smolensky, "Information processing in dynamical systems" (1986); G. Hinton, "A practical guide to training
  * restricted Boltzmann machines" (2010).
@@ -335,7 +335,7 @@ const initialRules: Rules<InitialRbmOptions> = {
 /**
  * Parameters to begin with: W ~ N(0, 0.01²), c = 0, and b so that without weights the visible units have the means of the data.
  *
- * Source: G. Hinton, "A practical guide to training restricted Boltzmann machines" (2010), section 8.1.
+ * Source: G. Hinton, "A practical guide to training restricted Boltzmann machines" (2010), section 8.
  *
  * @category Boltzmann machines
  * @param options Sizes, key, data.

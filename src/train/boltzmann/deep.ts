@@ -7,7 +7,7 @@
  * ```
  *
  * The mean field makes the gradient that of a bound of ln p(x⁺). Chains carry the even layers; of the odd ones the means given them
- * are taken. Source: R. Salakhutdinov, G. Hinton, "Deep Boltzmann machines" (AISTATS 2009), algorithm 1.
+ * are taken. Source: R. Salakhutdinov, G. Hinton, "Deep Boltzmann machines" (AISTATS 2009), section 3.
  *
  * @module
  */

@@ -14,7 +14,7 @@
  * in float32, whose rounding is some 1e-3 nats over thousands of steps.
  *
  * Sources: R. Neal, "Annealed importance sampling" (2001); R. Salakhutdinov, I. Murray, "On the quantitative analysis of deep
- * belief networks" (ICML 2008), section 4, with b_A of the data's base rates, {@link logOdds}; Y. Burda, R. Grosse, R.
+ * belief networks" (ICML 2008), with b_A of the data's base rates, {@link logOdds}; Y. Burda, R. Grosse, R.
  * Salakhutdinov, "Accurate and conservative estimates of MRF log-likelihood using reverse annealing" (2015).
  *
  * @module
