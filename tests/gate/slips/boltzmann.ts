@@ -226,6 +226,12 @@ export const boltzmann: readonly Slip[] = [
   ),
   slip(
     training,
+    'negatives === "persistent" ? chainsIn(carried) : x;',
+    'negatives === "persistent" ? chainsIn(carried) : tf.zerosLike(x);',
+    trained,
+  ),
+  slip(
+    training,
     'return negatives === "persistent" ? { ...found, ends: at } : found;',
     "return found;",
     trained,
