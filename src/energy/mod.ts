@@ -4,6 +4,7 @@
  * @module
  */
 
+export * from "./boltzmann/mod.ts";
 export {
   conjunction,
   type ConjunctionOptions,

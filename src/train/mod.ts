@@ -4,6 +4,14 @@
  * @module
  */
 
+export { deepDivergence, type DeepDivergenceOptions, deepStart } from "./boltzmann/deep.ts";
+export {
+  contrastiveDivergence,
+  type DivergenceOptions,
+  divergenceStart,
+} from "./boltzmann/divergence.ts";
+export { pretrainedDbm, type PretrainedOptions } from "./boltzmann/greedy.ts";
+export { rowBatches, type RowBatchesOptions, type VisibleRows } from "./boltzmann/rows.ts";
 export {
   contrastiveLoss,
   type ContrastiveMemory,

@@ -6,6 +6,7 @@
  */
 
 import { chain } from "./slips/chain.ts";
+import { boltzmann } from "./slips/boltzmann.ts";
 import { command } from "./slips/command.ts";
 import { diagnose } from "./slips/diagnose.ts";
 import { density } from "./slips/density.ts";
@@ -32,6 +33,7 @@ export const slips: readonly Slip[] = [
   ...sample,
   ...refine,
   ...train,
+  ...boltzmann,
   ...files,
   ...energy,
   ...command,
