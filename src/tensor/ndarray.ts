@@ -163,11 +163,19 @@ export async function toNdarray(
  * ```
  */
 export function fromNdarray(array: ArrayView): Tensor {
+  const elements = elementsOf(array);
+  return tf.tensor(
+    elements,
+    [...array.shape],
+    elements instanceof Int32Array ? "int32" : "float32",
+  );
+}
+
+/** A copy of the elements of a view, the last axis fastest; refuses a view that reaches out of its data. */
+export function elementsOf(array: ArrayView): Float32Array | Int32Array {
   const { data, shape } = array, size = (checkReach(array), tf.util.sizeFromShape([...shape]));
-  const whole = !(data instanceof Float32Array || data instanceof Float64Array);
-  return whole
-    ? tf.tensor(gathered(array, new Int32Array(size)), [...shape], "int32")
-    : tf.tensor(gathered(array, new Float32Array(size)), [...shape], "float32");
+  const isReal = data instanceof Float32Array || data instanceof Float64Array;
+  return gathered(array, isReal ? new Float32Array(size) : new Int32Array(size));
 }
 
 /** Copies the elements, the last axis fastest. */

@@ -14,7 +14,6 @@ import * as tf from "@tensorflow/tfjs-core";
 import { from } from "ix/asynciterable/asynciterablex";
 import { defer } from "ix/asynciterable/defer";
 import { map } from "ix/asynciterable/operators/map";
-import type { State } from "../sample/path.ts";
 import {
   decoded,
   is,
@@ -25,6 +24,7 @@ import {
   whole,
   wholeNumber,
 } from "../tensor/check/decode.ts";
+import { type ArrayView, elementsOf } from "../tensor/ndarray.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /**
@@ -62,6 +62,18 @@ export interface ImageOptions {
   readonly background?: number;
   /** Each pixel becomes scale × scale pixels. Default: 1. */
   readonly scale?: number;
+}
+
+/**
+ * What a picture is made of: x of a state, and its prediction of x0 where there is one.
+ *
+ * @category Watchers
+ */
+export interface Drawable {
+  /** A batch of images, as a tensor or as a view of an array on the host. */
+  readonly x: Tensor | ArrayView;
+  /** The x0 prediction. Default: there is none. */
+  readonly x0?: Tensor;
 }
 
 /** The rule of two numbers, which are shown as such. */
@@ -112,7 +124,20 @@ function refuse(parameter: string, wanted: string, got: unknown, action = making
 
 type Shape = readonly [count: number, height: number, width: number, channels: 1 | 3];
 
-function shapeOf(x: Tensor, name: string): Shape {
+/** The shape of a batch; a view may leave out the count and the channels, as that of a lattice of spins does. */
+function shapeOf(x: Tensor | ArrayView, name: string): Shape {
+  if (isView(x)) {
+    const { shape } = x, [count, height, width] = shape.length === 2 ? [1, ...shape] : shape;
+    const channels = shape.length === 4 ? shape[3] : 1, isBatch = [2, 3, 4].includes(shape.length);
+    if (isBatch && shape.every((size) => size > 0) && (channels === 1 || channels === 3)) {
+      return [count!, height!, width!, channels];
+    }
+    refuse(
+      name,
+      "a view of shape [height, width], [count, height, width] or as a tensor",
+      `[${shape}]`,
+    );
+  }
   if (!(x instanceof tf.Tensor) || x.isDisposed) {
     const got = x instanceof tf.Tensor ? "one that was disposed of" : typeof x;
     throw new TypeError(`Cannot ${making}: ${name} must be a tensor that lives, got ${got}`);
@@ -123,6 +148,9 @@ function shapeOf(x: Tensor, name: string): Shape {
   }
   return [count!, height!, width!, channels];
 }
+
+const isView = (x: Tensor | ArrayView): x is ArrayView =>
+  !(x instanceof tf.Tensor) && ArrayBuffer.isView((x as Partial<ArrayView> | undefined)?.data);
 
 /** The given grid, or the nearest to a square that holds the count. */
 function gridOf(count: number, grid: ImageOptions["grid"]): readonly [number, number] {
@@ -214,7 +242,8 @@ function enlarged(image: Image, scale: number): Image {
  * A batch as one picture: its samples side by side in a grid, row by row.
  *
  * @category Watchers
- * @param x Shape [count, height, width, 1 or 3]. Not disposed of; it must live until the promise settles.
+ * @param x Shape [count, height, width, 1 or 3], or a view of an array on the host, such as spins [count, height, width] or
+ *   [height, width]. A tensor is not disposed of; it must live until the promise settles.
  * @param options Grid, range of values, gaps, scale.
  * @returns The picture, (rows·(height + pad) − pad)·scale pixels high and as wide in its turn.
  * @throws {RangeError} If x is not such a batch, or holds NaN or infinity, with the sample; if an option is out of its range,
@@ -233,14 +262,18 @@ function enlarged(image: Image, scale: number): Image {
  * assert.deepEqual(image, { width: 2, height: 1, channels: 1, data: new Uint8Array([0, 255]) });
  * ```
  */
-export async function toImage(x: Tensor, options: ImageOptions = {}): Promise<Image> {
+export async function toImage(x: Tensor | ArrayView, options: ImageOptions = {}): Promise<Image> {
   return await drawn(x, "x", decoded(making, options, imageOptions));
 }
 
-async function drawn(x: Tensor, name: string, options: ImageOptions): Promise<Image> {
+async function drawn(
+  x: Tensor | ArrayView,
+  name: string,
+  options: ImageOptions,
+): Promise<Image> {
   const shape = shapeOf(x, name), grid = gridOf(shape[0], options.grid);
   checkSize(shape, grid, options);
-  const values = await x.data();
+  const values = isView(x) ? elementsOf(x) : await x.data();
   checkFinite(values, shape, name);
   const bytes = quantized(values, options.range);
   return enlarged(tiled(bytes, shape, grid, options), options.scale ?? 1);
@@ -271,9 +304,9 @@ async function drawn(x: Tensor, name: string, options: ImageOptions): Promise<Im
  */
 export function frames(
   options: FrameOptions = {},
-): (source: AsyncIterable<Pick<State, "x" | "x0">>) => AsyncIterable<Image> {
+): (source: AsyncIterable<Drawable>) => AsyncIterable<Image> {
   decoded(making, options, frameOptions);
-  return map(({ x, x0 }: Pick<State, "x" | "x0">) => {
+  return map(({ x, x0 }: Drawable) => {
     const ofX0 = options.of === "x0" && x0 !== undefined;
     return drawn(ofX0 ? x0 : x, ofX0 ? "x0" : "x", options);
   });

@@ -15,6 +15,7 @@ export {
 } from "./diagnose.ts";
 export {
   checkImage,
+  type Drawable,
   type FrameOptions,
   frames,
   type Image,

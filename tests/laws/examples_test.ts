@@ -118,6 +118,43 @@ const examples: Record<string, Example> = {
       for (const [, asked, got] of pairs) within(Number(got) - Number(asked), -0.15, 0.15);
     },
   },
+  "15_ising.ts": {
+    args: (folder) => [`${folder}/ising.png`],
+    check: async (output, folder) => {
+      await startsWith(`${folder}/ising.png`, [0x89, 0x50, 0x4e, 0x47]);
+      const pairs = [...output.matchAll(/spin (\S+), at rest (\S+)/g)];
+      assert.equal(pairs.length, 3);
+      // Above the critical temperature rest is soon reached; below it, walls between the two signs take long to go.
+      for (const [, got, rest] of pairs) within(Number(got) - Number(rest), -0.1, 0.15);
+    },
+  },
+  "16_chains.ts": {
+    check: (output) => {
+      const rows = [...output.matchAll(/mean (\S+) ± (\S+), .* worth (\d+), R-hat (\S+),/g)];
+      assert.equal(rows.length, 2);
+      for (const [, mean, error] of rows) within((Number(mean) - 1) / Number(error), -4, 4);
+      // Each move of the one costs ten of the other.
+      assert.ok(Number(rows[1]![3]) > 4 * Number(rows[0]![3]), output);
+    },
+  },
+  "17_dreams.ts": {
+    args: (folder) => [`${folder}/dreams.png`, "1"],
+    needs: "data",
+    check: async (_, folder) => {
+      await startsWith(`${folder}/dreams.png`, [0x89, 0x50, 0x4e, 0x47]);
+      within((await Deno.stat(`${folder}/dreams.png`)).size, 1e5, 1e8);
+    },
+  },
+  "18_restore.ts": {
+    args: (folder) => [`${folder}/restored.png`],
+    needs: "data",
+    check: async (output, folder) => {
+      await startsWith(`${folder}/restored.png`, [0x89, 0x50, 0x4e, 0x47]);
+      const [before, after] = numbersOf(output);
+      within(before, 9, 11);
+      within(after, 2, 6);
+    },
+  },
 };
 
 const present = {

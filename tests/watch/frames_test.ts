@@ -10,6 +10,7 @@ import {
   sameSize,
   toImage,
 } from "../../src/watch/frames.ts";
+import { view } from "../../src/tensor/ndarray.ts";
 import { live } from "../measure.ts";
 
 /** The picture of a batch with given values, whose tensor is disposed of; nothing else may be left. */
@@ -198,6 +199,36 @@ describe("frames()", () => {
 
   it("frames() of no states are no pictures", async () => {
     assert.deepEqual(await Array.fromAsync(frames()(ReadableStream.from([]))), []);
+  });
+});
+
+describe("toImage() and frames() of arrays on the host", () => {
+  const spins = Int8Array.of(1, -1, -1, 1, 1, 1),
+    mine = { channels: 1, width: 3, height: 2 } as const;
+
+  it("draw a lattice, lattices side by side, and any view, as the tensor of the same numbers", async () => {
+    const one = await toImage(view(spins, [2, 3]));
+    assert.deepEqual(one, { ...mine, data: Uint8Array.of(255, 0, 0, 255, 255, 255) });
+    const two = await toImage(view(spins, [2, 1, 3]), { grid: [2, 1] });
+    assert.deepEqual(two, one);
+    const back = await toImage(view(spins, [2, 3]).step(-1, 1));
+    assert.deepEqual([...back.data], [255, 255, 255, 255, 0, 0]);
+    const colours = view(Float64Array.of(-1, 0, 1), [1, 1, 1, 3]);
+    assert.deepEqual([...(await toImage(colours)).data], [0, 128, 255]);
+    const levels = await toImage(view(Int8Array.of(0, 1, 3), [1, 3]), { range: [0, 3] });
+    assert.deepEqual([...levels.data], [0, 85, 255]);
+    const states = ReadableStream.from([{ x: view(spins, [2, 3]) }]);
+    assert.deepEqual(await Array.fromAsync(frames()(states)), [one]);
+  });
+
+  it("refuse other shapes, and numbers that are not finite", async () => {
+    const wanted = /x must be a view of shape \[height, width\], .*, got \[/;
+    for (const shape of [[6], [1, 2, 3, 1, 1], [1, 1, 3, 2], [0, 6]]) {
+      const data = new Int8Array(shape.reduce((a, b) => a * b, 1));
+      await assert.rejects(toImage(view(data, shape)), { name: "RangeError", message: wanted });
+    }
+    await assert.rejects(toImage(view(Float32Array.of(0, NaN), [1, 2])), /NaN in sample 0/);
+    await assert.rejects(toImage([[1]] as never), /x must be a tensor that lives, got object/);
   });
 });
 
