@@ -10,8 +10,7 @@ import * as tf from "@tensorflow/tfjs-core";
 
 const [out = "dreams.png", epochs = "5"] = Deno.args, [k0, k1, k2, k3, k4] = tw.split(tw.key(1), 5);
 await useBackend();
-const { images } = await tw.fashionMnist(undefined, "train"),
-  some = images.subarray(0, 20_000 * 784);
+const { images } = await tw.fashionMnist(undefined, "train");
 const bits = Float32Array.from(images.subarray(0, 20_000 * 784), (grey) => +(grey > 127));
 const data = tf.tensor2d(bits, [20_000, 784]);
 
