@@ -81,4 +81,10 @@ export const grid: readonly Slip[] = [
   at("move/cluster", "parent[rootOf(i)] = sites", "parent[i] = sites", "move/cluster"),
   at("move/cluster", "before[i]! * valueAt(field, i) > 0", "valueAt(field, i) > 0", "move/cluster"),
   at("move/cluster", "before[i] === before[j] && held", "held", "move/cluster"),
+  slip(
+    "energy/grid/move/rule.ts",
+    "const tries = 7 / 8;",
+    "const tries = 1;",
+    "energy/grid/move/sweep",
+  ),
 ];

@@ -3,12 +3,15 @@
  *
  * ```text
  *   heat bath (Gibbs)   P(x_i → a) = e^(−beta·u_i(a))/Σ_b e^(−beta·u_i(b))
- *   Metropolis          P(x_i → a) = min(1, e^(−beta·(u_i(a) − u_i(x_i))))/(q − 1) for a ≠ x_i, and the rest stays
+ *   Metropolis          P(x_i → a) = r·min(1, e^(−beta·(u_i(a) − u_i(x_i))))/(q − 1) for a ≠ x_i, and the rest stays; r = 7/8
  *   spins               P(s_i → +1) = 1/(1 + e^(−2·beta·m_i)), or by the test of turning s_i, of ΔE = 2·s_i·m_i
  * ```
  *
  * Both are in detailed balance with p ∝ e^(−beta·E). A printed rule that accepts with exp(f(x') − f(x')) accepts everything: it
  * must be exp(f(x') − f(x)), f = −E, and what is not accepted stays as it is.
+ *
+ * A site tries another value with probability r. If it did at every sweep, spins to which turning costs nothing would turn for
+ * ever in step, at beta = 0 all of them, and on small lattices there would be states that no number of sweeps joins.
  *
  * Sources: N. Metropolis et al., "Equation of state calculations by fast computing machines" (1953), equation 3; S. Geman,
  * D. Geman, "Stochastic relaxation, Gibbs distributions, and the Bayesian restoration of images" (1984), section XI.
@@ -33,6 +36,9 @@ export interface Sweep {
   readonly beta: number;
 }
 
+/** How often a site tries another value. */
+const tries = 7 / 8;
+
 /**
  * The probability that a spin is +1 after its change.
  *
@@ -48,13 +54,13 @@ export interface Sweep {
  * import { upProbability } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
- * assert.equal(upProbability("metropolis", -1, 2, 0.4), 1);
- * assert.equal(upProbability("metropolis", 1, 2, 0.4), 1 - Math.exp(-1.6));
+ * assert.equal(upProbability("metropolis", -1, 2, 0.4), 7 / 8);
+ * assert.equal(upProbability("metropolis", 1, 2, 0.4), 1 - 7 / 8 * Math.exp(-1.6));
  * ```
  */
 export function upProbability(rule: SiteRule, s: number, m: number, beta: number): number {
   if (rule === "gibbs") return conditional(m, beta);
-  const accept = Math.min(1, Math.exp(-2 * beta * s * m));
+  const accept = tries * Math.min(1, Math.exp(-2 * beta * s * m));
   return s < 0 ? accept : 1 - accept;
 }
 
@@ -73,7 +79,7 @@ export function upProbability(rule: SiteRule, s: number, m: number, beta: number
  * import { levelProbabilities } from "@tweedie/tweedie/energy";
  * import assert from "node:assert/strict";
  *
- * assert.deepEqual(levelProbabilities("metropolis", [0, Math.LN2, 9], 2, 1), [0.5, 0.5, 0]);
+ * assert.deepEqual(levelProbabilities("metropolis", [0, Math.LN2, 9], 2, 1), [7 / 16, 7 / 16, 1 / 8]);
  * ```
  */
 export function levelProbabilities(
@@ -89,7 +95,9 @@ export function levelProbabilities(
     return weights.map((weight) => weight / sum);
   }
   const tried = energies.map((u, a) =>
-    a === from ? 0 : Math.min(1, Math.exp(-beta * (u - energies[from]!))) / (energies.length - 1)
+    a === from
+      ? 0
+      : tries * Math.min(1, Math.exp(-beta * (u - energies[from]!))) / (energies.length - 1)
   );
   const left = tried.reduce((rest, p) => rest - p, 1);
   return tried.map((p, a) => a === from ? Math.max(left, 0) : p);

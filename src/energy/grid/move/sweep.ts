@@ -2,7 +2,7 @@
  * Sweeps: Markov kernels that look at every site of a lattice once, colour by colour, given all others.
  *
  * Each colour's part is in detailed balance with p ∝ e^(−beta·E), as its sites do not see each other; the sweep, one colour
- * after the other, is not, but leaves p as it is. At beta = 0 Metropolis turns every spin, for ever: take the heat bath there.
+ * after the other, is not, but leaves p as it is.
  *
  * Source: S. Geman, D. Geman, "Stochastic relaxation, Gibbs distributions, and the Bayesian restoration of images" (1984),
  * section XI.

@@ -8,10 +8,10 @@ describe("rules of a site", () => {
     const energies = [0, 1, 3, 0.5],
       beta = 0.7,
       p = levelProbabilities("metropolis", energies, 1, beta);
-    const up = (change: number) => Math.exp(-beta * change) / 3;
-    [1 / 3, 2 / 3 - 1 / 3 - up(2), up(2), 1 / 3].forEach((each, a) => near(p[a]!, each, 1e-15));
+    const each = 7 / 24, up = (change: number) => each * Math.exp(-beta * change);
+    [each, 1 - 2 * each - up(2), up(2), each].forEach((wanted, a) => near(p[a]!, wanted, 1e-15));
     const hot = levelProbabilities("metropolis", energies, 0, 0);
-    [0, 1 / 3, 1 / 3, 1 / 3].forEach((each, a) => near(hot[a]!, each, 1e-15));
+    [1 / 8, each, each, each].forEach((wanted, a) => near(hot[a]!, wanted, 1e-15));
   });
 
   it("levelProbabilities() of the heat bath is the law itself, also where its weights are beyond all numbers", () => {
