@@ -96,14 +96,26 @@ function checked<F>(
   }
 }
 
+/** What a part says; refuses another shape, which would be spread over the samples without a word. */
+export function said(part: (x: Tensor) => Tensor, x: Tensor, shape: readonly number[]): Tensor {
+  const value = part(x);
+  if (tf.util.arraysEqual(value.shape, [...shape])) return value;
+  throw refusal("compose", `a part must answer with shape [${shape}]`, value.shape);
+}
+
+/** The shape of energies of samples. */
+export const countOf = ({ shape: [count = 1] }: Tensor): readonly number[] => [count];
+
 /** Σ w_i·f_i(x). */
 const weighted = (
   parts: readonly ((x: Tensor) => Tensor)[],
+  shapeOf: (x: Tensor) => readonly number[],
   weights: readonly number[] = parts.map(() => 1),
 ) =>
 (x: Tensor): Tensor =>
   scope(() =>
-    parts.map((part, i) => weights[i] === 1 ? part(x) : tf.mul(part(x), weights[i]!))
+    parts.map((part) => said(part, x, shapeOf(x)))
+      .map((value, i) => weights[i] === 1 ? value : tf.mul(value, weights[i]!))
       .reduce((sum, each) => tf.add(sum, each))
   );
 
@@ -115,7 +127,7 @@ const weighted = (
  * @param options Their weights.
  * @returns The energy, the scope's, or the caller's where there is none.
  * @throws {TypeError} If a part is no function, or an option is not known.
- * @throws {RangeError} If there is not one weight for each part, or one is not finite.
+ * @throws {RangeError} If there is not one weight for each part, or one is not finite; when asked, if a part is of another shape.
  *
  * @example A band of x and a band of y cross
  * ```ts
@@ -136,7 +148,7 @@ export function conjunction(
 ): SampleEnergy {
   const { weights } = decoded("make a conjunction", options, conjunctionRules);
   checked("make a conjunction", parts, { weights });
-  return weighted(parts, weights);
+  return weighted(parts, countOf, weights);
 }
 
 /**
@@ -176,7 +188,7 @@ export const negation = (energy: SampleEnergy, other: SampleEnergy, alpha = 1): 
  * @param options Their weights and the logarithms of their integrals.
  * @returns The energy, the scope's, or the caller's where there is none.
  * @throws {TypeError} If a part is no function, or an option is not known.
- * @throws {RangeError} If there is not one number for each part, or one is out of range.
+ * @throws {RangeError} If there is not one number for each part, or one is out of range; when asked, if a part is of another shape.
  *
  * @example Two of equal share, of different widths
  * ```ts
@@ -206,7 +218,8 @@ function sharesOf(parts: readonly SampleEnergy[], options: DisjunctionOptions) {
   const { weights, logZ } = decoded("make a disjunction", options, disjunctionRules);
   checked("make a disjunction", parts, { weights, logZ });
   const offset = parts.map((_, i) => Math.log(weights?.[i] ?? 1) - (logZ?.[i] ?? 0));
-  return (x: Tensor): Tensor => tf.sub(offset, tf.stack(parts.map((part) => part(x)), 1));
+  return (x: Tensor): Tensor =>
+    tf.sub(offset, tf.stack(parts.map((part) => said(part, x, countOf(x))), 1));
 }
 
 /** ln Σ e^a of each row, −∞ where all are; differentiable, the greatest being taken for a number. */
@@ -232,7 +245,7 @@ const numberOf = tf.customGrad((a) => {
  * @param options Their weights.
  * @returns The score, the scope's, or the caller's where there is none.
  * @throws {TypeError} If a part is no function, or an option is not known.
- * @throws {RangeError} If there is not one weight for each part, or one is not finite.
+ * @throws {RangeError} If there is not one weight for each part, or one is not finite; when asked, if a part is of another shape.
  */
 export function conjunctionScore(
   parts: readonly SampleScore[],
@@ -240,7 +253,7 @@ export function conjunctionScore(
 ): SampleScore {
   const { weights } = decoded("make a conjunction", options, conjunctionRules);
   checked("make a conjunction", parts, { weights });
-  return weighted(parts, weights);
+  return weighted(parts, ({ shape }) => shape, weights);
 }
 
 /**
@@ -263,7 +276,7 @@ export interface EnergyAndScore {
  * @param options Weights and logarithms of the integrals, as of {@link disjunction}.
  * @returns The score, the scope's, or the caller's where there is none.
  * @throws {TypeError} If a part is none, or an option is not known.
- * @throws {RangeError} If there is not one number for each part, or one is out of range.
+ * @throws {RangeError} If there is not one number for each part, or one is out of range; when asked, if a part is of another shape.
  */
 export function disjunctionScore(
   parts: readonly EnergyAndScore[],
@@ -274,7 +287,9 @@ export function disjunctionScore(
   return (x) =>
     scope(() => {
       const r = tf.softmax(shares(x)), wide = [x.shape[0]!, ...x.shape.slice(1).fill(1)];
-      return parts.map(({ score }, i) => tf.mul(score(x), tf.reshape(tf.gather(r, i, 1), wide)))
+      return parts.map(({ score }, i) =>
+        tf.mul(said(score, x, x.shape), tf.reshape(tf.gather(r, i, 1), wide))
+      )
         .reduce((sum, each) => tf.add(sum, each));
     });
 }

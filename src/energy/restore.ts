@@ -19,7 +19,7 @@ import { refusal, shown } from "../tensor/check/check.ts";
 import { decoded, is, needed, type Rules } from "../tensor/check/decode.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { SampleEnergy } from "./compose.ts";
+import { countOf, said, type SampleEnergy } from "./compose.ts";
 
 /**
  * What has been seen.
@@ -77,7 +77,7 @@ export function observedEnergy(energy: SampleEnergy, seen: Seen): SampleEnergy {
       const away = tf.square(tf.div(tf.sub(x, y), sigma));
       const counted = mask === undefined ? away : tf.mul(away, mask);
       const axes = x.shape.map((_, i) => i).slice(1);
-      return tf.add(energy(x), tf.mul(tf.sum(counted, axes), 0.5));
+      return tf.add(said(energy, x, countOf(x)), tf.mul(tf.sum(counted, axes), 0.5));
     });
 }
 

@@ -147,6 +147,20 @@ describe("compositions", () => {
     assert.throws(() => disjunctionScore([a], { logz: [1] } as never), /logz/);
   });
 
+  it("refuse parts that answer with another shape, which would be spread over the samples", () => {
+    const slip: SampleEnergy = (x) => tf.sum(tf.square(x)),
+      wide = (x: tf.Tensor) => tf.sum(x, 1, true);
+    const wanted = /Cannot compose: a part must answer with shape \[3\], got /;
+    for (const part of [slip, wide]) {
+      assert.throws(() => conjunction([a.energy, part])(x), wanted);
+      assert.throws(() => negation(a.energy, part)(x), wanted);
+      assert.throws(() => disjunction([part, a.energy])(x), wanted);
+    }
+    const short = /must answer with shape \[3,2\], got \[3\]/;
+    assert.throws(() => conjunctionScore([a.score, a.energy])(x), short);
+    assert.throws(() => disjunctionScore([{ ...a, score: a.energy }])(x), short);
+  });
+
   it("leave nothing behind", () => {
     const alive = live();
     tf.dispose([

@@ -58,6 +58,8 @@ describe("observedEnergy()", () => {
       () => seen(tf.zeros([3, 2, 2])),
       /y must be of a shape that spreads to \[3,2,2\], got \[2,2,2\]/,
     );
+    const slip = observedEnergy((x) => tf.sum(x), { y, sigma });
+    assert.throws(() => slip(y), /a part must answer with shape \[2\], got \[\]/);
     const masked = observedEnergy(energy, { y, sigma, mask: tf.ones([3]) });
     assert.throws(() => masked(y), /mask must be of a shape that spreads/);
   });

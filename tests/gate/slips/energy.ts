@@ -62,7 +62,7 @@ export const energy: readonly Slip[] = [
     "",
     contrastive,
   ),
-  slip("energy/compose.ts", "tf.mul(part(x), weights[i]!)", "part(x)", compose),
+  slip("energy/compose.ts", "tf.mul(value, weights[i]!)", "value", compose),
   slip("energy/compose.ts", "{ weights: [1, -alpha] }", "{ weights: [1, alpha] }", compose),
   slip("energy/compose.ts", "- (logZ?.[i] ?? 0)", "+ (logZ?.[i] ?? 0)", compose),
   slip(
