@@ -27,6 +27,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import "../tensor/autodiff.ts"; // Whoever has an energy can differentiate it.
 import { refusal, shown } from "../tensor/check/check.ts";
 import { decoded, is, type Rules } from "../tensor/check/decode.ts";
+import { logSum } from "../tensor/gradient/smooth.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -221,21 +222,6 @@ function sharesOf(parts: readonly SampleEnergy[], options: DisjunctionOptions) {
   return (x: Tensor): Tensor =>
     tf.sub(offset, tf.stack(parts.map((part) => said(part, x, countOf(x))), 1));
 }
-
-/** ln Σ e^a of each row, −∞ where all are; differentiable, the greatest being taken for a number. */
-function logSum(a: Tensor): Tensor {
-  const top = numberOf(a);
-  return tf.add(tf.log(tf.sum(tf.exp(tf.sub(a, top)), 1)), tf.squeeze(top, [1]));
-}
-
-/** The greatest of each row where that is finite, else 0, of no gradient: it falls out of every result. */
-const numberOf = tf.customGrad((a) => {
-  const most = tf.max(a as Tensor, 1, true);
-  return {
-    value: tf.where(tf.isFinite(most), most, tf.zerosLike(most)),
-    gradFunc: () => tf.zerosLike(a as Tensor),
-  };
-});
 
 /**
  * The score of a conjunction, Σ w_i·s_i.

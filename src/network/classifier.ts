@@ -16,6 +16,7 @@ import {
   inTurn,
   is,
   needed,
+  type Rule,
   type Rules,
   showing,
   whole,
@@ -47,14 +48,17 @@ export interface ClassifierConfig {
   readonly features?: number;
 }
 
+/** The rule of the size of images of which two convolutions of stride 2 are made. */
+export const quartered: Rule = inTurn(
+  is("a height and a width in pixels", (size) => Array.isArray(size) && size.length === 2),
+  showing(
+    is("multiples of 4 pixels", (size: number[]) => size.every((side) => whole(1)(side / 4))),
+    (size: number[]) => size.join("×"),
+  ),
+);
+
 const classifierFields: Rules<ClassifierConfig> = {
-  size: needed(inTurn(
-    is("a height and a width in pixels", (size) => Array.isArray(size) && size.length === 2),
-    showing(
-      is("multiples of 4 pixels", (size: number[]) => size.every((side) => whole(1)(side / 4))),
-      (size: number[]) => size.join("×"),
-    ),
-  )),
+  size: needed(quartered),
   classes: needed(wholeNumber(1)),
   channels: wholeNumber(1),
   base: wholeNumber(1),

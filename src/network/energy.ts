@@ -25,18 +25,11 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { silu } from "../tensor/autodiff.ts";
 import { checkTensors, refusal } from "../tensor/check/check.ts";
-import {
-  decoded,
-  inTurn,
-  is,
-  needed,
-  type Rules,
-  showing,
-  whole,
-  wholeNumber,
-} from "../tensor/check/decode.ts";
+import { decoded, is, needed, type Rules, wholeNumber } from "../tensor/check/decode.ts";
+import { logSum } from "../tensor/gradient/smooth.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { quartered } from "./classifier.ts";
 import { conv, dense } from "./layer/linear.ts";
 import { type Layer, parametersOf, type Params } from "./layer/parameter.ts";
 
@@ -94,13 +87,7 @@ export interface EnergyMlpConfig {
 }
 
 const configRules: Rules<EnergyConfig> = {
-  size: needed(inTurn(
-    is("a height and a width in pixels", (size) => Array.isArray(size) && size.length === 2),
-    showing(
-      is("multiples of 4 pixels", (size: number[]) => size.every((side) => whole(1)(side / 4))),
-      (size: number[]) => size.join("×"),
-    ),
-  )),
+  size: needed(quartered),
   channels: wholeNumber(1),
   base: wholeNumber(1),
   classes: wholeNumber(0),
@@ -155,18 +142,6 @@ function chosen(energies: Tensor, label: Tensor | undefined): Tensor {
   if (label !== undefined) return tf.sum(tf.mul(energies, label), 1);
   return energies.shape[1] === 1 ? tf.squeeze(energies, [1]) : tf.neg(logSum(tf.neg(energies)));
 }
-
-/** ln Σ e^a of each row. The greatest is taken out as a number, through which no gradient needs to go. */
-function logSum(a: Tensor): Tensor {
-  const most = fixed(tf.max(a, 1, true));
-  return tf.add(tf.log(tf.sum(tf.exp(tf.sub(a, most)), 1)), tf.squeeze(most, [1]));
-}
-
-/** A tensor as a number, whatever it depends on. */
-const fixed = tf.customGrad((x) => ({
-  value: tf.clone(x as Tensor),
-  gradFunc: (dy: Tensor) => tf.zerosLike(dy),
-}));
 
 /**
  * An energy of images: a convolution, two of stride 2 and one more, with SiLU, then one affine map of all that is left.

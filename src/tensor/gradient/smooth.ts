@@ -111,3 +111,18 @@ const liftedLogSoftmax = tf.customGrad((...inputs) => {
 export function logSoftmax(x: Tensor): Tensor {
   return liftedLogSoftmax(x);
 }
+
+/** ln Σ e^a of each row, −∞ where all are; differentiable, the greatest being taken for a number. */
+export function logSum(a: Tensor): Tensor {
+  const top = numberOf(a);
+  return tf.add(tf.log(tf.sum(tf.exp(tf.sub(a, top)), 1)), tf.squeeze(top, [1]));
+}
+
+/** The greatest of each row where that is finite, else 0, of no gradient: it falls out of every result. */
+const numberOf = tf.customGrad((a) => {
+  const most = tf.max(a as Tensor, 1, true);
+  return {
+    value: tf.where(tf.isFinite(most), most, tf.zerosLike(most)),
+    gradFunc: () => tf.zerosLike(a as Tensor),
+  };
+});

@@ -15,12 +15,6 @@ export const energy: readonly Slip[] = [
   slip("network/energy.ts", "tf.neg(logSum(tf.neg(energies)))", "logSum(energies)", network),
   slip(
     "network/energy.ts",
-    "const most = fixed(tf.max(a, 1, true));",
-    "const most = tf.zerosLike(tf.max(a, 1, true));",
-    network,
-  ),
-  slip(
-    "network/energy.ts",
     "features: (params, x) => layers.reduce((h, layer) => silu(layer.apply(params, h)), x),",
     "features: (params, x) => layers.reduce((h, layer) => layer.apply(params, h), x),",
     network,
@@ -66,7 +60,7 @@ export const energy: readonly Slip[] = [
   slip("energy/compose.ts", "{ weights: [1, -alpha] }", "{ weights: [1, alpha] }", compose),
   slip("energy/compose.ts", "- (logZ?.[i] ?? 0)", "+ (logZ?.[i] ?? 0)", compose),
   slip(
-    "energy/compose.ts",
+    "tensor/gradient/smooth.ts",
     "tf.where(tf.isFinite(most), most, tf.zerosLike(most))",
     "most",
     compose,
@@ -101,4 +95,10 @@ export const energy: readonly Slip[] = [
     "io/weights",
   ),
   slip("io/model/description.ts", "checkNames(list, entry.classes(own), at);", "", "io/weights"),
+  slip(
+    "tensor/gradient/smooth.ts",
+    "const most = tf.max(a as Tensor, 1, true);",
+    "const most = tf.zerosLike(tf.max(a as Tensor, 1, true));",
+    network,
+  ),
 ];
