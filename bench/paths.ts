@@ -30,21 +30,25 @@
 // however short they are, and their lengths to ever more: it has no derivative.
 
 import { parseArgs } from "node:util";
-import {
-  brownian,
-  fold,
-  type Image,
-  key,
-  mixture,
-  reverseSde,
-  run,
-  savePng,
-  vp,
-} from "@tweedie/tweedie";
+import { brownian, fold, key, mixture, reverseSde, run, vp } from "@tweedie/tweedie";
 import { mixtureLogDensity } from "@tweedie/tweedie/denoise";
 import { normals } from "@tweedie/tweedie/tensor";
 import { useBackend } from "@tweedie/tweedie/backend";
 import * as tf from "@tensorflow/tfjs-core";
+import {
+  black,
+  blank,
+  blue,
+  drawn,
+  lay,
+  mixed,
+  orange,
+  type Panel,
+  type Place,
+  point,
+  saved,
+  shaded,
+} from "./draw.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -55,99 +59,6 @@ const { values: options } = parseArgs({
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 const mean = (values: readonly number[]): number => sum(values) / values.length;
-
-// ------------------------------------------------------------------ Drawing
-
-type Colour = readonly [red: number, green: number, blue: number];
-type Place = readonly [x: number, y: number];
-
-/** A rectangle of a picture, with coordinates of its own: x from the left, y from below. */
-interface Panel {
-  readonly image: Image;
-  readonly corner: Place;
-  readonly size: Place;
-  readonly x: readonly [number, number];
-  readonly y: readonly [number, number];
-}
-
-const blank = (width: number, height: number): Image => ({
-  width,
-  height,
-  channels: 3,
-  data: new Uint8Array(3 * width * height).fill(255),
-});
-
-const mixed = (a: Colour, b: Colour, share: number): Colour =>
-  [0, 1, 2].map((i) => a[i]! + (b[i]! - a[i]!) * share) as unknown as Colour;
-
-/** Lays a colour over the panel's pixels, each as much as `cover` says of its column and its row from above. */
-function lay(
-  { image, corner, size }: Panel,
-  colour: Colour,
-  cover: (column: number, row: number) => number,
-): void {
-  for (let row = 0; row < size[1]; row++) {
-    for (let column = 0; column < size[0]; column++) {
-      const share = cover(column, row);
-      if (share <= 0) continue;
-      const at = 3 * ((corner[1] + row) * image.width + corner[0] + column);
-      colour.forEach((value, i) => {
-        const under = image.data[at + i]!;
-        image.data[at + i] = Math.round(under + (value - under) * Math.min(share, 1));
-      });
-    }
-  }
-}
-
-/** From the panel's coordinates to pixels. */
-const pixel = ({ size, x, y }: Panel, [a, b]: Place): Place => [
-  (a - x[0]) / (x[1] - x[0]) * size[0],
-  (y[1] - b) / (y[1] - y[0]) * size[1],
-];
-
-/** From a pixel's middle to the panel's coordinates. */
-const point = ({ size, x, y }: Panel, column: number, row: number): Place => [
-  x[0] + (column + 0.5) / size[0] * (x[1] - x[0]),
-  y[1] - (row + 0.5) / size[1] * (y[1] - y[0]),
-];
-
-/** A function of the place as shades of grey, in bands, which compress well. */
-function shaded(panel: Panel, value: (place: Place) => number, bands = 8): void {
-  const dark: Colour = [128, 136, 148];
-  lay(panel, dark, (column, row) => Math.round(value(point(panel, column, row)) * bands) / bands);
-}
-
-/** A line through points. What it covers is found first and laid once, so that joints are no darker than the rest. */
-function drawn(panel: Panel, places: readonly Place[], colour: Colour, width = 1.3): void {
-  const [columns, rows] = panel.size, cover = new Float32Array(columns * rows);
-  const pixels = places.map((place) => pixel(panel, place)), reach = width / 2 + 1;
-  pixels.slice(1).forEach(([bx, by], i) => {
-    const [ax, ay] = pixels[i]!, [dx, dy] = [bx - ax, by - ay], length = dx * dx + dy * dy || 1;
-    const [left, right] = [Math.min(ax, bx) - reach, Math.max(ax, bx) + reach];
-    const [top, bottom] = [Math.min(ay, by) - reach, Math.max(ay, by) + reach];
-    for (let row = Math.max(0, Math.floor(top)); row < Math.min(rows, bottom); row++) {
-      for (
-        let column = Math.max(0, Math.floor(left));
-        column < Math.min(columns, right);
-        column++
-      ) {
-        const [px, py] = [column + 0.5 - ax, row + 0.5 - ay];
-        const along = Math.min(Math.max((px * dx + py * dy) / length, 0), 1);
-        const off = Math.hypot(px - along * dx, py - along * dy);
-        const at = row * columns + column;
-        const share = Math.min(Math.max(width / 2 + 0.5 - off, 0), 1);
-        cover[at] = Math.max(cover[at]!, Math.round(3 * share) / 3); // few shades, for a small file
-      }
-    }
-  });
-  lay(panel, colour, (column, row) => cover[row * columns + column]!);
-}
-
-async function saved(name: string, image: Image): Promise<void> {
-  await savePng(`${options.out}/${name}`, { level: 9 })(ReadableStream.from([image]));
-}
-
-const black: Colour = [30, 30, 30], blue: Colour = [25, 90, 190], orange: Colour = [225, 95, 0];
 
 // ------------------------------------------------------------------ From noise to data
 
@@ -249,7 +160,7 @@ async function reverse(): Promise<void> {
     const d = distance(ends) * Math.sqrt(samples);
     told(String(lambda), [average, deviation, d, roughness, crossings(states[0]!, ends)]);
   }
-  await saved("sde_and_ode_paths.png", image);
+  await saved(`${options.out}/sde_and_ode_paths.png`, image);
 }
 
 function histogram(panel: Panel, values: readonly number[], bins = 64): void {
@@ -317,7 +228,7 @@ async function random(): Promise<void> {
     const places = flat.slice(part * each, (part + 1) * each + 1).map(([x, y]): Place => [x!, y!]);
     drawn(square, places, mixed([170, 200, 240], [20, 40, 110], part / (parts - 1)), 1);
   }
-  await saved("brownian_paths.png", image);
+  await saved(`${options.out}/brownian_paths.png`, image);
 }
 
 await useBackend("cpu");
