@@ -84,7 +84,7 @@ async function learned({ draw }: Concept, seed: Key): Promise<SampleEnergy> {
   const start = newTraining(initialize(network.parameters, begin!), {
     carried: freshChains(network, chains, begin!),
   });
-  const loss = contrastiveLoss(network, { kSteps: 20, stepSize: 0.02, chains, fresh: 0.05 });
+  const loss = contrastiveLoss(network, { kSteps: 20, stepSize: 0.01, chains, fresh: 0.05 });
   const batches = Array.from({ length: steps }, (_, i) => i);
   const source = function* () {
     for (const i of batches) yield { images: draw(fold(data!, i), count), shape: [count, 2] };
@@ -93,7 +93,7 @@ async function learned({ draw }: Concept, seed: Key): Promise<SampleEnergy> {
   const run = train(start, {
     loss,
     key: drive!,
-    adam: { rate: 3e-3, anneal: steps, clip: 1 },
+    adam: { rate: 1e-3, anneal: steps, clip: 1 },
     decay: 0.995,
     every: Math.min(steps, 500),
     ...(engine && { engine }),
@@ -128,7 +128,6 @@ function region(p: readonly number[], share: number): boolean[] {
 
 // ------------------------------------------------------------------ Compositions
 
-const concepts = { ring, band };
 const energies = {
   ring: await learned(ring, fold(key(1), "ring")),
   band: await learned(band, fold(key(1), "band")),
