@@ -10,7 +10,12 @@
 //
 // Run: deno run --allow-read=examples/pictures --allow-write=examples/pictures bench/scores.ts [--steps 4000] [--out folder]
 //
-// Measured ...
+// Measured on 2026-11-30, tfjs's cpu backend in float32; the figures hardly depend on the machine:
+//
+//                 furthest       E x       E y     Var x       Cov     Var y         1         2         3
+//   density                    0.070     0.070     1.303     0.052     1.285
+//   no noise        2.5e-6     0.093     0.088     0.923     0.044     1.015     0.287     0.304     0.408
+//   noise           2.6e+0     0.044     0.098     1.290     0.061     1.292     0.299     0.289     0.412
 
 import { parseArgs } from "node:util";
 import * as tf from "@tensorflow/tfjs-core";
